@@ -1,0 +1,1 @@
+"""Typed, frozen values for every kind Lateen reads. No Envoy, no I/O."""
