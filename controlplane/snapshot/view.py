@@ -1,0 +1,54 @@
+"""What one scope of proxies sees, as `xds` reads it.
+
+`xds` must not know how scopes are made; `compile` must not know how streams are served. They meet here: a view is
+the current content of one scope, and a change is what the last revision did to it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from controlplane.snapshot.resource import Resource
+
+
+class Change(NamedTuple):
+    """One resource before and after a revision; `None` is absence."""
+
+    old: Resource | None
+    new: Resource | None
+
+
+# type URL -> resource name -> before and after. Only real changes: `old != new`.
+Changes = Mapping[str, Mapping[str, Change]]
+
+
+class View(Protocol):
+    """The content of one scope at the current revision. Reading is cheap; nothing is copied.
+
+    Route configurations are "headers": their virtual hosts are resources of their own, named
+    `<route configuration>/<virtual host>`. `snapshot.routes` joins them where a whole one is needed.
+    """
+
+    @property
+    def revision(self) -> int:
+        """Grows with every published revision of the store, whether or not this scope changed."""
+        ...
+
+    def get(self, type_url: str, name: str) -> Resource | None:
+        """The resource of this exact name, whether or not a wildcard subscription shows it."""
+        ...
+
+    def find(self, type_url: str, asked: str) -> Resource | None:
+        """The resource a proxy means by `asked`: the name itself, or, for a virtual host, `<route config>/<authority>`."""
+        ...
+
+    def names(self, type_url: str) -> Iterable[str]:
+        """The names a wildcard subscription shows, sorted."""
+        ...
+
+    def virtual_hosts(self, route: str) -> Iterable[str]:
+        """Names of the virtual hosts of one route configuration, sorted."""
+        ...
+
+    def count(self, type_url: str) -> int:
+        """How many names a wildcard subscription shows."""
+        ...
