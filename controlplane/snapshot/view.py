@@ -38,7 +38,7 @@ class View(Protocol):
         ...
 
     def find(self, type_url: str, asked: str) -> Resource | None:
-        """The resource a proxy means by `asked`: the name itself, or, for a virtual host, `<route config>/<authority>`."""
+        """The resource a proxy means by `asked`: the name, or for a virtual host `<route config>/<authority>`."""
         ...
 
     def names(self, type_url: str) -> Iterable[str]:

@@ -1,0 +1,57 @@
+"""A destination as a proxy holds it: one Envoy cluster in traffic words."""
+
+from enum import Enum
+
+import msgspec
+
+from controlplane.ir.policy import TrafficPolicy
+from controlplane.ir.service import Endpoint, Resolution
+from controlplane.model.problem import Origin
+
+
+class Upstream(Enum):
+    """Which HTTP the proxy speaks to the endpoints."""
+
+    TCP = "tcp"  # no HTTP
+    HTTP1 = "http1"
+    HTTP2 = "http2"
+    AUTO = "auto"  # what ALPN or the caller's protocol says (sniffed ports, useClientProtocol)
+
+
+class Direction(Enum):
+    OUTBOUND = "outbound"
+    INBOUND = "inbound"
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """For `Resolution.ENDPOINTS` the endpoints travel apart (EDS); otherwise they stand in `endpoints`."""
+
+    name: str
+    direction: Direction
+    resolution: Resolution
+    upstream: Upstream
+    policy: TrafficPolicy
+    origins: tuple[Origin, ...]
+    host: str = ""  # the service, for metadata and SNI
+    namespace: str = ""
+    port: int = 0
+    subset: str = ""
+    endpoints: tuple[Endpoint, ...] = ()
+    bind_address: str = ""  # inbound: source address of connections to the application
+    service_sans: tuple[str, ...] = ()  # identities accepted under mutual TLS of the mesh
+    external: bool = False
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """The endpoints of one cluster, in order of preference: `groups[0]` has priority 0."""
+
+    cluster: str
+    groups: tuple["LocalityGroup", ...]
+    origins: tuple[Origin, ...] = ()
+
+
+class LocalityGroup(msgspec.Struct, frozen=True):
+    locality: str
+    endpoints: tuple[Endpoint, ...]  # sorted by address and port
+    priority: int = 0
+    weight: int | None = None

@@ -1,0 +1,49 @@
+"""Names of Envoy resources, as Istio forms them: users' EnvoyFilters, dashboards and habits depend on them."""
+
+from typing import Final
+
+PASSTHROUGH_CLUSTER: Final = "PassthroughCluster"
+BLACK_HOLE_CLUSTER: Final = "BlackHoleCluster"
+INBOUND_PASSTHROUGH_CLUSTER: Final = "InboundPassthroughCluster"
+VIRTUAL_OUTBOUND: Final = "virtualOutbound"
+VIRTUAL_INBOUND: Final = "virtualInbound"
+HTTP_PROXY: Final = "http_proxy"  # route configuration of a sidecar's explicit forward proxy
+
+
+def outbound_cluster(host: str, port: int, subset: str = "") -> str:
+    return f"outbound|{port}|{subset}|{host}"
+
+
+def inbound_cluster(port: int) -> str:
+    return f"inbound|{port}||"
+
+
+def sni_cluster(host: str, port: int, subset: str = "") -> str:
+    """Name by which an AUTO_PASSTHROUGH gateway finds a destination in the SNI."""
+    return f"outbound_.{port}_.{subset}_.{host}"
+
+
+def http_listener(port: int, bind: str = "0.0.0.0") -> str:  # noqa: S104  the listener's name, as Istio forms it
+    return f"{bind}_{port}"
+
+
+def sidecar_route(port: int) -> str:
+    """Route configuration of all HTTP services that share a port."""
+    return str(port)
+
+
+def sniffed_route(host: str, port: int) -> str:
+    """Route configuration of one service on a port whose protocol is sniffed."""
+    return f"{host}:{port}"
+
+
+def gateway_http_route(port: int) -> str:
+    return f"http.{port}"
+
+
+def gateway_https_route(port: int, port_name: str, gateway: str, namespace: str) -> str:
+    return f"https.{port}.{port_name}.{gateway}.{namespace}"
+
+
+def virtual_host(host: str, port: int) -> str:
+    return f"{host}:{port}"
