@@ -1,0 +1,97 @@
+"""What the laptop mesh needs of a control plane, and nothing more.
+
+`local` and `cli` are written against these protocols; `controlplane.app` offers them. What local promises in return:
+
+* One event loop. Every method is called on it and returns without waiting for a proxy.
+* `apply` is called with everything before `start_serving`, and with what changed afterwards.
+* Each Envoy connects over `xds_socket` (plain, mode 0600) by delta ADS with Istio's node id
+  (`sidecar~127.3.4.5~bill-service-v1-5d9f4-0.istio-demo~istio-demo.svc.cluster.local`) and metadata: NAMESPACE, NAME,
+  LABELS, SERVICE_ACCOUNT, INSTANCE_IPS, CLUSTER_ID, INTERCEPTION_MODE=NONE, and the three keys below.
+
+What local expects of compile for such proxies:
+
+* `INTERCEPTION_MODE=NONE`: no virtualOutbound/virtualInbound; explicit listeners only, of the proxy's Sidecar.
+* `HTTP_PROXY_PORT` (Istio's key; wins over `proxyHttpPort`): one HTTP listener on the proxy's own address, route
+  configuration `http_proxy`.
+* `LATEEN_BIND_ADDRESS`: what listeners bind that would bind the wildcard address. A laptop must not offer its
+  gateways to the network it sits in, and a wildcard would take the port from every other loopback address.
+* `LATEEN_PORT_OFFSET`: added to every *bound* port below 1024; names (`http.80`, `0.0.0.0_80`) keep the port that the
+  Gateway or Sidecar says. No right to bind port 80 is needed.
+* Sidecar `ingress[].defaultEndpoint: 0.0.0.0:PORT` is the proxy's own address (as in Istio).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from controlplane.model.problem import Problem
+from controlplane.sources.source import Changes
+
+BIND_ADDRESS: Final = "LATEEN_BIND_ADDRESS"
+PORT_OFFSET: Final = "LATEEN_PORT_OFFSET"
+HTTP_PROXY_PORT: Final = "HTTP_PROXY_PORT"
+
+
+class SyncState(StrEnum):
+    """What a proxy has of one xDS type; the words of `istioctl proxy-status`."""
+
+    SYNCED = "SYNCED"  # everything sent was acknowledged
+    STALE = "STALE"  # sent, not yet acknowledged
+    REFUSED = "REFUSED"  # the last answer was a NACK: what was refused is quarantined
+    NOT_SENT = "NOT SENT"
+
+
+class TypeStatus(msgspec.Struct, frozen=True):
+    """One xDS type on one stream."""
+
+    state: SyncState
+    resources: int = 0  # how many the proxy holds
+    message: str = ""  # Envoy's words, after a NACK
+
+
+class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One connected proxy."""
+
+    id: str  # node id
+    name: str  # "bill-service-v1-5d9f4-0.istio-demo"
+    type: str  # "sidecar", "router"
+    connected_seconds: float
+    envoy_version: str = ""
+    types: Mapping[str, TypeStatus] = {}  # by short name: "CDS", "EDS", "LDS", "RDS", "VHDS", "SDS"
+
+
+# What `lateen compile` prints, without its "problems": type name ("listeners", "clusters", "routes", "endpoints",
+# "secrets") -> resources in protobuf JSON, sorted by name, route configurations whole.
+ConfigDump = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+class ControlPlane(Protocol):
+    """A running control plane."""
+
+    def apply(self, changes: Changes) -> None:
+        """One revision: all of `changes` or nothing. `None` removes. EDS goes out at once."""
+        ...
+
+    def start_serving(self) -> None:
+        """All sources were applied once: answer proxies from here on."""
+        ...
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What compile and the proxies (NACKs) found wrong, now. Decoding problems are the source's to tell."""
+        ...
+
+    def proxies(self) -> tuple[ProxyStatus, ...]:
+        """Who is connected, sorted by name."""
+        ...
+
+    def config(self, name: str) -> ConfigDump | None:
+        """What the proxy called `name` (as in `ProxyStatus.name`, or its node id) is sent; private keys redacted."""
+        ...
+
+
+# (mesh settings with MeshConfig's field names, path of the xDS socket) -> a running control plane, closed on exit.
+OpenControlPlane = Callable[[Mapping[str, Any], Path], AbstractAsyncContextManager[ControlPlane]]

@@ -1,0 +1,37 @@
+"""What every source of objects promises.
+
+The control plane must not serve before it has seen everything once (coming back wrong is worse than being down), and
+must not care whether objects come from files, a cluster or a test. So a source is a stream of batches: the first is
+the complete content, each later one is only what changed, and a batch is applied whole or not at all.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from controlplane.model.problem import ObjectRef, Problem
+
+# One decoded object of `controlplane.model`. Which one is said by its type.
+Object = Any
+
+# What changed: each object by its name, `None` for one that is gone.
+Changes = Mapping[ObjectRef, Object | None]
+
+# An object as its author wrote it -> its value, or None where nothing of it can be used, and what is wrong with it.
+Decode = Callable[[Mapping[str, Any]], tuple[Object | None, tuple[Problem, ...]]]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One step of a source, applied whole."""
+
+    changes: Changes
+    problems: tuple[Problem, ...] = ()  # all that is wrong in this source *now*, not only since the last batch
+    # Objects as written (JSON values), of every kind, whether or not the mesh knows it: Deployments for the laptop.
+    manifests: Mapping[ObjectRef, Mapping[str, Any] | None] = {}
+
+
+class Source(Protocol):
+    """A stream of batches. The first is everything there is, even when that is nothing."""
+
+    def batches(self) -> AsyncIterator[Batch]: ...
