@@ -76,6 +76,7 @@ class WeightedCluster(msgspec.Struct, frozen=True):
     weight: int = 1
     headers: HeaderOps = NO_HEADER_OPS
     origin: Origin | None = None
+    authority: str | None = None  # sends this host; only one of several destinations sets it, a single one uses Rewrite
 
 
 class Rewrite(msgspec.Struct, frozen=True):
