@@ -21,7 +21,7 @@ class Ref(NamedTuple):
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """`refs` and `origins` do not enter the version: they change nothing a proxy sees."""
+    """Only `body` enters the version: the rest changes nothing a proxy sees."""
 
     type_url: str
     name: str
@@ -29,14 +29,19 @@ class Resource(msgspec.Struct, frozen=True):
     body: bytes  # the serialized message, as it goes into `Any.value`
     refs: tuple[Ref, ...] = ()  # clusters, route configurations and secrets it names; sorted
     origins: tuple[Origin, ...] = ()  # the objects and fields it was made from
+    waits: bool = False  # a cluster that is warm only when something outside answers: DNS
+    ttl: float = 0.0  # seconds a proxy keeps it without hearing from us; 0 = for ever
 
 
-def resource(
+def resource(  # noqa: PLR0913 - the facts of one resource
     type_url: str,
     name: str,
     body: bytes,
     refs: tuple[Ref, ...] = (),
     origins: tuple[Origin, ...] = (),
+    *,
+    waits: bool = False,
+    ttl: float = 0.0,
 ) -> Resource:
     """A resource whose version is the digest of its bytes."""
-    return Resource(type_url, name, digest(body), body, refs, origins)
+    return Resource(type_url, name, digest(body), body, refs, origins, waits, ttl)

@@ -4,10 +4,10 @@
 the current content of one scope, and a change is what the last revision did to it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-from controlplane.snapshot.resource import Resource
+from controlplane.snapshot.resource import Ref, Resource
 
 
 class Change(NamedTuple):
@@ -51,4 +51,21 @@ class View(Protocol):
 
     def count(self, type_url: str) -> int:
         """How many names a wildcard subscription shows."""
+        ...
+
+    def shows(self, type_url: str, name: str) -> bool:
+        """Whether a wildcard subscription shows a resource of this name; a rule, so it answers for absent names too."""
+        ...
+
+    def referrers(self, ref: Ref) -> Iterable[Ref]:
+        """The resources of this view that name `ref`: what still needs a cluster that is gone."""
+        ...
+
+    @property
+    def shared(self) -> "View":
+        """What every proxy of the scope sees: one object for all of them, so that streams can share bytes by it."""
+        ...
+
+    def own(self, type_url: str) -> Collection[str]:
+        """The few names only this proxy sees, on top of `shared`; a name is shared or own, never both."""
         ...
