@@ -1,0 +1,123 @@
+"""The mesh-wide settings, with Istio's MeshConfig names and defaults.
+
+Unlike the kinds, a `Settings` carries its defaults: there is one, everything reads it, nothing merges it.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from controlplane.model.destinationrule import (
+    ConnectionPoolSettings,
+    H2UpgradePolicy,
+    LocalityLbSetting,
+    OutlierDetection,
+    TcpKeepalive,
+    ZoneAwareLbSetting,
+)
+from controlplane.model.sidecar import OutboundTrafficMode
+from controlplane.model.value import Duration, Int32, UInt32, Value, WireEnum
+from controlplane.model.virtualservice import HTTPRetry
+
+
+class InboundTrafficMode(WireEnum):
+    """What happens to inbound calls on ports no Service names."""
+
+    PASSTHROUGH = "PASSTHROUGH", 0
+    LOCALHOST = "LOCALHOST", 1
+
+
+class AccessLogEncoding(WireEnum):
+    """How an access log line is written."""
+
+    TEXT = "TEXT", 0
+    JSON = "JSON", 1
+
+
+class PathNormalization(WireEnum):
+    """How paths are normalized before they are matched."""
+
+    DEFAULT = "DEFAULT", 0
+    NONE = "NONE", 1
+    BASE = "BASE", 2
+    MERGE_SLASHES = "MERGE_SLASHES", 3
+    DECODE_AND_MERGE_SLASHES = "DECODE_AND_MERGE_SLASHES", 4
+
+
+class Tenancy(WireEnum):
+    """Whose rules may act on calls to a host: its owner's, or everybody's as in Istio."""
+
+    OWNER = "owner", 0
+    ISTIO = "istio", 1
+
+
+class MeshOutboundTrafficPolicy(Value):
+    """Calls to hosts nobody declared."""
+
+    mode: OutboundTrafficMode = OutboundTrafficMode.ALLOW_ANY
+
+
+class MeshInboundTrafficPolicy(Value):
+    """Inbound calls on ports no Service names."""
+
+    mode: InboundTrafficMode = InboundTrafficMode.PASSTHROUGH
+
+
+class MeshPathNormalization(Value):
+    """How paths are normalized."""
+
+    normalization: PathNormalization = PathNormalization.DEFAULT
+
+
+class DefaultTrafficPolicy(Value):
+    """What all outbound clusters start from."""
+
+    connection_pool: ConnectionPoolSettings | None = None
+    outlier_detection: OutlierDetection | None = None
+
+
+class Settings(Value):
+    """What holds for the whole mesh."""
+
+    outbound_traffic_policy: MeshOutboundTrafficPolicy = MeshOutboundTrafficPolicy()
+    inbound_traffic_policy: MeshInboundTrafficPolicy = MeshInboundTrafficPolicy()
+    enable_auto_mtls: bool = True
+    locality_lb_setting: LocalityLbSetting = LocalityLbSetting(enabled=True)
+    zone_aware_lb_setting: ZoneAwareLbSetting | None = None
+    connect_timeout: Duration = timedelta(seconds=10)
+    dns_refresh_rate: Duration = timedelta(seconds=60)
+    protocol_detection_timeout: Duration = timedelta(0)
+    trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
+    root_namespaces: tuple[str, ...] = ("lateen-system", "istio-system")  # the first is where we are installed
+    access_log_file: str = ""  # "" = no access log
+    access_log_format: str = ""  # "" = Istio's default
+    access_log_encoding: AccessLogEncoding = AccessLogEncoding.TEXT
+    default_http_retry_policy: HTTPRetry | None = None
+    default_inbound_http_retry_policy: HTTPRetry | None = None
+    default_traffic_policy: DefaultTrafficPolicy | None = None
+    default_service_export_to: tuple[str, ...] = ("*",)
+    default_virtual_service_export_to: tuple[str, ...] = ("*",)
+    default_destination_rule_export_to: tuple[str, ...] = ("*",)
+    h2_upgrade_policy: H2UpgradePolicy = H2UpgradePolicy.DO_NOT_UPGRADE
+    tcp_keepalive: TcpKeepalive | None = None
+    drain_duration: Duration = timedelta(seconds=45)
+    termination_drain_duration: Duration = timedelta(seconds=5)
+    path_normalization: MeshPathNormalization = MeshPathNormalization()
+    proxy_listen_port: Int32 = 15001
+    proxy_inbound_listen_port: Int32 = 15006
+    proxy_http_port: Int32 = 0  # 0 = no http_proxy listener
+    verify_certificate_at_client: bool = True
+    enable_prometheus_merge: bool = True
+    stat_name_length: UInt32 = 189
+    num_trusted_proxies: UInt32 = 0  # gatewayTopology.numTrustedProxies
+    network: str = ""  # of proxies that do not say theirs
+    networks: Mapping[str, tuple[str, ...]] = {}
+    cluster_domain: str = "cluster.local"
+    cluster_id: str = "Kubernetes"
+    tenancy: Tenancy = Tenancy.OWNER
+    scope_gateway_to_namespace: bool = False
+
+    @property
+    def root_namespace(self) -> str:
+        """Where we are installed."""
+        return self.root_namespaces[0] if self.root_namespaces else ""
