@@ -62,6 +62,8 @@ class LoadBalancer(msgspec.Struct, frozen=True):
     warmup: Warmup | None = None
     locality: LocalityPreference | None = None  # None: locality is not looked at
     zone_aware_min_cluster_size: int | None = None
+    algorithm_chosen: bool = False  # by a rule: what the Service itself wishes (session affinity) stands back
+    locality_chosen: bool = False  # by a rule: what the Service itself wishes (traffic distribution) stands back
 
 
 class Keepalive(msgspec.Struct, frozen=True):
@@ -115,7 +117,7 @@ class UpstreamTls(msgspec.Struct, frozen=True):
     mode: TlsMode
     client_certificate: str = ""  # file paths
     private_key: str = ""
-    ca_certificates: str = ""
+    ca_certificates: str = ""  # "system": the operating system's bundle; "": whatever the server shows is believed
     ca_crl: str = ""
     credential_name: str = ""  # a secret, instead of files
     subject_alt_names: tuple[str, ...] = ()
@@ -143,6 +145,7 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
     proxy_protocol: int | None = None  # 1 or 2
     retry_budget: RetryBudget | None = None
     http2: bool | None = None  # h2UpgradePolicy: True upgrade, False never, None by the port's protocol
+    blocked: bool = False  # a block that protects the traffic is invalid: rather no call than an open one
 
 
 class Subset(msgspec.Struct, frozen=True):

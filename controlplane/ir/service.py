@@ -51,6 +51,7 @@ class Resolution(Enum):
     DNS_ROUND_ROBIN = "dns-round-robin"  # the first address of one name (LOGICAL_DNS)
     DYNAMIC_DNS = "dynamic-dns"  # the name the request carries (dynamic forward proxy)
     PASSTHROUGH = "passthrough"  # the address the caller dialled (ORIGINAL_DST)
+    STATIC = "static"  # addresses that stand in the cluster itself; none at all means that every call fails
 
 
 class ServicePort(msgspec.Struct, frozen=True, gc=False):
@@ -99,6 +100,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     mutual_tls: bool = False  # its sidecar accepts mutual TLS of the mesh
     workload: str = ""  # "namespace/pod" or workload entry, for people
     zones: tuple[str, ...] = ()  # EndpointSlice hints: zones that should prefer it; empty = all
+    more_addresses: tuple[str, ...] = ()  # of the same workload, in the other IP family (dual stack)
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -123,6 +125,8 @@ class Service(msgspec.Struct, frozen=True):
     prefer_same_node: bool = False  # trafficDistribution PreferSameNode
     subject_alt_names: tuple[str, ...] = ()
     selector: Mapping[str, str] = {}  # workloads behind it; empty when endpoints come otherwise
+    publish_not_ready: bool = False  # endpoints count as ready whatever they say
+    alias_of: str = ""  # ExternalName: the host it stands for, which the registry may know
 
     def port(self, number: int) -> ServicePort | None:
         return next((port for port in self.ports if port.number == number), None)
