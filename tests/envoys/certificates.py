@@ -1,0 +1,63 @@
+"""Certificates for tests: one root a process, leaves made when asked for."""
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+
+class Pair(NamedTuple):
+    """PEM, as Envoy and `ssl` read it."""
+
+    certificate: str
+    key: str
+
+
+def root_certificate() -> str:
+    """The one root all leaves chain to, PEM."""
+    return _root()[0].public_bytes(Encoding.PEM).decode()
+
+
+@cache
+def leaf(*names: str) -> Pair:
+    """A server and client certificate for DNS names; `leaf()` is good for any test that does not look at names."""
+    root, root_key = _root()
+    key = ec.generate_private_key(ec.SECP256R1())
+    sans = [x509.DNSName(name) for name in names or ("localhost",)]
+    certificate = (
+        _unsigned(names[0] if names else "localhost", key, root.subject)
+        .add_extension(x509.SubjectAlternativeName(sans), critical=False)
+        .sign(root_key, SHA256())
+    )
+    return Pair(certificate.public_bytes(Encoding.PEM).decode(), _pem(key))
+
+
+@cache
+def _root() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test root")])
+    ca = x509.BasicConstraints(ca=True, path_length=None)
+    unsigned = _unsigned("test root", key, name).add_extension(ca, critical=True)
+    return unsigned.sign(key, SHA256()), key
+
+
+def _unsigned(name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=2))
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
