@@ -1,0 +1,107 @@
+"""Names of services: what a rule's author writes, what a caller may call, and the one name the registry uses.
+
+Kubernetes lets a caller write `reviews`, `reviews.default`, `reviews.default.svc` or the whole name; rules may use the
+short form too, completed with the namespace of the *rule*. Everything inside compares only fully qualified names.
+`domain` is the cluster's DNS domain ("cluster.local"), without "svc.".
+"""
+
+from socket import AF_INET, AF_INET6, inet_pton
+
+from controlplane.ir.service import Resolution, Service
+
+
+def service_host(name: str, namespace: str, domain: str) -> str:
+    """The registry's name of a Kubernetes Service."""
+    return f"{name}.{namespace}.svc.{domain}"
+
+
+def is_ip(text: str) -> bool:
+    """Whether this is an IP address as Envoy reads one: `inet_pton` on both sides, no short forms."""
+    try:
+        inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, ValueError):  # ValueError: a NUL inside
+        return False
+    return True
+
+
+def qualify(host: str, namespace: str, domain: str) -> str:
+    """The fully qualified name a rule of `namespace` means.
+
+    A single label is a Service beside the rule. A name with a dot is taken as it is, as Istio does, because
+    `reviews.default` cannot be told from `example.com`; only the suffix `.svc`, which no public name has, is completed.
+    Wildcards and IP addresses stay.
+    """
+    host = host.lower().removesuffix(".")
+    if "." not in host:
+        return host if not host or host == "*" or ":" in host else f"{host}.{namespace}.svc.{domain}"
+    if host.endswith(".svc") and host.count(".") > 1:
+        return f"{host}.{domain}"
+    return host
+
+
+def readings(host: str, namespace: str, domain: str) -> tuple[str, ...]:
+    """What a rule's host may mean, most literal first; the registry decides which of them exists.
+
+    Only `name.namespace` has two readings.
+    """
+    qualified = qualify(host, namespace, domain)
+    if qualified.count(".") != 1 or qualified.startswith("*"):
+        return (qualified,)
+    return qualified, f"{qualified}.svc.{domain}"
+
+
+def wildcards_above(host: str) -> tuple[str, ...]:
+    """The wildcards that cover a host, most specific first: "*.default.svc.cluster.local" … "*"."""
+    found: list[str] = []
+    rest = host.removeprefix("*.")
+    if rest != host:  # the host is itself a wildcard: its own name does not cover it
+        _, _, rest = rest.partition(".")
+        if rest:
+            found.append(f"*.{rest}")
+    while rest:
+        _, _, rest = rest.partition(".")
+        if rest:
+            found.append(f"*.{rest}")
+    if host != "*":
+        found.append("*")
+    return tuple(found)
+
+
+def covers(pattern: str, host: str) -> bool:
+    """Whether a host or wildcard `pattern` stands for `host`, which may be a narrower wildcard itself."""
+    if pattern in {"*", host}:
+        return True
+    return pattern.startswith("*.") and host.endswith(pattern[1:])
+
+
+def domains(service: Service, port: int, caller_namespace: str | None, domain: str) -> tuple[str, ...]:
+    """What callers write in `Host` for a service: every form of its name and its addresses, with and without the port.
+
+    The bare name is only for callers of the same namespace (`None`: a caller without one). A headless Service also
+    answers for the names of its Pods (`web-0.web…`). Sorted.
+    """
+    names = _forms(service, caller_namespace, domain)
+    if service.headless and service.resolution is Resolution.PASSTHROUGH:
+        names += [f"*.{name}" for name in names]
+    for address in service.addresses:
+        if "/" not in address:
+            names.append(f"[{address}]" if ":" in address else address)
+    suffix = f":{port}"
+    names += [name + suffix for name in names]
+    names.sort()
+    return tuple(names)
+
+
+def _forms(service: Service, caller_namespace: str | None, domain: str) -> list[str]:
+    host = service.host
+    if service.kubernetes:
+        name, namespace = service.name, service.namespace
+    else:  # a ServiceEntry may take a name of the cluster's domain
+        short = host.removesuffix(f".svc.{domain}")
+        name, _, namespace = short.partition(".")
+        if short == host or not namespace or "." in namespace or name == "*":
+            return [host]
+    forms = [host, f"{name}.{namespace}", f"{name}.{namespace}.svc"]
+    if caller_namespace == namespace:
+        forms.append(name)
+    return forms
