@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from controlplane.model.decode import Decoded
 from controlplane.model.problem import ObjectRef, Problem
 
 # One decoded object of `controlplane.model`. Which one is said by its type.
@@ -19,7 +20,7 @@ Object = Any
 Changes = Mapping[ObjectRef, Object | None]
 
 # An object as its author wrote it -> its value, or None where nothing of it can be used, and what is wrong with it.
-Decode = Callable[[Mapping[str, Any]], tuple[Object | None, tuple[Problem, ...]]]
+Decode = Callable[[Mapping[str, Any]], Decoded]
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""Objects from files: YAML and JSON in directories, watched."""
