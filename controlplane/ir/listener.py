@@ -6,7 +6,7 @@ from enum import Enum
 import msgspec
 
 from controlplane.ir.cluster import Direction
-from controlplane.ir.policy import HashKey
+from controlplane.ir.policy import HashKey, Tunnel
 from controlplane.ir.route import VirtualHost, WeightedCluster
 from controlplane.model.problem import Origin
 
@@ -65,6 +65,8 @@ class HttpChain(msgspec.Struct, frozen=True, tag=True):
     server_name: str = "istio-envoy"
     xff_trusted_hops: int = 0
     allow_absolute_url: bool = True  # forward-proxy requests
+    grpc_web: bool = False  # browsers' gRPC is translated
+    dynamic_dns: bool = False  # some route leads to a `Resolution.DYNAMIC_DNS` cluster
 
 
 class TcpChain(msgspec.Struct, frozen=True, tag=True):
@@ -75,6 +77,8 @@ class TcpChain(msgspec.Struct, frozen=True, tag=True):
     idle_timeout: timedelta | None = None
     max_connection_duration: timedelta | None = None
     hash_key: HashKey | None = None  # only a source-IP hash has a meaning here
+    tunnel: Tunnel | None = None
+    by_sni: bool = False  # the cluster named by the SNI (AUTO_PASSTHROUGH); `destinations` then only names the fallback
 
 
 Network = HttpChain | TcpChain

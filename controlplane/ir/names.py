@@ -47,3 +47,23 @@ def gateway_https_route(port: int, port_name: str, gateway: str, namespace: str)
 
 def virtual_host(host: str, port: int) -> str:
     return f"{host}:{port}"
+
+
+def credential_secret(credential: str) -> str:
+    """SDS name of the certificate and key of a `credentialName`."""
+    return f"kubernetes://{credential}"
+
+
+def credential_ca_secret(credential: str) -> str:
+    """SDS name of the bundle of a `credentialName`: peers' certificates are checked against it."""
+    return f"kubernetes://{credential}-cacert"
+
+
+def file_certificate_secret(chain: str, key: str) -> str:
+    """SDS name of a certificate and key that lie in files of the proxy's machine."""
+    return f"file-cert:{chain}~{key}"
+
+
+def file_ca_secret(bundle: str, revoked: str = "") -> str:
+    """SDS name of a bundle in a file of the proxy's machine, with its revocation list if there is one."""
+    return f"file-root:{bundle}~{revoked}" if revoked else f"file-root:{bundle}"
