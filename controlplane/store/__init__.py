@@ -1,1 +1,34 @@
+"""The incremental engine: keyed collections, functions between them, and what a change changes.
 
+Nothing here knows what is computed, who asks, or when. `Store` is the way in.
+"""
+
+from controlplane.store.collection import (
+    Change,
+    Collection,
+    Fetch,
+    GraphError,
+    Index,
+    Input,
+    Query,
+    Readable,
+    StoreError,
+)
+from controlplane.store.store import Changes, Fork, Revision, StaleForkError, Store
+
+__all__ = [
+    "Change",
+    "Changes",
+    "Collection",
+    "Fetch",
+    "Fork",
+    "GraphError",
+    "Index",
+    "Input",
+    "Query",
+    "Readable",
+    "Revision",
+    "StaleForkError",
+    "Store",
+    "StoreError",
+]

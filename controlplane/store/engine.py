@@ -1,0 +1,349 @@
+"""Evaluation: what was marked, in the order of the graph, each node at most once.
+
+The work list is a set of marked keys for each collection. The collection of the smallest slot goes first. All it
+can read has a smaller slot and is final, so each of its marked keys is brought up to date once, and what that
+changes marks keys of larger slots alone: readers by recorded fetch, and collections made from it. There is no
+recursion, but that of a query fetched for the first time inside a function; such chains are no longer than the
+graph has queries, since a query too may only read smaller slots.
+
+What a function read is recorded in one log for all: a nested query takes its part off the end. The engine is
+synchronous and knows no domain; when to run, and for how long at a stretch, is for the caller.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Final, cast
+
+from controlplane.store.collection import Change, Fetch, GraphError, Handle, Index, Node, Readable
+from controlplane.store.graph import Graph
+from controlplane.store.tables import TABLES, Changed, IndexTable, InputTable, Table
+
+IDLE: Final = -1
+"""The slot limit while no function runs: nothing may be fetched."""
+
+Reads = tuple[Any, ...]
+Trace = Callable[[str, Any], object]
+
+
+class Counts:
+    """How often a collection's function ran, and how often its answer was the one before."""
+
+    __slots__ = ("runs", "unchanged")
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.unchanged = 0
+
+
+class Monitor:
+    """Who watches the runs. One for a store and whatever works on its behalf; a fork has its own."""
+
+    __slots__ = ("counts", "trace")
+
+    def __init__(self) -> None:
+        self.counts: defaultdict[int, Counts] = defaultdict(Counts)
+        """By slot."""
+        self.trace: Trace | None = None
+
+
+def pairs(reads: Reads) -> Iterator[tuple[int, Hashable]]:
+    """A flat record (slot, key, slot, key, …) as pairs."""
+    flat = iter(reads)
+    return zip(flat, flat, strict=True)
+
+
+class Engine:
+    """All tables of one store, fork or recomputation, and the evaluation over them."""
+
+    __slots__ = (
+        "below", "dirty", "failed", "fetch", "graph", "interrupted", "limit", "log", "monitor", "moved", "orphans",
+        "outputs", "queries", "readers", "record", "tables",
+    )  # fmt: skip
+
+    def __init__(self, graph: Graph, outputs: set[int], monitor: Monitor, below: "Engine | None") -> None:
+        self.graph = graph
+        self.below = below
+        self.outputs = outputs
+        self.monitor = monitor
+        self.limit = IDLE
+        self.log: list[Any] = []
+        self.dirty: defaultdict[int, dict[Any, Any]] = defaultdict(dict)
+        self.orphans: dict[Node, None] = {}
+        """Query nodes that lost a reader: looked at when all is evaluated, since another may have come."""
+        self.record: dict[int, Changed] = {}
+        """What changed in outputs since the record was taken last."""
+        self.failed: dict[Node, Exception] = {}
+        """Runs that ended with an exception since `record` was taken last."""
+        self.moved = False
+        """Whether anything changed since `record` was taken last."""
+        self.interrupted = False
+        self.queries = frozenset(handle.slot for handle in graph if handle.kind == "query")
+        self.tables: list[Table] = []
+        for handle in graph:
+            self._add(handle)
+        self.readers = [t.readers for t in self.tables] + [t.presence for t in reversed(self.tables)]
+        """By slot; presence from the end, so that ~slot finds it."""
+        self.fetch = _fetch_of(self)
+
+    def _add(self, handle: Handle) -> None:
+        table = TABLES[handle.kind](handle, self, self.below.tables[handle.slot] if self.below else None)
+        self.tables.append(table)
+        sources = {source.slot for source in handle.sources}
+        if handle.kind == "join":
+            sources.add(handle.sources[1].sources[0].slot)
+        for slot in sorted(sources):
+            self.tables[slot].consumers.append(table)
+
+    # --- applying changes ------------------------------------------------------------------------------------
+
+    def run(self, changes: Iterable[Change[Any, Any]], batch: int) -> Generator[None, None, None]:
+        """Brings all tables up to date with `changes`; yields after every `batch` nodes.
+
+        A run that was not finished leaves the engine unusable (`interrupted`): throw it away.
+        """
+        self._accept(changes)
+        self.interrupted = True
+        dirty = self.dirty
+        while dirty:
+            slot = min(dirty)
+            marked = iter(dirty.pop(slot))
+            table = self.tables[slot]
+            while keys := tuple(islice(marked, batch)):
+                changed = table.update(keys)
+                if changed:
+                    self._propagate(table, changed)
+                yield
+        while self.orphans:
+            self._collect(batch)
+            yield
+        self.interrupted = False
+
+    def _accept(self, changes: Iterable[Change[Any, Any]]) -> None:
+        """Marks input keys. Of two changes of one key the later counts. Raises before it has marked anything."""
+        accepted: defaultdict[int, dict[Any, Any]] = defaultdict(dict)
+        for change in changes:
+            handle = change.collection
+            if handle.graph is not self.graph or handle.kind != "input":
+                raise GraphError(f"{handle.name}: not an input of this store")
+            accepted[handle.slot][change.key] = change.value
+        for slot, pending in accepted.items():
+            table = self.tables[slot]
+            assert isinstance(table, InputTable)
+            table.pending.update(pending)
+            self.dirty[slot].update(pending)
+
+    def _propagate(self, table: Table, changed: dict[Any, Any]) -> None:
+        """Marks who depends on what changed."""
+        dirty = self.dirty
+        self.moved = True
+        if table.slot in self.outputs:
+            self._keep_record(table.slot, changed)
+        for consumer in table.consumers:
+            keys = consumer.wake(table, changed)
+            if keys:
+                dirty[consumer.slot].update(keys if type(keys) is dict else dict.fromkeys(keys))
+        if table.readers:
+            members = table.readers.members
+            for key in changed:
+                for slot, reader in members(key):
+                    dirty[slot][reader] = None
+        if table.presence:
+            self._propagate_presence(table, changed)
+
+    def _propagate_presence(self, table: Table, changed: Changed) -> None:
+        for key, (old, new) in changed.items():
+            if (old is None) is not (new is None):
+                for slot, reader in table.presence.members(key):
+                    self.dirty[slot][reader] = None
+
+    def _keep_record(self, slot: int, changed: Changed) -> None:
+        """Adds to the record; a key that changed twice keeps its first old value, and goes when it came back."""
+        record = self.record.setdefault(slot, {})
+        if record.keys().isdisjoint(changed):
+            record.update(changed)
+            return
+        for key, (old, new) in changed.items():
+            first = record.pop(key, (old, None))[0]
+            if first is not new and first != new:
+                record[key] = (first, new)
+
+    def take_record(self) -> tuple[dict[int, Changed], dict[Node, Exception]]:
+        """What changed in outputs and what failed since the last time."""
+        taken = (self.record, self.failed)
+        self.record, self.failed, self.moved = {}, {}, False
+        return taken
+
+    def sink(self, limit: int) -> bool:
+        """Moves up to `limit` entries into the engine below. Answers whether all are there."""
+        for table in self.tables:
+            for overlay in table.overlays:
+                limit -= overlay.sink(limit)
+                if not limit:
+                    return False
+        return True
+
+    # --- running functions -----------------------------------------------------------------------------------
+
+    def evaluate(self, table: Table, key: Any, old: Any, *value: Any) -> Any:
+        """Runs the table's function for `key` and records what it read. Answers `old` itself when nothing changed.
+
+        A function that raises leaves the last value in place; what it read up to then is what can wake it.
+        """
+        log = self.log
+        mark = len(log)
+        limit = self.limit
+        self.limit = table.slot
+        try:
+            new = table.function(self.fetch, key, *value)
+            if new is not old and new == old:
+                new = old
+        except Exception as error:  # noqa: BLE001  any bug of a function poisons its own key and no more
+            self._fail(table, key, error)
+            new = old
+        else:
+            if table.failures:
+                self._recover(table, key)
+        finally:
+            self.limit = limit
+        reads = tuple(log[mark:])
+        del log[mark:]
+        before = table.deps.get(key)
+        if reads != before:
+            self._relink(table, key, before, reads)
+        self._count(table, key, unchanged=new is old)
+        return new
+
+    def index_keys(self, table: Table, key: Any, before: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+        """Runs an index function. Answers `before` itself when nothing changed."""
+        try:
+            keys = tuple(dict.fromkeys(table.function(key, value)))
+        except Exception as error:  # noqa: BLE001  any bug of a function poisons its own key and no more
+            self._fail(table, key, error)
+            keys = before
+        else:
+            if table.failures:
+                self._recover(table, key)
+        if keys == before:
+            keys = before
+        self._count(table, key, unchanged=keys is before)
+        return keys
+
+    def begin(self, table: Table, key: Any) -> None:
+        """Works out a query that is asked for the first time. Its reader is running, so nobody needs marking."""
+        value = self.evaluate(table, key, None)
+        if value is not None:
+            table.data[key] = value
+            if table.slot in self.outputs:
+                self._keep_record(table.slot, {key: (None, value)})
+
+    def _fail(self, table: Table, key: Any, error: Exception) -> None:
+        table.failures[key] = error
+        self.failed[table.slot, key] = error
+
+    def _recover(self, table: Table, key: Any) -> None:
+        table.failures.pop(key, None)
+        self.failed.pop((table.slot, key), None)
+
+    def _count(self, table: Table, key: Any, *, unchanged: bool) -> None:
+        counts = table.counts
+        counts.runs += 1
+        if unchanged:
+            counts.unchanged += 1
+        trace = self.monitor.trace
+        if trace is not None:
+            trace(table.name, key)
+
+    # --- dependencies ----------------------------------------------------------------------------------------
+
+    def _relink(self, table: Table, key: Any, before: Reads | None, reads: Reads) -> None:
+        """Records what a node reads now, and drops the edges to what it no longer does."""
+        if len(reads) > 8:
+            reads = tuple(item for pair in dict.fromkeys(pairs(reads)) for item in pair)
+            if reads == before:
+                return
+        table.deps[key] = reads
+        node = (table.slot, key)
+        readers = self.readers
+        if not before:
+            for slot, read in pairs(reads):
+                readers[slot].add(read, node)
+            return
+        kept = set(pairs(before)).intersection(pairs(reads))
+        for slot, read in pairs(reads):
+            if (slot, read) not in kept:
+                readers[slot].add(read, node)
+        self._unlink(node, (pair for pair in pairs(before) if pair not in kept))
+
+    def _unlink(self, node: Node, dropped: Iterable[tuple[int, Hashable]]) -> None:
+        for slot, read in dropped:
+            self.readers[slot].discard(read, node)
+            owner = slot if slot >= 0 else ~slot
+            if owner in self.queries:
+                self.orphans[owner, read] = None
+
+    def forget(self, table: Table, key: Any) -> None:
+        """Drops what is known about a run whose source entry is gone."""
+        if table.failures:
+            self._recover(table, key)
+        reads = table.deps.pop(key, None)
+        if reads:
+            self._unlink((table.slot, key), pairs(reads))
+
+    def _collect(self, batch: int) -> None:
+        """Drops queries that nobody reads any more; what they read may follow."""
+        for _ in range(min(batch, len(self.orphans))):
+            (slot, key), _ = self.orphans.popitem()
+            table = self.tables[slot]
+            if key in table.deps and key not in table.readers and key not in table.presence:
+                self.forget(table, key)
+                old = table.data.pop(key, None)
+                if old is not None and slot in self.outputs:
+                    self._keep_record(slot, {key: (old, None)})
+
+
+def _fetch_of(engine: Engine) -> Fetch:
+    """A plain function with functions on it: calls to it are twice as fast as to an object with `__call__`."""
+    record = engine.log.append
+    lookups = [table.read() for table in engine.tables]
+    tables = engine.tables
+
+    def refuse(handle: Handle) -> GraphError:
+        if engine.limit == IDLE:
+            return GraphError(f"{handle.name}: fetched outside of a run; a function must not keep `fetch`")
+        return GraphError(f"{tables[engine.limit].name} may not read {handle.name}, which was created after it")
+
+    def fetch(source: Readable[Any, Any], key: Any) -> Any:
+        slot = source.slot
+        if slot >= engine.limit:
+            raise refuse(source)
+        record(slot)
+        record(key)
+        return lookups[slot](key)
+
+    def has(source: Readable[Any, Any], key: Any) -> bool:
+        slot = source.slot
+        if slot >= engine.limit:
+            raise refuse(source)
+        record(~slot)
+        record(key)
+        return lookups[slot](key) is not None
+
+    def keys(index: Index[Any, Any, Any], key: Any) -> tuple[Any, ...]:
+        slot = index.slot
+        if slot >= engine.limit:
+            raise refuse(index)
+        record(slot)
+        record(key)
+        table = tables[slot]
+        assert isinstance(table, IndexTable)
+        return table.entries.sorted(key)
+
+    def values(index: Index[Any, Any, Any], key: Any) -> tuple[tuple[Any, Any], ...]:
+        source = cast("Readable[Any, Any]", index.sources[0])
+        return tuple((member, fetch(source, member)) for member in keys(index, key))
+
+    fetch.has = has  # type: ignore[attr-defined]
+    fetch.keys = keys  # type: ignore[attr-defined]
+    fetch.values = values  # type: ignore[attr-defined]
+    return cast("Fetch", fetch)

@@ -1,0 +1,431 @@
+"""What a collection holds, and how it brings itself up to date: one table for each kind of collection.
+
+A table is asked to `update` the keys that were marked, when everything it reads is final, and answers with what
+really changed: `{key: (old, new)}`. It never looks at a key that was not marked, so the cost of a change is the
+cost of what it touches. Who is marked next is for the engine to say: readers are known by recorded fetches, and
+collections made from this one by `wake`.
+
+Two words are kept apart. A *run key* is what a table is marked with and its function runs for; an *entry key* is
+what readers see. They are the same except in an `expand` (runs for source keys, has the emitted keys), an `index`
+(runs for source keys, has index keys) and nothing else.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from controlplane.store.collection import GraphError, Handle
+from controlplane.store.maps import Map, MapOverlay, Members, Multimap, MultimapOverlay
+
+if TYPE_CHECKING:
+    from controlplane.store.engine import Engine
+
+Changed = dict[Any, tuple[Any, Any]]
+"""Entry key -> (old, new), None for absent; only where old and new differ."""
+
+
+def equal(old: Any, new: Any) -> bool:
+    """Whether a change is silent. Values that cannot even be compared have changed."""
+    try:
+        return bool(old is new or old == new)
+    except Exception:  # noqa: BLE001  a broken `__eq__` is a bug of the value, and must not stop the others
+        return False
+
+
+def smallest(keys: Iterable[Any]) -> Any:
+    """The smallest key; keys without an order (a mistake in the wiring) are taken by their text."""
+    try:
+        return min(keys)
+    except TypeError:
+        return min(keys, key=repr)
+
+
+class Table:
+    """One collection's entries in one store or fork, and who reads them."""
+
+    __slots__ = (
+        "below", "consumers", "counts", "data", "deps", "engine", "failures", "function", "name", "overlays",
+        "presence", "readers", "slot",
+    )  # fmt: skip
+
+    runs_functions: ClassVar[bool] = False
+
+    def __init__(self, handle: Handle, engine: "Engine", below: "Table | None") -> None:
+        self.engine = engine
+        self.slot = handle.slot
+        self.name = handle.name
+        self.function: Any = handle.function
+        self.below = below
+        self.counts = engine.monitor.counts[handle.slot]
+        self.consumers: list[Table] = []
+        self.overlays: list[MapOverlay | MultimapOverlay] = []
+        """The maps of this table, if it is laid over another."""
+        self.data = self._map("data")
+        """entry key -> value"""
+        self.deps = self._map("deps")
+        """run key -> what its function read, flat: (slot, key, slot, key, …); ~slot stands for presence alone.
+
+        Flat and without references to containers, so that the garbage collector soon stops looking at it.
+        """
+        self.failures = self._map("failures")
+        """run key -> the exception that its last run ended with"""
+        self.readers = self._members("readers")
+        """entry key -> nodes that fetched it"""
+        self.presence = self._members("presence")
+        """entry key -> nodes that asked whether it is there"""
+
+    def _map(self, name: str) -> Map:
+        """A fresh map, or one laid over the map of that name below."""
+        if self.below is None:
+            return {}
+        overlay = MapOverlay(getattr(self.below, name))
+        self.overlays.append(overlay)
+        return overlay
+
+    def _members(self, name: str) -> Members:
+        """A fresh multimap, or one laid over the multimap of that name below."""
+        if self.below is None:
+            return Multimap()
+        overlay = MultimapOverlay(getattr(self.below, name))
+        self.overlays.append(overlay)
+        return overlay
+
+    def source(self, position: int) -> "Table":
+        """The table of the handle's source at `position`."""
+        return self.engine.tables[self.engine.graph[self.slot].sources[position].slot]
+
+    def update(self, keys: Iterable[Any]) -> Changed:
+        """Brings the marked run keys up to date."""
+        changed: Changed = {}
+        for key in keys:
+            old = self.data.get(key)
+            new = self.value_of(key, old)
+            if new is not old:
+                changed[key] = (old, new)
+                self.put(key, new)
+        return changed
+
+    def value_of(self, key: Any, old: Any) -> Any:
+        """What belongs under `key` now; `old` itself when nothing changed."""
+        raise NotImplementedError
+
+    def put(self, key: Any, value: Any) -> None:
+        if value is None:
+            self.data.pop(key, None)
+        else:
+            self.data[key] = value
+
+    def read(self) -> Any:
+        """The function that looks an entry up for a fetch."""
+        return self.data.get
+
+    def wake(self, _source: "Table", changed: Mapping[Any, Any]) -> Iterable[Any]:
+        """The run keys to look at when `changed` entries of a source did."""
+        return changed
+
+    def run_keys(self) -> Iterator[Any]:
+        """Every run key there should be a node for, for audits."""
+        return iter(self.data)
+
+    def entries_of(self, key: Any) -> Iterable[Any]:
+        """The entry keys that a run for `key` makes."""
+        return (key,)
+
+
+class InputTable(Table):
+    """Values from outside."""
+
+    __slots__ = ("pending",)
+
+    def __init__(self, handle: Handle, engine: "Engine", below: Table | None) -> None:
+        super().__init__(handle, engine, below)
+        self.pending: dict[Any, Any] = {}
+
+    def value_of(self, key: Any, old: Any) -> Any:
+        new = self.pending.pop(key)
+        return old if equal(old, new) else new
+
+
+class DeriveTable(Table):
+    """One value for each entry of the source, or none."""
+
+    __slots__ = ("_input",)
+
+    runs_functions = True
+
+    def __init__(self, handle: Handle, engine: "Engine", below: Table | None) -> None:
+        super().__init__(handle, engine, below)
+        self._input = self.source(0).data
+
+    def value_of(self, key: Any, old: Any) -> Any:
+        value = self._input.get(key)
+        if value is None:
+            self.engine.forget(self, key)
+            return None
+        return self.engine.evaluate(self, key, old, value)
+
+    def run_keys(self) -> Iterator[Any]:
+        return iter(self._input)
+
+
+class ExpandTable(Table):
+    """Many entries for each entry of the source. Where two emit the same key, the smallest source key wins."""
+
+    __slots__ = ("_input", "claims", "emitted")
+
+    runs_functions = True
+
+    def __init__(self, handle: Handle, engine: "Engine", below: Table | None) -> None:
+        super().__init__(handle, engine, below)
+        self.function = _checked(handle.function)
+        self._input = self.source(0).data
+        self.emitted = self._map("emitted")
+        """source key -> the mapping its function returned"""
+        self.claims = self._members("claims")
+        """entry key -> source keys that emit it"""
+
+    def update(self, keys: Iterable[Any]) -> Changed:
+        touched: dict[Any, None] = {}
+        for key in keys:
+            self._run(key, touched)
+        changed: Changed = {}
+        for entry in touched:
+            old = self.data.get(entry)
+            new = self._winner(entry)
+            if not equal(old, new):
+                changed[entry] = (old, new)
+                self.put(entry, new)
+        return changed
+
+    def _run(self, key: Any, touched: dict[Any, None]) -> None:
+        old = self.emitted.get(key)
+        value = self._input.get(key)
+        if value is None:
+            self.engine.forget(self, key)
+            new = None
+        else:
+            new = self.engine.evaluate(self, key, old, value)
+        if new is old:
+            return
+        before, after = old or {}, new or {}
+        for entry in before:
+            if entry not in after:
+                self.claims.discard(entry, key)
+                touched[entry] = None
+        for entry, emitted in after.items():
+            if entry not in before:
+                self.claims.add(entry, key)
+                touched[entry] = None
+            elif not equal(before[entry], emitted):
+                touched[entry] = None
+        if new is None:
+            self.emitted.pop(key, None)
+        else:
+            self.emitted[key] = new
+
+    def _winner(self, entry: Any) -> Any:
+        claims = self.claims.members(entry)
+        return self.emitted.get(smallest(claims))[entry] if claims else None
+
+    def run_keys(self) -> Iterator[Any]:
+        return iter(self._input)
+
+    def entries_of(self, key: Any) -> Iterable[Any]:
+        return tuple(self.emitted.get(key) or ())
+
+
+def _checked(function: Any) -> Any:
+    """The function of an `expand`, failing by itself (and not in the engine) when it emits what it must not."""
+
+    def emit(*arguments: Any) -> Any:
+        emitted = function(*arguments)
+        if not isinstance(emitted, Mapping):
+            raise TypeError(f"expected a mapping, got {type(emitted).__name__}")
+        if any(value is None for value in emitted.values()):
+            raise TypeError("a value is None; leave the key out instead")
+        return emitted
+
+    return emit
+
+
+class IndexTable(Table):
+    """Under each index key the source keys that belong there. Its entries are sets, kept in `entries`."""
+
+    __slots__ = ("_input", "entries", "keys_of")
+
+    runs_functions = True
+
+    def __init__(self, handle: Handle, engine: "Engine", below: Table | None) -> None:
+        super().__init__(handle, engine, below)
+        self._input = self.source(0).data
+        self.entries = self._members("entries")
+        self.keys_of = self._map("keys_of")
+        """source key -> the index keys it is under"""
+
+    def update(self, keys: Iterable[Any]) -> dict[Any, Any]:
+        """Answers {index key: {source key: whether it came (True) or went}}."""
+        moved: dict[Any, Any] = {}
+        for key in keys:
+            before = self.keys_of.get(key, ())
+            after = self._index_keys(key, before)
+            if after is not before:
+                self._move(key, before, after, moved)
+        return moved
+
+    def _index_keys(self, key: Any, before: tuple[Any, ...]) -> tuple[Any, ...]:
+        value = self._input.get(key)
+        if value is None:
+            self.engine.forget(self, key)
+            return ()
+        return self.engine.index_keys(self, key, before, value)
+
+    def _move(self, key: Any, before: tuple[Any, ...], after: tuple[Any, ...], moved: dict[Any, Any]) -> None:
+        stays = set(before).intersection(after)
+        for entry in before:
+            if entry not in stays:
+                self.entries.discard(entry, key)
+                moved.setdefault(entry, {})[key] = False
+        for entry in after:
+            if entry not in stays:
+                self.entries.add(entry, key)
+                moved.setdefault(entry, {})[key] = True
+        if after:
+            self.keys_of[key] = after
+        else:
+            self.keys_of.pop(key, None)
+
+    def read(self) -> Any:
+        def refuse(key: Any) -> None:
+            raise GraphError(f"{self.name}: an index has members, not values (asked for {key!r}); use fetch.keys")
+
+        return refuse
+
+    def run_keys(self) -> Iterator[Any]:
+        return iter(self._input)
+
+    def entries_of(self, key: Any) -> Iterable[Any]:
+        found: tuple[Any, ...] = self.keys_of.get(key, ())
+        return found
+
+
+class KeysTable(Table):
+    """The index keys that have a member. Silent while members come and go and some stay."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, handle: Handle, engine: "Engine", below: Table | None) -> None:
+        super().__init__(handle, engine, below)
+        index = self.source(0)
+        assert isinstance(index, IndexTable)
+        self._entries = index.entries
+
+    def value_of(self, key: Any, _old: Any) -> Any:
+        return True if key in self._entries else None
+
+    def run_keys(self) -> Iterator[Any]:
+        return iter(self._entries)
+
+
+class JoinTable(Table):
+    """Entries (left key, source key) for each left key and each member of the index entry of that name.
+
+    Sources: the left collection, the index. Each pair is kept by itself: a new member touches one pair.
+    """
+
+    __slots__ = ("_index", "_left", "_right")
+
+    def __init__(self, handle: Handle, engine: "Engine", below: Table | None) -> None:
+        super().__init__(handle, engine, below)
+        index = self.source(1)
+        assert isinstance(index, IndexTable)
+        self._left = self.source(0)
+        self._index = index
+        self._right = index.source(0)
+
+    def value_of(self, key: Any, _old: Any) -> Any:
+        left, member = key
+        if left in self._left.data and self._index.entries.has(left, member):
+            return self._right.data.get(member)
+        return None
+
+    def wake(self, source: Table, changed: Mapping[Any, Any]) -> Iterable[Any]:
+        """One change may reach a join by several ways; whichever comes last finds all of them in place.
+
+        When members of the right collection change before the index has moved them, their old index keys are
+        marked here and the new ones when the index speaks.
+        """
+        pairs: list[Any] = []
+        if source is self._left:
+            for left, (old, new) in changed.items():
+                if (old is None) is not (new is None):
+                    pairs.extend((left, member) for member in self._index.entries.members(left))
+        if source is self._index:
+            for left, members in changed.items():
+                if left in self._left.data:
+                    pairs.extend((left, member) for member in members)
+        if source is self._right:
+            for member in changed:
+                pairs.extend((left, member) for left in self._index.entries_of(member) if left in self._left.data)
+        return pairs
+
+    def run_keys(self) -> Iterator[Any]:
+        entries, left = self._index.entries, self._left.data
+        return ((key, member) for key in entries if key in left for member in entries.members(key))
+
+
+class UnionTable(Table):
+    """The entries of several collections whose keys are disjoint. Where they are not, the first wins."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, handle: Handle, engine: "Engine", below: Table | None) -> None:
+        super().__init__(handle, engine, below)
+        self._parts = [self.source(position).data for position in range(len(handle.sources))]
+
+    def value_of(self, key: Any, old: Any) -> Any:
+        for part in self._parts:
+            value = part.get(key)
+            if value is not None:
+                return old if equal(old, value) else value
+        return None
+
+    def run_keys(self) -> Iterator[Any]:
+        return chain.from_iterable(self._parts)
+
+    def overlaps(self) -> list[Any]:
+        """Keys that more than one part has: a mistake in the wiring."""
+        return [key for key in self.data if sum(key in part for part in self._parts) > 1]
+
+
+class QueryTable(Table):
+    """Values worked out when they are first asked for, kept while somebody depends on them."""
+
+    __slots__ = ()
+
+    runs_functions = True
+
+    def value_of(self, key: Any, old: Any) -> Any:
+        return self.engine.evaluate(self, key, old)
+
+    def read(self) -> Any:
+        def look_up(key: Any) -> Any:
+            if key not in self.deps:
+                self.engine.begin(self, key)
+            return self.data.get(key)
+
+        return look_up
+
+    def run_keys(self) -> Iterator[Any]:
+        return iter(self.deps)
+
+
+TABLES: dict[str, type[Table]] = {
+    "input": InputTable,
+    "derive": DeriveTable,
+    "expand": ExpandTable,
+    "index": IndexTable,
+    "keys": KeysTable,
+    "join": JoinTable,
+    "query": QueryTable,
+    "union": UnionTable,
+}
