@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from controlplane.ir.service import Endpoint, Health, Resolution, Service, ServicePort, Workload
-from controlplane.mesh.hosts import is_ip
+from controlplane.mesh.hosts import is_ip, is_local
 from controlplane.mesh.problems import ignored, invalid
 from controlplane.model import core
 from controlplane.model.meta import origin_of
@@ -140,7 +140,9 @@ def _one_per_workload(found: _Found, service: Service) -> tuple[Endpoint, ...]:
     return tuple([merged[key] for key in sorted(merged)])
 
 
-def from_workloads(service: Service, port: ServicePort, workloads: Sequence[Workload]) -> tuple[Endpoint, ...]:
+def from_workloads(
+    service: Service, port: ServicePort, workloads: Sequence[Workload], *, refuse_local: bool = False
+) -> tuple[Endpoint, ...]:
     """Endpoints of the workloads a selector found. Names are endpoints only where the proxy resolves names."""
     found: _Found = {}
     names_resolve = service.resolution in {Resolution.DNS, Resolution.DNS_ROUND_ROBIN}
@@ -150,6 +152,8 @@ def from_workloads(service: Service, port: ServicePort, workloads: Sequence[Work
         number = _workload_port(service, port, workload)
         address, *more = workload.addresses
         if number is None or not (names_resolve or is_ip(address) or address.startswith(UNIX)):
+            continue
+        if refuse_local and is_local(address):
             continue
         number = 0 if address.startswith(UNIX) else number
         found.setdefault((address, number), _of_workload(workload, address, number, tuple(more)))

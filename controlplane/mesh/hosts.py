@@ -5,6 +5,7 @@ short form too, completed with the namespace of the *rule*. Everything inside co
 `domain` is the cluster's DNS domain ("cluster.local"), without "svc.".
 """
 
+from ipaddress import IPv6Address, ip_address
 from socket import AF_INET, AF_INET6, inet_pton
 
 from controlplane.ir.service import Resolution, Service
@@ -22,6 +23,23 @@ def is_ip(text: str) -> bool:
     except (OSError, ValueError):  # ValueError: a NUL inside
         return False
     return True
+
+
+def is_local(address: str) -> bool:
+    """Whether an address means the caller's own machine: loopback, unspecified, link-local, in any spelling.
+
+    A name that the DNS answers with such an address cannot be seen here.
+    """
+    name = address.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return ip.is_loopback or ip.is_link_local or ip.is_unspecified
 
 
 def qualify(host: str, namespace: str, domain: str) -> str:

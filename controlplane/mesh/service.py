@@ -9,7 +9,7 @@ from typing import Final
 from controlplane.ir.service import Endpoint, Protocol, Resolution, Service, ServicePort
 from controlplane.mesh import protocol
 from controlplane.mesh.export import visibility
-from controlplane.mesh.hosts import is_ip
+from controlplane.mesh.hosts import is_ip, is_local
 from controlplane.mesh.problems import NO_PROBLEMS, ignored, ineffective, invalid
 from controlplane.model import core
 from controlplane.model.meta import origin_of
@@ -61,6 +61,9 @@ def _external_name(svc: core.Service, origin: Origin, settings: Settings) -> tup
     meta, target = svc.meta, svc.spec.external_name.lower().removesuffix(".")
     if not target:
         return None, (invalid(origin.at("spec.externalName"), "an ExternalName Service needs the name it stands for"),)
+    if settings.refuse_local_endpoints and is_local(target):
+        text = f"{target!r} would lead callers to themselves (refuseLocalEndpoints): calls by this name are not known"
+        return None, (invalid(origin.at("spec.externalName"), text),)
     ports, problems = _ports(svc.spec.ports, origin)
     if not svc.spec.ports:
         text = "without ports calls by this name are not known to the mesh: they go where unknown calls go"

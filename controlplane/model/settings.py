@@ -116,6 +116,7 @@ class Settings(Value):
     cluster_id: str = "Kubernetes"
     tenancy: Tenancy = Tenancy.OWNER
     scope_gateway_to_namespace: bool = False
+    refuse_local_endpoints: bool = False  # loopback and link-local: a mesh on one machine lives there
 
     @property
     def root_namespace(self) -> str:
