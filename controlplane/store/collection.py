@@ -19,7 +19,7 @@ V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
 IK = TypeVar("IK")
 
-Kind = Literal["input", "derive", "expand", "index", "keys", "join", "query", "union"]
+Kind = Literal["input", "derive", "expand", "index", "keys", "join", "match", "query", "union"]
 
 
 class Handle:
@@ -93,6 +93,13 @@ class Fetch(Protocol):
 
     def values(self, index: Index[IK, K, V], key: IK, /) -> tuple[tuple[K, V], ...]:
         """The entries under `key`, sorted by key. Membership and each of the values wake the reader."""
+        ...
+
+    def report(self, *values: Any) -> None:
+        """Files `values` (hashable) beside the running node's entry, until it runs again or goes.
+
+        For what somebody must be told and no function reads: no dependency, no part of the entry's equality.
+        """
         ...
 
 

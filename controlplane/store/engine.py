@@ -58,7 +58,7 @@ class Engine:
 
     __slots__ = (
         "below", "dirty", "failed", "fetch", "graph", "interrupted", "limit", "log", "monitor", "moved", "orphans",
-        "outputs", "queries", "readers", "record", "tables",
+        "outputs", "queries", "readers", "record", "reported", "tables",
     )  # fmt: skip
 
     def __init__(self, graph: Graph, outputs: set[int], monitor: Monitor, below: "Engine | None") -> None:
@@ -68,6 +68,7 @@ class Engine:
         self.monitor = monitor
         self.limit = IDLE
         self.log: list[Any] = []
+        self.reported: list[Any] = []
         self.dirty: defaultdict[int, dict[Any, Any]] = defaultdict(dict)
         self.orphans: dict[Node, None] = {}
         """Query nodes that lost a reader: looked at when all is evaluated, since another may have come."""
@@ -90,7 +91,7 @@ class Engine:
         table = TABLES[handle.kind](handle, self, self.below.tables[handle.slot] if self.below else None)
         self.tables.append(table)
         sources = {source.slot for source in handle.sources}
-        if handle.kind == "join":
+        if handle.kind in ("join", "match"):
             sources.add(handle.sources[1].sources[0].slot)
         for slot in sorted(sources):
             self.tables[slot].consumers.append(table)
@@ -192,6 +193,7 @@ class Engine:
         """
         log = self.log
         mark = len(log)
+        reported = len(self.reported)
         limit = self.limit
         self.limit = table.slot
         try:
@@ -208,10 +210,17 @@ class Engine:
             self.limit = limit
         reads = tuple(log[mark:])
         del log[mark:]
+        if len(self.reported) > reported or table.reports:
+            self._file_reports(table, key, reported)
         before = table.deps.get(key)
         if reads != before:
             self._relink(table, key, before, reads)
-        self._count(table, key, unchanged=new is old)
+        counts = table.counts
+        counts.runs += 1
+        if new is old:
+            counts.unchanged += 1
+        if self.monitor.trace is not None:
+            self.monitor.trace(table.name, key)
         return new
 
     def index_keys(self, table: Table, key: Any, before: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
@@ -226,7 +235,12 @@ class Engine:
                 self._recover(table, key)
         if keys == before:
             keys = before
-        self._count(table, key, unchanged=keys is before)
+        counts = table.counts
+        counts.runs += 1
+        if keys is before:
+            counts.unchanged += 1
+        if self.monitor.trace is not None:
+            self.monitor.trace(table.name, key)
         return keys
 
     def begin(self, table: Table, key: Any) -> None:
@@ -237,6 +251,15 @@ class Engine:
             if table.slot in self.outputs:
                 self._keep_record(table.slot, {key: (None, value)})
 
+    def _file_reports(self, table: Table, key: Any, start: int) -> None:
+        """Keeps what a run reported instead of what the run before it did."""
+        found = tuple(dict.fromkeys(self.reported[start:]))
+        del self.reported[start:]
+        if found:
+            table.reports[key] = found
+        else:
+            table.reports.pop(key, None)
+
     def _fail(self, table: Table, key: Any, error: Exception) -> None:
         table.failures[key] = error
         self.failed[table.slot, key] = error
@@ -244,15 +267,6 @@ class Engine:
     def _recover(self, table: Table, key: Any) -> None:
         table.failures.pop(key, None)
         self.failed.pop((table.slot, key), None)
-
-    def _count(self, table: Table, key: Any, *, unchanged: bool) -> None:
-        counts = table.counts
-        counts.runs += 1
-        if unchanged:
-            counts.unchanged += 1
-        trace = self.monitor.trace
-        if trace is not None:
-            trace(table.name, key)
 
     # --- dependencies ----------------------------------------------------------------------------------------
 
@@ -286,6 +300,8 @@ class Engine:
         """Drops what is known about a run whose source entry is gone."""
         if table.failures:
             self._recover(table, key)
+        if table.reports:
+            table.reports.pop(key, None)
         reads = table.deps.pop(key, None)
         if reads:
             self._unlink((table.slot, key), pairs(reads))
@@ -302,7 +318,7 @@ class Engine:
                     self._keep_record(slot, {key: (old, None)})
 
 
-def _fetch_of(engine: Engine) -> Fetch:
+def _fetch_of(engine: Engine) -> Fetch:  # noqa: C901  five small functions over one set of locals, not one branchy one
     """A plain function with functions on it: calls to it are twice as fast as to an object with `__call__`."""
     record = engine.log.append
     lookups = [table.read() for table in engine.tables]
@@ -343,6 +359,12 @@ def _fetch_of(engine: Engine) -> Fetch:
         source = cast("Readable[Any, Any]", index.sources[0])
         return tuple((member, fetch(source, member)) for member in keys(index, key))
 
+    def report(*values: Any) -> None:
+        if engine.limit == IDLE:
+            raise GraphError("reported outside of a run; a function must not keep `fetch`")
+        engine.reported.extend(values)
+
+    fetch.report = report  # type: ignore[attr-defined]
     fetch.has = has  # type: ignore[attr-defined]
     fetch.keys = keys  # type: ignore[attr-defined]
     fetch.values = values  # type: ignore[attr-defined]

@@ -26,8 +26,10 @@ class Graph:
                 raise GraphError(f"{handle.name}: {source.name} belongs to another store")
             if source.kind == "query":
                 raise GraphError(f"{handle.name}: the query {source.name} has no entries of its own; fetch from it")
-            if source.kind == "index" and handle.kind not in {"keys", "join"}:
-                raise GraphError(f"{handle.name}: {source.name} is an index; only keys and join are made from one")
+            if source.kind == "index" and handle.kind not in {"keys", "join", "match"}:
+                raise GraphError(
+                    f"{handle.name}: {source.name} is an index; only keys, join and match are made from one"
+                )
         self._handles.append(handle)
         self._names.add(handle.name)
         return len(self._handles) - 1

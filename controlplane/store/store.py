@@ -158,6 +158,10 @@ class Store:
         """(left key, source key) -> source value, for each left key and each source key filed under it."""
         return Collection(self._graph, "join", name, (left, index), None)
 
+    def match(self, name: str, left: Index[IK, K2, Any], right: Index[IK, K, V]) -> Collection[tuple[K2, K], V]:
+        """(left source key, right source key) -> right value, for members of both that share an index key."""
+        return Collection(self._graph, "match", name, (left, right), None)
+
     def query(self, name: str, function: Callable[[Fetch, K], V | None]) -> Query[K, V]:
         """A memo of `function(fetch, key)`, for the keys that other functions fetch and as long as they do."""
         return Query(self._graph, "query", name, (), function)
@@ -191,6 +195,12 @@ class Store:
         table = self._table(index)
         assert isinstance(table, IndexTable)
         return table.entries.sorted(key)
+
+    def reports(self) -> Iterator[tuple[Handle, Any, tuple[Any, ...]]]:
+        """(collection, key, what its last run reported), for all that reported something."""
+        for table in self._serving().tables:
+            for key, reported in table.reports.items():
+                yield self._graph[table.slot], key, reported
 
     @property
     def failures(self) -> Nodes:

@@ -45,7 +45,7 @@ class Table:
 
     __slots__ = (
         "below", "consumers", "counts", "data", "deps", "engine", "failures", "function", "name", "overlays",
-        "presence", "readers", "slot",
+        "presence", "readers", "reports", "slot",
     )  # fmt: skip
 
     runs_functions: ClassVar[bool] = False
@@ -69,6 +69,8 @@ class Table:
         """
         self.failures = self._map("failures")
         """run key -> the exception that its last run ended with"""
+        self.reports = self._map("reports")
+        """run key -> what its last run reported beside its value"""
         self.readers = self._members("readers")
         """entry key -> nodes that fetched it"""
         self.presence = self._members("presence")
@@ -97,23 +99,21 @@ class Table:
     def update(self, keys: Iterable[Any]) -> Changed:
         """Brings the marked run keys up to date."""
         changed: Changed = {}
+        data = self.data
         for key in keys:
-            old = self.data.get(key)
+            old = data.get(key)
             new = self.value_of(key, old)
             if new is not old:
                 changed[key] = (old, new)
-                self.put(key, new)
+                if new is None:
+                    data.pop(key, None)
+                else:
+                    data[key] = new
         return changed
 
     def value_of(self, key: Any, old: Any) -> Any:
         """What belongs under `key` now; `old` itself when nothing changed."""
         raise NotImplementedError
-
-    def put(self, key: Any, value: Any) -> None:
-        if value is None:
-            self.data.pop(key, None)
-        else:
-            self.data[key] = value
 
     def read(self) -> Any:
         """The function that looks an entry up for a fetch."""
@@ -194,7 +194,10 @@ class ExpandTable(Table):
             new = self._winner(entry)
             if not equal(old, new):
                 changed[entry] = (old, new)
-                self.put(entry, new)
+                if new is None:
+                    self.data.pop(entry, None)
+                else:
+                    self.data[entry] = new
         return changed
 
     def _run(self, key: Any, touched: dict[Any, None]) -> None:
@@ -373,6 +376,55 @@ class JoinTable(Table):
         return ((key, member) for key in entries if key in left for member in entries.members(key))
 
 
+class MatchTable(Table):
+    """Entries (left key, right key) for members of two indexes that are filed under one index key.
+
+    Sources: the left index, the right index. Each pair is kept by itself, and has the right member's value.
+    """
+
+    __slots__ = ("_left", "_right", "_values")
+
+    def __init__(self, handle: Handle, engine: "Engine", below: Table | None) -> None:
+        super().__init__(handle, engine, below)
+        left, right = self.source(0), self.source(1)
+        assert isinstance(left, IndexTable)
+        assert isinstance(right, IndexTable)
+        self._left, self._right = left, right
+        self._values = right.source(0)
+
+    def value_of(self, key: Any, old: Any) -> Any:
+        left, right = key
+        under = self._right.entries_of(right)
+        if any(self._left.entries.has(entry, left) for entry in under):
+            value = self._values.data.get(right)
+            return old if equal(old, value) else value
+        return None
+
+    def wake(self, source: Table, changed: Mapping[Any, Any]) -> Iterable[Any]:
+        """As in a join, a change may come by several ways; the last finds all of them in place."""
+        pairs: list[Any] = []
+        if source is self._left:
+            for entry, members in changed.items():
+                pairs.extend((left, right) for left in members for right in self._right.entries.members(entry))
+        if source is self._right:
+            for entry, members in changed.items():
+                pairs.extend((left, right) for left in self._left.entries.members(entry) for right in members)
+        if source is self._values:
+            for right in changed:
+                for entry in self._right.entries_of(right):
+                    pairs.extend((left, right) for left in self._left.entries.members(entry))
+        return pairs
+
+    def run_keys(self) -> Iterator[Any]:
+        pairs = (
+            (left, right)
+            for entry in self._left.entries
+            for left in self._left.entries.members(entry)
+            for right in self._right.entries.members(entry)
+        )
+        return iter(dict.fromkeys(pairs))
+
+
 class UnionTable(Table):
     """The entries of several collections whose keys are disjoint. Where they are not, the first wins."""
 
@@ -426,6 +478,7 @@ TABLES: dict[str, type[Table]] = {
     "index": IndexTable,
     "keys": KeysTable,
     "join": JoinTable,
+    "match": MatchTable,
     "query": QueryTable,
     "union": UnionTable,
 }
