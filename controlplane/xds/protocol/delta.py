@@ -1,0 +1,306 @@
+"""The incremental variant: requests change a subscription, responses carry what changed.
+
+Virtual hosts travel by VHDS here. Envoy subscribes to them once a stream, as a wildcard over all its route
+configurations, and tells nobody when it drops hosts; so the hosts of a route configuration follow every answer to a
+*subscription* of that route configuration, and are forgotten when it is unsubscribed.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from controlplane.base.clock import Clock
+from controlplane.snapshot.resource import Resource
+from controlplane.snapshot.routes import is_placeholder, placeholder_name, route_of
+from controlplane.snapshot.types import ENDPOINT, ROUTE, SECRET, VIRTUAL_HOST
+from controlplane.snapshot.view import Change, View
+from controlplane.xds.protocol import wire
+from controlplane.xds.protocol.commands import Close, Command, Reason, Send
+from controlplane.xds.protocol.hold import HOLD
+from controlplane.xds.protocol.ledger import UNSEEN, Guess, Ledger
+from controlplane.xds.protocol.quarantine import Quarantine
+from controlplane.xds.protocol.scope import Scope, Step
+from controlplane.xds.protocol.stream import Stream
+from controlplane.xds.protocol.subscriptions import WILDCARD
+from controlplane.xds.protocol.wire import DeltaRequest
+
+_MANY: int = 256  # names in a first request; from here on they are sent in the shared steps of a first sync
+
+
+class DeltaStream(Stream):
+    """One `DeltaAggregatedResources` stream."""
+
+    protocol: ClassVar[str] = "delta"
+
+    def __init__(self, scope: Scope, view: View, clock: Clock, quarantine: Quarantine, envoy: str = "") -> None:
+        super().__init__(scope, view, clock, quarantine, envoy)
+        self._acks: dict[bytes, tuple[Ledger, str]] = {}  # a plain ACK, byte for byte -> what it acknowledges
+
+    def request_received(self, raw: bytes) -> list[Command]:
+        """The proxy sent a message. Nearly always it is a plain ACK, known by its bytes."""
+        known = self._acks.pop(raw, None)
+        if known is not None:
+            self._acknowledged(*known)
+            return self._finish()
+        try:
+            request = wire.read_delta(raw)
+        except wire.Malformed as error:
+            return [Close(Reason.INVALID_ARGUMENT, f"not a DeltaDiscoveryRequest: {error}")]
+        return self.requested(request)
+
+    def requested(self, request: DeltaRequest) -> list[Command]:
+        """The same, parsed."""
+        ledger = self._ledger_for(request.type_url)
+        if ledger is not None:
+            self._answer(ledger, request)
+            if ledger.started:
+                self._update(ledger, request)
+            elif request.error is None:
+                self._first(ledger, request)
+            self._too_many(ledger)
+        return self._finish()
+
+    # Answers
+
+    def _answer(self, ledger: Ledger, request: DeltaRequest) -> None:
+        """A nonce we do not wait for says nothing; what the request changes in the subscription counts all the same."""
+        flight = ledger.flights.get(request.nonce)
+        if flight is None:
+            return
+        self._acks.pop(flight.response.ack, None)
+        if request.error is None:
+            self._acknowledged(ledger, request.nonce)
+        else:
+            self._refused(ledger, request.nonce, request.error)
+
+    # Subscriptions
+
+    def _first(self, ledger: Ledger, request: DeltaRequest) -> None:
+        names = [name for name in request.subscribe if name != WILDCARD]
+        subscription = ledger.subscription
+        subscription.begin(named=bool(request.subscribe))
+        if WILDCARD in request.subscribe:
+            subscription.subscribe(WILDCARD)
+        if request.initial:
+            self._reconnected(ledger, names, request.initial)
+        else:
+            self._subscribed(ledger, names)
+        self._pay_owed(ledger)
+
+    def _subscribed(self, ledger: Ledger, names: Sequence[str]) -> None:
+        """The first names of a proxy that has nothing."""
+        if ledger.subscription.wildcard:
+            self._begin_all(ledger)
+        if len(names) >= _MANY and ledger.type_url == ENDPOINT:
+            self._begin_many(ledger, names)
+        else:
+            for name in names:
+                self._subscribe(ledger, name)
+
+    def _begin_all(self, ledger: Ledger) -> None:
+        if ledger.type_url != VIRTUAL_HOST:
+            ledger.due = True
+            self._begin_sweep(ledger)
+            return
+        for route in tuple(self._opened):
+            self._introduce(route)
+
+    def _begin_many(self, ledger: Ledger, names: Sequence[str]) -> None:
+        subscribed = ledger.subscription.names
+        subscribed.update(names)
+        self._compact(ledger)
+        beside = subscribed.absent
+        if len(beside) < len(names):
+            self._begin_sweep(ledger)
+            for name in self._content.view.own(ledger.type_url):
+                if not ledger.wants(name):
+                    ledger.drop(name)
+        for name in beside:
+            self._ask(ledger, name)
+
+    def _update(self, ledger: Ledger, request: DeltaRequest) -> None:
+        for name in request.unsubscribe:
+            self._unsubscribe(ledger, name)
+        for name in request.subscribe:
+            if name == WILDCARD:
+                ledger.subscription.subscribe(WILDCARD)
+                self._begin_all(ledger)
+            else:
+                self._subscribe(ledger, name)
+        if request.subscribe:
+            self._compact(ledger)
+
+    def _subscribe(self, ledger: Ledger, name: str) -> None:
+        if ledger.type_url == VIRTUAL_HOST:
+            self._ask_for_host(ledger, name)
+        else:
+            self._ask(ledger, name)
+
+    def _unsubscribe(self, ledger: Ledger, name: str) -> None:
+        if ledger.type_url == VIRTUAL_HOST and name in ledger.aliases:
+            name = self._withdrawn(ledger, name)
+        ledger.subscription.unsubscribe(name)
+        if name == WILDCARD:
+            self._wildcard_ended(ledger)
+        elif ledger.subscription.wildcard:
+            self._answer_unsubscribed(ledger, name)
+        else:
+            ledger.forget((name,))
+        if ledger.type_url == ROUTE and not ledger.wants(name):
+            self._close_route(name)
+
+    def _wildcard_ended(self, ledger: Ledger) -> None:
+        ledger.sweeps.clear()
+        ledger.due = False
+        ledger.forget(tuple(name for name in ledger.odd if not ledger.wants(name)))
+
+    def _answer_unsubscribed(self, ledger: Ledger, name: str) -> None:
+        """The proxy cannot know whether the wildcard still gives it this name: say so, one way or the other."""
+        found = self._content.get(ledger.type_url, name) if ledger.wants(name) else None
+        if found is None:
+            ledger.forget((name,))
+            ledger.gone.add(name)
+        else:
+            had = ledger.has(name)
+            ledger.look_at(name, Guess((had,)) if isinstance(had, Resource) else had)
+
+    # Reconnect
+
+    def _reconnected(self, ledger: Ledger, names: Iterable[str], initial: Mapping[str, str]) -> None:
+        """The proxy says what it has: only the difference is sent, and what is gone is removed."""
+        subscription = ledger.subscription
+        if not subscription.wildcard:
+            names = {*names, *initial}  # it may leave out of the list what it has (envoy #22418)
+        subscription.names.update(names)
+        self._compact(ledger)
+        self._judge.distrust_until(self._clock.monotonic() + HOLD)
+        if self._clusters_swept and ledger.type_url in {ENDPOINT, SECRET}:
+            initial = {}  # every cluster was sent on this stream, so all of them warm again
+        if ledger.type_url == ROUTE:
+            self._opened.update({name: False for name in names if name in initial})
+        for name in self._different(ledger, initial):
+            self._compare(ledger, name, initial.get(name))
+        if ledger.type_url == VIRTUAL_HOST and subscription.wildcard:
+            for route in [route for route, due in self._opened.items() if due]:
+                self._introduce(route)
+
+    def _different(self, ledger: Ledger, initial: Mapping[str, str]) -> list[str]:
+        """Names whose version differs from the scope's, and the few that are compared one by one anyway."""
+        own = self._content.view.own(ledger.type_url)
+        shared = self._scope.versions(ledger.type_url)
+        rest = {name: version for name, version in initial.items() if name not in own} if own else initial
+        different = set(own) | set(ledger.subscription.names.absent)
+        if rest != shared:
+            different |= {name for name, _ in rest.items() ^ shared.items()}
+        return sorted(different)
+
+    def _compare(self, ledger: Ledger, name: str, version: str | None) -> None:
+        if not ledger.wants(name):
+            return
+        found = self._content.get(ledger.type_url, name)
+        if version is None:
+            self._ask(ledger, name) if name in ledger.subscription.names else self._lacks(ledger, name, found)
+        elif is_placeholder(name):  # always an exception: the view shows it only while there is no real host
+            ledger.look_at(name, found if found is not None and found.version == version else UNSEEN)
+        elif found is None or found.version != version:
+            ledger.look_at(name, UNSEEN)
+
+    def _lacks(self, ledger: Ledger, name: str, found: Resource | None) -> None:
+        if found is not None and not is_placeholder(name):
+            ledger.look_at(name, None)
+
+    # Responses
+
+    def _compose(
+        self, ledger: Ledger, resources: list[Resource], removed: tuple[str, ...], gone: tuple[str, ...]
+    ) -> Send:
+        responses = self._scope.responses
+        if ledger.type_url != VIRTUAL_HOST or not ledger.aliases:
+            return responses.delta(ledger.type_url, resources, removed, gone, ledger.flights)
+        frames = [wire.delta_frame(each, self._questions(ledger, each.name)) for each in resources]
+        frames.extend(wire.absent_frame(name) for name in gone if name in ledger.aliases)
+        unasked = tuple(name for name in gone if name not in ledger.aliases)
+        names = tuple(each.name for each in resources)
+        return responses.delta_frames(ledger.type_url, frames, names, removed, unasked)
+
+    def _compose_step(self, ledger: Ledger, step: Step, names: tuple[str, ...]) -> Send:
+        responses = self._scope.responses
+        if names is not step.names:
+            found = [self._content.get(ledger.type_url, name) for name in names]
+            return responses.delta(ledger.type_url, [each for each in found if each], taken=ledger.flights)
+
+        def build() -> Send:
+            return responses.delta_frames(
+                ledger.type_url, [wire.delta_frame(each) for each in step.resources()], step.names
+            )
+
+        return responses.shared(step.key, ledger.flights, build)
+
+    def _heartbeat(self, resource: Resource) -> Send:
+        return self._scope.responses.delta_frames(resource.type_url, [wire.heartbeat_frame(resource)], ())
+
+    def _expect(self, ledger: Ledger, send: Send) -> None:
+        self._acks[send.response.ack] = (ledger, send.response.nonce)
+
+    # Virtual hosts on demand: the question is an authority, the answer a resource with the question as its alias
+
+    def _ask_for_host(self, ledger: Ledger, question: str) -> None:
+        found = self._content.find(question)
+        ledger.aliases[question] = found.name if found is not None else ""
+        if found is not None:
+            self._ask(ledger, found.name)
+        else:
+            ledger.subscription.subscribe(question)
+            ledger.gone.add(question)
+
+    def _questions(self, ledger: Ledger, name: str) -> list[str]:
+        return [question for question, answer in ledger.aliases.items() if answer == name]
+
+    def _withdrawn(self, ledger: Ledger, question: str) -> str:
+        """The resource that nobody asks for any more with this question; the question itself if others still do."""
+        answer = ledger.aliases.pop(question)
+        return answer if answer and answer not in ledger.aliases.values() else question
+
+    def _hosts_changed(self, ledger: Ledger, changed: Mapping[str, Change]) -> None:
+        super()._hosts_changed(ledger, changed)
+        if not ledger.aliases or all(change.old is not None and change.new is not None for change in changed.values()):
+            return
+        for question, answer in tuple(ledger.aliases.items()):
+            found = self._content.find(question)
+            if found is not None and found.name != answer:
+                self._ask_for_host(ledger, question)
+
+    # Virtual hosts by route configuration
+
+    def _shows(self, type_url: str, name: str) -> bool:
+        if type_url == VIRTUAL_HOST and route_of(name) not in self._opened:
+            return False
+        return super()._shows(type_url, name)
+
+    def _routes_sent(self, names: Sequence[str], removed: Sequence[str], asked: Sequence[str]) -> None:
+        for name in removed:
+            self._close_route(name)
+            self._ledgers[ROUTE].asked.add(name)  # if it comes back, its hosts have to come with it
+        for name in names:
+            if name in asked or name not in self._opened:
+                self._introduce(name)
+
+    def _introduce(self, route: str) -> None:
+        """All hosts of a route configuration that is new to the proxy, right after it."""
+        hosts = self._ledgers[VIRTUAL_HOST]
+        self._opened[route] = True
+        if not hosts.subscription.wildcard:
+            return
+        self._opened[route] = False
+        hosts.forget(tuple(name for name in hosts.odd if route_of(name) == route))
+        self._begin_sweep(hosts, route)
+        placeholder = placeholder_name(route)
+        if self._content.get(VIRTUAL_HOST, placeholder) is not None:
+            hosts.look_at(placeholder, None)
+        self._following.append((VIRTUAL_HOST, (route,)))
+
+    def _close_route(self, route: str) -> None:
+        """The proxy unsubscribed from a route configuration, and dropped its hosts without a word."""
+        hosts = self._ledgers[VIRTUAL_HOST]
+        self._opened.pop(route, None)
+        hosts.sweeps.pop(route, None)
+        hosts.forget(tuple(name for name in hosts.odd if route_of(name) == route))

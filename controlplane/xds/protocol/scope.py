@@ -1,0 +1,168 @@
+"""What the streams of one scope share, so that N proxies cost one encoding.
+
+A first sync sends thousands of resources to every proxy of the scope. They are cut into buckets of consecutive names;
+the response for a bucket is built when the first stream needs it and kept for the others; a change makes only its own
+bucket stale. A reconnecting proxy says what it has; one comparison with the scope's versions says what differs.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from controlplane.snapshot.resource import Resource
+from controlplane.snapshot.routes import route_of
+from controlplane.snapshot.types import CLUSTER, VIRTUAL_HOST
+from controlplane.snapshot.view import Change, Changes, View
+from controlplane.xds.protocol.content import Content, DeltaContent, Headers, SotwContent, WholeRoutes, is_slow
+from controlplane.xds.protocol.responses import CHUNK, Responses
+
+
+class Bucket:
+    """Consecutive names that travel together in a first sync."""
+
+    __slots__ = ("edition", "fitted", "listed", "names", "start")
+
+    def __init__(self, start: str, names: list[str]) -> None:
+        self.start = start
+        self.names = names
+        self.edition = 0  # grows when a resource in it changes
+        self.fitted = -1  # the edition whose size was looked at
+        self.listed: tuple[str, ...] = ()  # `names` as of then
+
+
+class Step(NamedTuple):
+    """One response of a first sync, and where the next one starts; None when this was the last."""
+
+    key: tuple[object, ...]  # the same for all streams that take this step
+    resources: Callable[[], list[Resource]]
+    names: tuple[str, ...]
+    next: str | None
+
+
+class Plan:
+    """The first sync of one type (of one route configuration, for virtual hosts): its names, in buckets."""
+
+    def __init__(self, identity: tuple[object, ...], content: Content, type_url: str, names: Iterable[str]) -> None:
+        self._identity = identity
+        self._content = content
+        self._type = type_url
+        listed = list(names)
+        self.apart = {name for name in listed if self._sets_apart(name)}  # each stream sends these by themselves
+        self._buckets = [Bucket("", [name for name in listed if name not in self.apart])]
+        self._starts = [""]
+
+    def step(self, start: str) -> Step:
+        """The bucket a stream is at."""
+        at = bisect_right(self._starts, start) - 1
+        bucket = self._buckets[at]
+        if bucket.fitted != bucket.edition:
+            self._fit(at, bucket)
+        following = self._starts[at + 1] if at + 1 < len(self._starts) else None
+        key = (*self._identity, bucket.start, bucket.edition)
+        names = bucket.listed
+        return Step(key, lambda: self._resources(names), names, following)
+
+    def changed(self, name: str, change: Change) -> None:
+        """One resource of this type is another one now."""
+        bucket = self._buckets[bisect_right(self._starts, name) - 1]
+        bucket.edition += 1
+        at = bisect_left(bucket.names, name)
+        there = at < len(bucket.names) and bucket.names[at] == name
+        belongs = change.new is not None and not self._sets_apart(name)
+        (self.apart.discard if belongs or change.new is None else self.apart.add)(name)
+        if belongs and not there:
+            bucket.names.insert(at, name)
+        elif there and not belongs:
+            del bucket.names[at]
+
+    def _sets_apart(self, name: str) -> bool:
+        """A cluster that waits for DNS or a secret would hold back the ACK of all; what expires needs heartbeats."""
+        found = self._content.get(self._type, name)
+        return found is not None and (bool(found.ttl) or (self._type == CLUSTER and is_slow(found)))
+
+    def _fit(self, at: int, bucket: Bucket) -> None:
+        size = 0
+        for index, name in enumerate(bucket.names):
+            found = self._content.get(self._type, name)
+            size += len(found.body) if found is not None else 0
+            if size > CHUNK and index:
+                self._split(at, bucket, index)
+                break
+        bucket.listed, bucket.fitted = tuple(bucket.names), bucket.edition
+
+    def _split(self, at: int, bucket: Bucket, index: int) -> None:
+        rest = Bucket(bucket.names[index], bucket.names[index:])
+        del bucket.names[index:]
+        self._buckets.insert(at + 1, rest)
+        self._starts.insert(at + 1, rest.start)
+
+    def _resources(self, names: tuple[str, ...]) -> list[Resource]:
+        found = (self._content.get(self._type, name) for name in names)
+        return [each for each in found if each is not None]
+
+
+class Scope:
+    """One shared view and what is worked out from it once: plans of first syncs, versions, whole routes."""
+
+    def __init__(self, view: View, responses: Responses) -> None:
+        self.view = view
+        self.responses = responses
+        self.routes = WholeRoutes(view)
+        self._identity = responses.nonce()  # not id(): a later scope may get the same
+        self.headers = Headers()
+        self._contents = {"delta": self.content("delta", view), "sotw": self.content("sotw", view)}
+        self._plans: dict[tuple[str, str, str], Plan] = {}
+        self._editions: dict[str, int] = {}
+        self._versions: dict[str, tuple[int, Mapping[str, str]]] = {}
+
+    def content(self, protocol: str, view: View) -> Content:
+        """What a stream of this scope reads; `view` is the proxy's, layered over the shared one."""
+        return SotwContent(view, self.routes) if protocol == "sotw" else DeltaContent(view, self.headers)
+
+    def advance(self, changes: Changes) -> None:
+        """The shared view changed. Call this once, before any stream of the scope is told."""
+        self.routes.advance(changes)
+        for type_url, changed in changes.items():
+            self._editions[type_url] = self.edition(type_url) + 1
+            for key, plan in self._plans.items():
+                if key[1] == type_url:
+                    _renew(plan, key[2], changed)
+
+    def edition(self, type_url: str) -> int:
+        """Grows when a resource of this type changes."""
+        return self._editions.get(type_url, 0)
+
+    def key(self, type_url: str) -> tuple[object, ...]:
+        """Names the present content of a type: equal as long as nothing of it changed."""
+        return (self._identity, type_url, self.edition(type_url))
+
+    def plan(self, protocol: str, type_url: str, route: str = "") -> Plan:
+        """How to bring a new stream all resources of a type; for virtual hosts, those of one route configuration."""
+        key = (protocol, type_url, route)
+        found = self._plans.get(key)
+        if found is None:
+            names = self.view.virtual_hosts(route) if type_url == VIRTUAL_HOST else self.view.names(type_url)
+            found = Plan((self._identity, *key), self._contents[protocol], type_url, names)
+            self._plans[key] = found
+        return found
+
+    def versions(self, type_url: str) -> Mapping[str, str]:
+        """Name -> version of all shared resources of a type, worked out again only after a change of the type."""
+        edition, known = self._versions.get(type_url, (-1, {}))
+        if edition != self.edition(type_url):
+            known = dict(self._listed(type_url))
+            self._versions[type_url] = (self.edition(type_url), known)
+        return known
+
+    def _listed(self, type_url: str) -> Iterable[tuple[str, str]]:
+        content = self._contents["delta"]
+        for name in self.view.names(type_url):
+            found = content.get(type_url, name)
+            if found is not None:
+                yield name, found.version
+
+
+def _renew(plan: Plan, route: str, changed: Mapping[str, Change]) -> None:
+    for name, change in changed.items():
+        if not route or route_of(name) == route:
+            plan.changed(name, change)

@@ -1,0 +1,267 @@
+"""One ADS stream, whichever of the two protocols it speaks.
+
+A stream is told what happened and answers with commands. It writes one response at a time: what changes meanwhile is
+merged by name, and a response is made from the newest content when the socket is free again. So a slow proxy costs
+memory for names, not for bytes, and hurts nobody else.
+
+`DeltaStream` and `SotwStream` add what differs: how a request reads, and what a response contains.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from controlplane.base.clock import Clock
+from controlplane.snapshot.resource import Resource
+from controlplane.snapshot.routes import placeholder_name, route_of
+from controlplane.snapshot.types import CLUSTER, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
+from controlplane.snapshot.view import Change, Changes, View
+from controlplane.xds.protocol.commands import Accepted, Close, Command, Reason, Refused, WakeAt
+from controlplane.xds.protocol.content import is_slow
+from controlplane.xds.protocol.ledger import UNSEEN, Flight, Guess, Known, Ledger
+from controlplane.xds.protocol.nack import culprits, halves, is_local
+from controlplane.xds.protocol.planner import Planner
+from controlplane.xds.protocol.quarantine import Quarantine
+from controlplane.xds.protocol.scope import Scope
+from controlplane.xds.protocol.status import TypeStatus, standing_of
+
+_WAKE_WAITING: Final = frozenset({CLUSTER, SECRET, LISTENER, ROUTE})  # types whose changes may end a wait
+_MOST_TYPES: Final = 32
+_MOST_NAMES: Final = 500_000  # asked for by name, of one type
+
+
+class Stream(Planner):
+    """What both protocols share."""
+
+    def __init__(self, scope: Scope, view: View, clock: Clock, quarantine: Quarantine, envoy: str = "") -> None:
+        super().__init__(scope, view, clock, quarantine, envoy)
+        self._writing = False
+        self._wake: float | None = None
+
+    # Events
+
+    def view_changed(self, changes: Changes, *, shared: bool = True) -> list[Command]:
+        """The view is at a new revision. `shared`: the change is the scope's; otherwise it is this proxy's alone."""
+        for type_url, changed in self._content.changes(changes, shared=shared).items():
+            ledger = self._ledgers.get(type_url)
+            if ledger is not None and ledger.started:
+                self._type_changed(ledger, changed)
+        return self._finish()
+
+    def view_replaced(self, scope: Scope, view: View) -> list[Command]:
+        """The proxy belongs to another scope now. What it has is compared with what it should have, once."""
+        before = [(each, dict(self._inventory(each)), self._names_of(each)) for each in self._started()]
+        self._scope = scope
+        self._content = self._judge.content = scope.content(self.protocol, view)
+        for ledger in self._ledgers.values():
+            ledger.content_is(self._content)
+        for ledger, had, names in before:
+            self._rebase(ledger, had, names)
+        return self._finish()
+
+    def write_finished(self) -> list[Command]:
+        """The socket took the last response."""
+        self._writing = False
+        return self._finish()
+
+    def time_passed(self) -> list[Command]:
+        """The deadline asked for with `WakeAt` is here."""
+        self._wake = None
+        self._unpark()
+        return self._finish()
+
+    # State, for those who look
+
+    def status(self) -> tuple[TypeStatus, ...]:
+        """Where each type stands."""
+        return tuple(_status_of(ledger) for ledger in self._started())
+
+    @property
+    def extent(self) -> int:
+        """How many names this stream keeps in memory: a few, once it is steady."""
+        names = sum(each.extent for each in self._ledgers.values()) + sum(map(len, self._owed.values()))
+        return names + len(self._opened) + len(self._beats) + len(self._hold.warming)
+
+    def _started(self) -> Iterator[Ledger]:
+        return (ledger for ledger in self._ledgers.values() if ledger.started)
+
+    # Changes of the view
+
+    def _type_changed(self, ledger: Ledger, changed: Mapping[str, Change]) -> None:
+        for name, change in changed.items():
+            ledger.changed(name, change, apart=bool(ledger.sweeps) and _goes_apart(change.new))
+        if ledger.type_url == VIRTUAL_HOST:
+            self._hosts_changed(ledger, changed)
+        elif ledger.type_url in _WAKE_WAITING:
+            self._unpark()
+
+    def _hosts_changed(self, ledger: Ledger, changed: Mapping[str, Change]) -> None:
+        """A real host replaces the placeholder."""
+        for name in changed if ledger.odd else ():
+            placeholder = placeholder_name(route_of(name))
+            if placeholder in ledger.odd:
+                ledger.look_at(placeholder, ledger.odd[placeholder])
+
+    def _inventory(self, ledger: Ledger) -> Iterator[tuple[str, Known]]:
+        for name in (*self._wanted(ledger), *ledger.odd):
+            yield name, ledger.has(name)
+
+    def _wanted(self, ledger: Ledger) -> Iterator[str]:
+        """All names the proxy asked for that the view has, and those asked for that it has not."""
+        if ledger.subscription.wildcard:
+            yield from self._shown(ledger.type_url)
+        yield from sorted(self._names_of(ledger))
+
+    def _shown(self, type_url: str) -> Iterator[str]:
+        view = self._content.view
+        if type_url != VIRTUAL_HOST:
+            yield from view.names(type_url)
+            return
+        for route in self._opened:
+            yield from tuple(view.virtual_hosts(route)) or (placeholder_name(route),)
+
+    def _names_of(self, ledger: Ledger) -> set[str]:
+        return ledger.subscription.names.explicit(self._content.view.names(ledger.type_url))
+
+    def _rebase(self, ledger: Ledger, had: Mapping[str, Known], names: Iterable[str]) -> None:
+        ledger.rebase(names)
+        self._compact(ledger)
+        for name in {*had, *self._wanted(ledger)}:
+            has = had.get(name)
+            want = self._content.get(ledger.type_url, name) if ledger.wants(name) else None
+            same = isinstance(has, Resource) and want is not None and has.version == want.version
+            if not same and not (has is None and want is None):
+                ledger.look_at(name, has)
+
+    def _compact(self, ledger: Ledger) -> None:
+        view = self._content.view
+        ledger.subscription.names.compact(lambda: view.names(ledger.type_url), view.count(ledger.type_url))
+
+    # Answers of the proxy
+
+    def _acknowledged(self, ledger: Ledger, nonce: str) -> None:
+        response = self._landed(ledger, nonce).response
+        ledger.acked_at = self._clock.monotonic()
+        ledger.error = ""
+        self._out.append(Accepted(ledger.type_url, nonce, response.names, response.removed))
+        self._unpark()
+
+    def _refused(self, ledger: Ledger, nonce: str, error: str) -> None:
+        """Good parts of a refused response may have been applied: from now on nothing in it is known."""
+        flight = self._landed(ledger, nonce)
+        ledger.error = error
+        names = flight.response.names
+        blamed = names if len(names) == 1 and not flight.tainted else culprits(error, names)
+        found = [self._quarantined(ledger, flight, name, error) for name in blamed]
+        for name in (*names, *(flight.response.removed if names else ())):
+            if ledger.wants(name):
+                ledger.look_at(name, _guess(flight.prior.get(name), ledger.has(name)))
+        if not blamed and not flight.tainted:
+            ledger.try_apart(halves(names))
+        self._taint(ledger)
+        self._out.append(Refused(ledger.type_url, nonce, error, tuple(each for each in found if each is not None)))
+        self._unpark()
+
+    def _quarantined(self, ledger: Ledger, flight: Flight, name: str, error: str) -> tuple[str, str] | None:
+        sent = ledger.has(name)
+        if not isinstance(sent, Resource):
+            return None
+        prior = flight.prior.get(name)
+        self._judge.refused(sent, prior if isinstance(prior, Resource) else None, local=is_local(error))
+        return (name, sent.version)
+
+    def _taint(self, ledger: Ledger) -> None:
+        """For SotW: responses under way contain the refused resource too."""
+
+    def _landed(self, ledger: Ledger, nonce: str) -> Flight:
+        flight = ledger.flights.pop(nonce)
+        self._first_set.answered(nonce)
+        if flight.introduced:
+            self._hold.warm(flight.introduced)
+        return flight
+
+    def _unpark(self) -> None:
+        for ledger in self._ledgers.values():
+            if ledger.parked:
+                ledger.unpark()
+
+    # Requests
+
+    def _ledger_for(self, type_url: str) -> Ledger | None:
+        """The ledger of a type, also of one we have nothing of: its answer is "nothing", so that nobody waits."""
+        found = self._ledgers.get(type_url)
+        if found is None and len(self._ledgers) < _MOST_TYPES:
+            found = self._ledgers[type_url] = self._new_ledger(type_url)
+        if found is None:
+            self._out.append(Close(Reason.RESOURCE_EXHAUSTED, f"more than {_MOST_TYPES} types on one stream"))
+        return found
+
+    def _ask(self, ledger: Ledger, name: str) -> None:
+        """A name was subscribed, maybe again: send it whatever was sent before, "the client may have forgotten"."""
+        had = ledger.has(name)
+        ledger.subscription.subscribe(name)
+        ledger.asked.add(name)
+        if self._content.get(ledger.type_url, name) is None:
+            ledger.gone.add(name)
+        else:
+            ledger.gone.discard(name)
+            ledger.look_at(name, Guess((had,)) if isinstance(had, Resource) else had)
+
+    def _begin_sweep(self, ledger: Ledger, route: str = "") -> None:
+        """Send all of a type, or all hosts of one route configuration, whatever was sent before."""
+        ledger.sweeps[route] = ""
+        plan = self._scope.plan(self.protocol, ledger.type_url, route)
+        own = self._content.view.own(ledger.type_url)
+        for name in (*plan.apart, *own):
+            if not route or route_of(name) == route:
+                ledger.look_at(name, None)
+
+    def _pay_owed(self, ledger: Ledger) -> None:
+        """Endpoints and secrets of clusters that were sent before the proxy asked for the type."""
+        for name in self._owed.pop(ledger.type_url, ()):
+            if ledger.wants(name) and self._content.get(ledger.type_url, name) is not None:
+                ledger.look_at(name, UNSEEN)
+
+    def _too_many(self, ledger: Ledger) -> bool:
+        if ledger.subscription.names.extent <= _MOST_NAMES:
+            return False
+        self._out.append(Close(Reason.RESOURCE_EXHAUSTED, f"more than {_MOST_NAMES} names of one type"))
+        return True
+
+    def _finish(self) -> list[Command]:
+        if not self._writing:
+            self._plan_next()
+        out, self._out = self._out, []
+        return out
+
+    def _plan_next(self) -> None:
+        self._judge.deadline = None
+        send = self._next(self._clock.monotonic())
+        if send is not None:
+            self._writing = True
+            self._out.append(send)
+        if self._judge.deadline != self._wake:
+            self._wake = self._judge.deadline
+            self._out.append(WakeAt(self._wake))
+
+
+def _goes_apart(resource: Resource | None) -> bool:
+    if resource is None:
+        return False
+    return bool(resource.ttl) or (resource.type_url == CLUSTER and is_slow(resource))
+
+
+def _guess(prior: Known, sent: Known) -> Guess:
+    candidates: list[Resource] = []
+    for known in (prior, sent):
+        if isinstance(known, Guess):
+            candidates.extend(known.candidates)
+        elif known is not None:
+            candidates.append(known)
+    anything = any(isinstance(known, Guess) and known.anything for known in (prior, sent))
+    return Guess(tuple(candidates), anything)
+
+
+def _status_of(ledger: Ledger) -> TypeStatus:
+    waiting = tuple(sorted(ledger.parked))
+    standing = standing_of(ledger.error, pending=bool(ledger.busy or ledger.flights), waiting=bool(waiting))
+    return TypeStatus(ledger.type_url, standing, ledger.nonce, ledger.version, ledger.acked_at, ledger.error, waiting)

@@ -1,0 +1,188 @@
+"""The bytes of discovery requests and responses.
+
+Responses are joins: the resources in them were encoded once, elsewhere, so the fields around them are written by hand
+and no message object is built. Requests are parsed by upb and leave as frozen values; nothing else in this room
+touches a protobuf message. Field numbers are those of `envoy/service/discovery/v3/discovery.proto`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.message import DecodeError
+
+from controlplane.snapshot.resource import Resource
+from controlplane.snapshot.routes import varint
+
+DISCOVERY_RESOURCE: Final = "type.googleapis.com/envoy.service.discovery.v3.Resource"
+_TTL_NONE: Final = b""
+
+
+class Malformed(Exception):  # noqa: N818 - a peer's mistake, named as such
+    """The peer sent bytes that are no request. Its fault, not ours."""
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """What a proxy says about itself in its first request. Claims, not facts: identity comes from its certificate."""
+
+    id: str
+    cluster: str = ""
+    envoy_version: str = ""  # "1.40.0"; part of the quarantine key
+    metadata: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    locality: tuple[str, str, str] = ("", "", "")  # region, zone, sub-zone
+
+
+class DeltaRequest(msgspec.Struct, frozen=True):
+    """One `DeltaDiscoveryRequest`; `error` is None unless it refuses the response named by `nonce`."""
+
+    type_url: str
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    initial: Mapping[str, str] = msgspec.field(default_factory=dict)  # name -> version, on the first of a stream
+    nonce: str = ""
+    error: str | None = None
+
+
+class SotwRequest(msgspec.Struct, frozen=True):
+    """One `DiscoveryRequest`; `names` replaces what was asked before."""
+
+    type_url: str
+    names: tuple[str, ...] = ()
+    version: str = ""
+    nonce: str = ""
+    error: str | None = None
+
+
+def field(tag: bytes, payload: bytes) -> bytes:
+    """A length-delimited field."""
+    return tag + varint(len(payload)) + payload
+
+
+def read_delta(raw: bytes) -> DeltaRequest:
+    """Parse a delta request."""
+    message = _parse(discovery_pb2.DeltaDiscoveryRequest, raw)
+    return DeltaRequest(
+        message.type_url,
+        tuple(message.resource_names_subscribe),
+        tuple(message.resource_names_unsubscribe),
+        dict(message.initial_resource_versions) if message.initial_resource_versions else {},
+        message.response_nonce,
+        message.error_detail.message if message.HasField("error_detail") else None,
+    )
+
+
+def read_sotw(raw: bytes) -> SotwRequest:
+    """Parse a state-of-the-world request."""
+    message = _parse(discovery_pb2.DiscoveryRequest, raw)
+    return SotwRequest(
+        message.type_url,
+        tuple(message.resource_names),
+        message.version_info,
+        message.response_nonce,
+        message.error_detail.message if message.HasField("error_detail") else None,
+    )
+
+
+def read_peer(raw: bytes, *, delta: bool) -> Peer:
+    """Who speaks, from the first request of a stream: the only one that surely names the node."""
+    kind = discovery_pb2.DeltaDiscoveryRequest if delta else discovery_pb2.DiscoveryRequest
+    node = _parse(kind, raw).node
+    version = node.user_agent_build_version.version
+    return Peer(
+        node.id,
+        node.cluster,
+        f"{version.major_number}.{version.minor_number}.{version.patch}",
+        _plain_struct(node.metadata),
+        (node.locality.region, node.locality.zone, node.locality.sub_zone),
+    )
+
+
+def _parse(kind: Any, raw: bytes) -> Any:
+    try:
+        return kind.FromString(raw)
+    except DecodeError as error:
+        raise Malformed(str(error)) from error
+
+
+def _plain_struct(struct: Any) -> dict[str, Any]:
+    return {key: _plain_value(value) for key, value in struct.fields.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _plain_struct(value.struct_value)
+    if kind == "list_value":
+        return [_plain_value(item) for item in value.list_value.values]
+    return None if kind in {None, "null_value"} else getattr(value, kind)
+
+
+def delta_ack(type_url: str, nonce: str) -> bytes:
+    """The exact bytes of a plain ACK: a stream recognises them without parsing."""
+    return field(b"\x12", type_url.encode()) + field(b"\x32", nonce.encode())
+
+
+def delta_frame(resource: Resource, aliases: Iterable[str] = ()) -> bytes:
+    """One resource as a field of a `DeltaDiscoveryResponse`."""
+    return field(b"\x12", _wrapped(resource, aliases))
+
+
+def absent_frame(asked: str) -> bytes:
+    """ "No such virtual host", said to an on-demand question: no body, and the question as its alias."""
+    return field(b"\x12", field(b"\x1a", asked.encode()) + field(b"\x22", asked.encode()))
+
+
+def heartbeat_frame(resource: Resource) -> bytes:
+    """A resource with the same version and no body: renews its time to live."""
+    name, version = field(b"\x1a", resource.name.encode()), field(b"\x0a", resource.version.encode())
+    return field(b"\x12", version + name + _ttl(resource))
+
+
+def delta_response(
+    type_url: str, nonce: str, frames: Sequence[bytes], removed: Iterable[str] = (), gone: Iterable[str] = ()
+) -> bytes:
+    """A `DeltaDiscoveryResponse`: header, frames, removals."""
+    tail = [field(b"\x32", name.encode()) for name in (*removed, *gone)]
+    return b"".join((*frames, field(b"\x22", type_url.encode()), field(b"\x2a", nonce.encode()), *tail))
+
+
+def sotw_frame(resource: Resource) -> bytes:
+    """One resource as a field of a `DiscoveryResponse`; wrapped when it has a time to live."""
+    if not resource.ttl:
+        return field(b"\x12", _any(resource.type_url, resource.body))
+    return field(b"\x12", _any(DISCOVERY_RESOURCE, _wrapped(resource, ())))
+
+
+def sotw_heartbeat_frame(resource: Resource) -> bytes:
+    """The SotW form of a heartbeat."""
+    name, version = field(b"\x1a", resource.name.encode()), field(b"\x0a", resource.version.encode())
+    return field(b"\x12", _any(DISCOVERY_RESOURCE, version + name + _ttl(resource)))
+
+
+def sotw_response(type_url: str, version: str, nonce: str, frames: Sequence[bytes]) -> bytes:
+    """A `DiscoveryResponse`."""
+    header = (field(b"\x0a", version.encode()), field(b"\x22", type_url.encode()), field(b"\x2a", nonce.encode()))
+    return b"".join((*header, *frames))
+
+
+def _wrapped(resource: Resource, aliases: Iterable[str]) -> bytes:
+    parts = [
+        field(b"\x0a", resource.version.encode()),
+        field(b"\x12", _any(resource.type_url, resource.body)),
+        field(b"\x1a", resource.name.encode()),
+    ]
+    parts.extend(field(b"\x22", alias.encode()) for alias in aliases)
+    if resource.ttl:
+        parts.append(_ttl(resource))
+    return b"".join(parts)
+
+
+def _any(type_url: str, value: bytes) -> bytes:
+    return field(b"\x0a", type_url.encode()) + field(b"\x12", value)
+
+
+def _ttl(resource: Resource) -> bytes:
+    seconds, nanos = divmod(round(resource.ttl * 1_000_000_000), 1_000_000_000)
+    duration = (b"\x08" + varint(seconds) if seconds else b"") + (b"\x10" + varint(nanos) if nanos else b"")
+    return field(b"\x32", duration)
