@@ -69,7 +69,7 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.dns_domain.partition(".svc.")[2]
 
 
-class BadNode(ValueError):
+class BadNodeError(ValueError):
     """The client's fault: its node message does not say who it is."""
 
 
@@ -78,14 +78,14 @@ def parse_node(node_id: str, metadata: Mapping[str, object], locality: Locality 
 
     What the node says is a claim: namespace and account must come from the verified identity, labels and locality
     from the platform; a caller replaces them (`msgspec.structs.replace`) before the Proxy enters the store.
-    Raises BadNode.
+    Raises BadNodeError.
     """
     parts = node_id.split("~")
     if len(parts) != 4:
-        raise BadNode(f'node id "{node_id}" is not <type>~<ip>~<name>.<namespace>~<domain>')
+        raise BadNodeError(f'node id "{node_id}" is not <type>~<ip>~<name>.<namespace>~<domain>')
     kind, ip, full_name, domain = parts
     if kind not in set(ProxyType):
-        raise BadNode(f'node id "{node_id}" is of type "{kind}"; known are sidecar and router')
+        raise BadNodeError(f'node id "{node_id}" is of type "{kind}"; known are sidecar and router')
     name, _, namespace = full_name.rpartition(".")
     texts = {key: value for key, value in metadata.items() if isinstance(value, str)}
     return Proxy(

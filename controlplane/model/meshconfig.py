@@ -1,0 +1,150 @@
+"""Settings from Istio's MeshConfig, as its users have it in a ConfigMap or an IstioOperator file.
+
+MeshConfig is larger than what Lateen does: what is not done yet is said, field by field, and a field that cannot be
+read keeps its default. A mesh without settings is better than no mesh.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from controlplane.model.problem import Level, ObjectRef, Problem
+from controlplane.model.settings import Settings
+from controlplane.model.validate.common import (
+    check_duration,
+    check_export_to,
+    check_fqdn,
+    check_name,
+    check_port,
+)
+from controlplane.model.validate.destinationrule import check_connection_pool, check_locality, check_outlier_detection
+from controlplane.model.validate.findings import Findings
+from controlplane.model.validate.virtualservice import check_retries
+from controlplane.model.walk import UNREADABLE, Walker
+
+REF: Final = ObjectRef("", "MeshConfig", "", "mesh")
+
+# Fields of MeshConfig and of its defaultConfig (ProxyConfig) that Lateen does not act on.
+_NOT_YET: Final = frozenset(
+    {
+        "accessLogging",
+        "ca",
+        "caCertificates",
+        "certificates",
+        "configSources",
+        "defaultProviders",
+        "disableEnvoyListenerLog",
+        "discoverySelectors",
+        "enableEnvoyAccessLogService",
+        "enableTracing",
+        "extensionProviders",
+        "hboneIdleTimeout",
+        "inboundClusterStatName",
+        "ingressClass",
+        "ingressControllerMode",
+        "ingressSelector",
+        "ingressService",
+        "meshMTLS",
+        "mixerCheckServer",
+        "outboundClusterStatName",
+        "proxyMetadata",
+        "serviceScopeConfigs",
+        "serviceSettings",
+        "thriftConfig",
+        "tlsDefaults",
+    }
+)
+_FROM_PROXY_CONFIG: Final = frozenset({"drainDuration", "terminationDrainDuration", "statNameLength"})
+
+
+def decode_settings(document: Mapping[str, Any]) -> tuple[Settings, tuple[Problem, ...]]:
+    """Settings from a MeshConfig, and all that is wrong with it."""
+    walker = Walker(REF)
+    settings = walker.read(Settings, _flattened(document, walker))
+    if settings is UNREADABLE:
+        return Settings(), walker.all_problems()
+    found = Findings(REF)
+    _check(found, settings)
+    problems = found.done()
+    bad = {*walker.bad, *(problem.origin.path for problem in problems if problem.level is Level.ERROR)}
+    return _with_defaults(settings, bad), (*walker.all_problems(), *problems)
+
+
+def _flattened(document: object, walker: Walker) -> object:
+    """The document with Istio's nesting undone, and without what is not done yet."""
+    if not isinstance(document, Mapping):
+        return document
+    fields = {key: value for key, value in document.items() if not _said(str(key), str(key), walker)}
+    root = fields.pop("rootNamespace", None)
+    if root is not None:
+        fields.setdefault("rootNamespaces", [root])
+    proxy = fields.pop("defaultConfig", None)
+    if isinstance(proxy, Mapping):
+        fields |= _from_proxy_config(proxy, walker)
+    return fields
+
+
+def _from_proxy_config(proxy: Mapping[str, Any], walker: Walker) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in proxy.items():
+        if key in _FROM_PROXY_CONFIG:
+            fields[key] = value
+        elif key == "gatewayTopology" and isinstance(value, Mapping):
+            fields["numTrustedProxies"] = value.get("numTrustedProxies")
+        else:
+            _not_yet(f"defaultConfig.{key}", walker)
+    return fields
+
+
+def _said(key: str, path: str, walker: Walker) -> bool:
+    if key in _NOT_YET:
+        _not_yet(path, walker)
+    return key in _NOT_YET
+
+
+def _not_yet(path: str, walker: Walker) -> None:
+    walker.report("NotSupportedYet", path, f"{path} is not supported yet: it has no effect", Level.WARNING)
+
+
+def _with_defaults(settings: Settings, bad: set[str]) -> Settings:
+    names = dict(zip(Settings.__struct_encode_fields__, Settings.__struct_fields__, strict=True))
+    tops = {path.split(".")[0].split("[")[0] for path in bad}
+    default = Settings()
+    return msgspec.structs.replace(
+        settings, **{names[top]: getattr(default, names[top]) for top in tops if top in names}
+    )
+
+
+def _check(found: Findings, settings: Settings) -> None:
+    check_duration(found, "connectTimeout", settings.connect_timeout)
+    check_duration(found, "dnsRefreshRate", settings.dns_refresh_rate)
+    check_duration(found, "protocolDetectionTimeout", settings.protocol_detection_timeout, zero=True)
+    check_duration(found, "drainDuration", settings.drain_duration, zero=True)
+    check_duration(found, "terminationDrainDuration", settings.termination_drain_duration, zero=True)
+    check_port(found, "proxyListenPort", settings.proxy_listen_port)
+    check_port(found, "proxyInboundListenPort", settings.proxy_inbound_listen_port)
+    check_port(found, "proxyHttpPort", settings.proxy_http_port or None)
+    check_fqdn(found, "trustDomain", settings.trust_domain)
+    check_fqdn(found, "clusterDomain", settings.cluster_domain)
+    for i, name in enumerate(settings.root_namespaces):
+        check_name(found, f"rootNamespaces[{i}]", name)
+    check_export_to(found, "defaultServiceExportTo", settings.default_service_export_to)
+    check_export_to(found, "defaultVirtualServiceExportTo", settings.default_virtual_service_export_to)
+    check_export_to(found, "defaultDestinationRuleExportTo", settings.default_destination_rule_export_to)
+    check_locality(found, "localityLbSetting", settings.locality_lb_setting)
+    _check_policies(found, settings)
+
+
+def _check_policies(found: Findings, settings: Settings) -> None:
+    _checked(found, "defaultHttpRetryPolicy", settings.default_http_retry_policy, check_retries)
+    _checked(found, "defaultInboundHttpRetryPolicy", settings.default_inbound_http_retry_policy, check_retries)
+    policy = settings.default_traffic_policy
+    if policy is not None:
+        _checked(found, "defaultTrafficPolicy.connectionPool", policy.connection_pool, check_connection_pool)
+        _checked(found, "defaultTrafficPolicy.outlierDetection", policy.outlier_detection, check_outlier_detection)
+
+
+def _checked(found: Findings, path: str, value: Any, rule: Callable[[Findings, str, Any], None]) -> None:
+    if value is not None:
+        rule(found, path, value)

@@ -1,0 +1,243 @@
+"""The rules several kinds share: names, hosts, ports, labels, durations, percentages, regular expressions.
+
+Each takes where to report, the path and the value; absent values (`None`) are fine unless the rule says otherwise.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from typing import Any, Final, TypeVar
+
+import re2
+
+from controlplane.model.validate.findings import Findings
+
+T = TypeVar("T")
+
+MAX_REGEX: Final = 1024  # characters; Istio's limit, so that a rule costs no proxy its memory
+_MS: Final = timedelta(milliseconds=1)
+_LABEL = r"[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?"
+_DNS_LABEL = re2.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_FQDN = re2.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_WILDCARD = re2.compile(rf"\*|(?:\*|\*-{_LABEL})(?:\.{_LABEL})+\.?")
+_OBJECT_NAME = re2.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
+_LABEL_VALUE = re2.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_LABEL_KEY = re2.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_HEADER_NAME = re2.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# Envoy's substitution commands: %PROTOCOL%, %REQ(x-id):20%; a lone percent sign makes Envoy refuse the whole update.
+_HEADER_VALUE = re2.compile(r"(?:[^%]|%%|%[A-Z][A-Z0-9_]*(?:\([^)%]*\))?(?::\d+)?%)*")
+
+PROTOCOLS: Final = frozenset(
+    {"HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS", "REDIS", "MYSQL", "UDP", "HTTP_PROXY"}
+)
+
+
+def is_dns_label(text: str) -> bool:
+    """A name of one part, as of a namespace or Service."""
+    return _DNS_LABEL.fullmatch(text) is not None
+
+
+def is_fqdn(text: str) -> bool:
+    """A host name of any number of parts, no wildcard."""
+    return len(text) <= 255 and _FQDN.fullmatch(text) is not None
+
+
+def is_wildcard(text: str) -> bool:
+    """`*`, `*.example.com`, `*-suffix.example.com`."""
+    return len(text) <= 255 and _WILDCARD.fullmatch(text) is not None
+
+
+def is_ip(text: str) -> bool:
+    """An IPv4 or IPv6 address."""
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return False
+
+
+def is_subnet(text: str) -> bool:
+    """An address, or a block of them; bits below the mask do not matter, as in Istio."""
+    try:
+        return bool(ip_network(text, strict=False))
+    except ValueError:
+        return False
+
+
+def each(found: Findings, path: str, values: Sequence[T], rule: Callable[[Findings, str, T], None]) -> None:
+    """Apply a rule to each element of a list."""
+    for i, value in enumerate(values):
+        rule(found, f"{path}[{i}]", value)
+
+
+def required(found: Findings, path: str, value: object, *, why: str = "") -> bool:
+    """Whether the value is there; reports when it is not."""
+    if value is None or value in ("", ()):
+        found.error("RequiredField", path, f"{path.rpartition('.')[2]} is required{why}")
+        return False
+    return True
+
+
+def unique(found: Findings, path: str, values: Iterable[Hashable], *, field: str = "") -> None:
+    """Report every value after the first that is equal to it. `field` is the one that must differ."""
+    listed = list(values)
+    twice = {value for value, count in Counter(listed).items() if count > 1 and value not in (None, "")}
+    seen: set[Hashable] = set()
+    for i, value in enumerate(listed):
+        if value in twice and value in seen:
+            found.error("DuplicateValue", f"{path}[{i}]{field}", f"{value} is there already; each may occur once")
+        seen.add(value)
+
+
+def exclusive(found: Findings, path: str, owner: object, names: Sequence[str], *, need_one: bool = False) -> None:
+    """At most one of these fields (or exactly one) may be set."""
+    present = [name for name in names if (value := getattr(owner, attribute(name))) is not None and value != ()]
+    if len(present) > 1:
+        found.error("ConflictingFields", path, f"{' and '.join(present)} exclude each other; keep one")
+    elif need_one and not present:
+        found.error("RequiredField", path, f"one of {', '.join(names)} is required")
+
+
+@lru_cache(maxsize=256)
+def attribute(wire_name: str) -> str:
+    """httpHeaderName -> http_header_name."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in wire_name)
+
+
+def deprecated(found: Findings, path: str, owner: Any, fields: Mapping[str, str]) -> None:
+    """Say what has taken the place of the deprecated fields that are set."""
+    for field, instead in fields.items():
+        if getattr(owner, attribute(field)) not in (None, ()):
+            found.warn("DeprecatedField", f"{path}.{field}", f"{field} is deprecated; use {instead}")
+
+
+def check_name(found: Findings, path: str, name: str) -> None:
+    """A name of one part: of a subset, a namespace, a port."""
+    if not is_dns_label(name):
+        found.error("InvalidName", path, f'"{name}" is not a name: lower-case letters, digits and "-", at most 63')
+
+
+def check_object_name(found: Findings, path: str, name: str) -> None:
+    """metadata.name: it becomes part of file names and Envoy's resource names."""
+    if len(name) > 253 or _OBJECT_NAME.fullmatch(name) is None:
+        found.error(
+            "InvalidName", path, f'"{name[:80]}" is not an object name: lower-case letters, digits, "-" and "."'
+        )
+
+
+def check_fqdn(found: Findings, path: str, host: str) -> None:
+    """One host: no wildcard."""
+    if not is_fqdn(host):
+        found.error("InvalidHost", path, f'"{host}" is not a host name; a wildcard cannot be used here')
+
+
+def check_host(found: Findings, path: str, host: str) -> None:
+    """A host or a wildcard."""
+    if not is_fqdn(host) and not is_wildcard(host):
+        found.error(
+            "InvalidHost", path, f'"{host}" is not a host; write a name, or "*" as or in front of the first part'
+        )
+
+
+def check_host_or_ip(found: Findings, path: str, host: str) -> None:
+    """A host, a wildcard or an address."""
+    if not is_ip(host):
+        check_host(found, path, host)
+
+
+def check_port(found: Findings, path: str, port: int | None) -> None:
+    """A port number."""
+    if port is not None and not 1 <= port <= 65535:
+        found.error("InvalidPort", path, f"must be between 1 and 65535; found {port}")
+
+
+def check_protocol(found: Findings, path: str, protocol: str) -> None:
+    """The protocol of a port; Istio takes it in any case."""
+    if required(found, path, protocol) and protocol.upper() not in PROTOCOLS:
+        found.error("InvalidPort", path, f'"{protocol}" is not a protocol; known are {", ".join(sorted(PROTOCOLS))}')
+
+
+def check_subnet(found: Findings, path: str, subnet: str) -> None:
+    """An address or a block."""
+    if not is_subnet(subnet):
+        found.error("InvalidAddress", path, f'"{subnet}" is not an IP address or CIDR block such as 10.0.0.0/8')
+
+
+def check_labels(found: Findings, path: str, labels: Mapping[str, str]) -> None:
+    """Labels as Kubernetes accepts them, values without wildcards."""
+    for key, value in labels.items():
+        if _LABEL_KEY.fullmatch(key) is None:
+            found.error("InvalidLabel", f"{path}[{key}]", f'"{key}" is not a label name')
+        if _LABEL_VALUE.fullmatch(value) is None:
+            found.error("InvalidLabel", f"{path}[{key}]", f'"{value}" is not a label value; wildcards do not work here')
+
+
+def check_duration(found: Findings, path: str, value: timedelta | None, *, zero: bool = False) -> None:
+    """At least a millisecond, or nothing where nothing means "never"."""
+    if value is None or value >= _MS or (zero and not value):
+        return
+    found.error("InvalidDuration", path, f"must be at least 1ms{', or 0s' if zero else ''}; found {_seconds(value)}")
+
+
+def _seconds(value: timedelta) -> str:
+    return f"{value.total_seconds():g}s"
+
+
+def check_percent(found: Findings, path: str, value: float | None) -> None:
+    """A share of a hundred."""
+    if value is not None and not 0 <= value <= 100:
+        found.error("InvalidPercentage", path, f"must be between 0 and 100; found {value:g}")
+
+
+def check_at_least(found: Findings, path: str, value: float | None, least: int = 0) -> None:
+    """A number that is not too small."""
+    if value is not None and value < least:
+        found.error("InvalidValue", path, f"must be at least {least}; found {value:g}")
+
+
+def check_regex(found: Findings, path: str, pattern: str) -> None:
+    """What RE2, and so Envoy, accepts."""
+    if not pattern:
+        found.error("InvalidRegex", path, "an empty regular expression matches nothing but the empty string; write one")
+    elif len(pattern) > MAX_REGEX:
+        found.error("InvalidRegex", path, f"is {len(pattern)} characters long; at most {MAX_REGEX} are allowed")
+    elif error := _regex_error(pattern):
+        found.error("InvalidRegex", path, f"RE2 does not accept it: {error}")
+
+
+@lru_cache(maxsize=4096)
+def _regex_error(pattern: str) -> str:
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(pattern, options=options)
+    except (re2.error, UnicodeError) as error:
+        reason = error.args[0] if error.args else error
+        return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+    return ""
+
+
+def check_header_name(found: Findings, path: str, name: str) -> None:
+    """The name of a header (a token of RFC 9110); pseudo-headers have fields of their own."""
+    if _HEADER_NAME.fullmatch(name) is None:
+        found.error("InvalidHeader", path, f'"{name}" is not a header name')
+
+
+def check_header_value(found: Findings, path: str, value: str) -> None:
+    """A value to set; Envoy expands %COMMANDS% in it."""
+    if any(c in "\r\n\0" for c in value):
+        found.error("InvalidHeader", path, "a header value cannot hold line breaks")
+    elif _HEADER_VALUE.fullmatch(value) is None:
+        found.error("InvalidHeader", path, 'holds a "%" that begins no %COMMAND%; write "%%" for a percent sign')
+
+
+def check_export_to(found: Findings, path: str, names: Sequence[str]) -> None:
+    """ "." this namespace, "*" all, "~" none, or names."""
+    unique(found, path, names)
+    for i, name in enumerate(names):
+        if name not in {".", "*", "~"} and not is_dns_label(name):
+            found.error("InvalidExportTo", f"{path}[{i}]", f'"{name}" is not ".", "*", "~" or a namespace')
+    for alone, meaning in (("*", "all namespaces"), ("~", "none")):
+        if alone in names and len(names) > 1:
+            found.error("InvalidExportTo", path, f'"{alone}" means {meaning}; nothing can stand beside it')
