@@ -7,6 +7,8 @@ BLACK_HOLE_CLUSTER: Final = "BlackHoleCluster"
 INBOUND_PASSTHROUGH_CLUSTER: Final = "InboundPassthroughCluster"
 VIRTUAL_OUTBOUND: Final = "virtualOutbound"
 VIRTUAL_INBOUND: Final = "virtualInbound"
+FILE_CERTIFICATE: Final = "file-cert:"  # secrets that lie in files of the proxy's machine
+FILE_CA: Final = "file-root:"
 HTTP_PROXY: Final = "http_proxy"  # route configuration of a sidecar's explicit forward proxy
 
 
@@ -61,9 +63,9 @@ def credential_ca_secret(credential: str) -> str:
 
 def file_certificate_secret(chain: str, key: str) -> str:
     """SDS name of a certificate and key that lie in files of the proxy's machine."""
-    return f"file-cert:{chain}~{key}"
+    return f"{FILE_CERTIFICATE}{chain}~{key}"
 
 
 def file_ca_secret(bundle: str, revoked: str = "") -> str:
     """SDS name of a bundle in a file of the proxy's machine, with its revocation list if there is one."""
-    return f"file-root:{bundle}~{revoked}" if revoked else f"file-root:{bundle}"
+    return f"{FILE_CA}{bundle}~{revoked}" if revoked else f"{FILE_CA}{bundle}"
