@@ -107,6 +107,7 @@ class Listener(msgspec.Struct, frozen=True):
     inspect_tls: bool = False
     inspect_http: bool = False
     proxy_protocol: bool = False
+    uninspected_ports: tuple[int, ...] = ()  # dialled ports where no inspector waits: the server may speak first
     inspection_timeout: timedelta | None = None  # None: wait for the first bytes for ever
     continue_on_inspection_timeout: bool = True
     gateway: bool = False
