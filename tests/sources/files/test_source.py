@@ -44,7 +44,7 @@ class Hand:
     """Wakes a source when the test says so."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[None] = asyncio.Queue()
+        self._queue: asyncio.Queue[int] = asyncio.Queue()
         self.slept: list[float] = []
         self.while_asleep: Callable[[], object] = dict
 
@@ -57,7 +57,7 @@ class Hand:
         self.while_asleep()
 
     def wake(self) -> None:
-        self._queue.put_nowait(None)
+        self._queue.put_nowait(1)
 
 
 class Driven:
@@ -74,7 +74,8 @@ class Driven:
 
     async def step(self) -> Batch | None:
         self.hand.wake()
-        return await self.source._step()
+        batch: Batch | None = await self.source._step()
+        return batch
 
 
 async def test_the_first_batch_is_everything_even_when_that_is_nothing(tmp_path: Path) -> None:

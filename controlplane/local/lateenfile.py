@@ -1,0 +1,113 @@
+"""`lateen.yaml`: which local command stands for which Deployment.
+
+    commands:
+      bill-service-v1: "{python} server.py --text 'this is bill-service-v1'"
+      istio-demo/front-tomcat:
+        run: [sleep, infinity]
+        directory: client          # relative to this file; the file's own directory if not said
+        env: {LEVEL: debug}
+    gatewayNamespace: istio-system # where gateways live that no Deployment in the manifests brings along
+    meshConfig: {accessLogFile: /dev/stdout}
+
+Everything in it is optional. `{host}`, `{port}`, `{port_<name>}` and `{python}` in a command are filled in.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from controlplane.sources.files.parser import Place
+from controlplane.sources.files.reading import Unreadable, read
+from controlplane.sources.files.scanning import read_text
+
+NAME: Final = "lateen.yaml"
+DEFAULT_GATEWAY_NAMESPACE: Final = "istio-system"
+
+
+class CommandSpec(msgspec.Struct, frozen=True):
+    """What to run for one Deployment."""
+
+    argv: tuple[str, ...]
+    directory: Path
+    env: Mapping[str, str] = {}
+
+
+class LateenFile(msgspec.Struct, frozen=True):
+    """All `lateen.yaml` files together."""
+
+    commands: Mapping[str, CommandSpec] = {}  # "name" or "namespace/name"
+    gateway_namespace: str = DEFAULT_GATEWAY_NAMESPACE
+    mesh_config: Mapping[str, Any] = {}
+    problems: tuple[str, ...] = ()  # "dir/lateen.yaml:3:1: …"
+
+    def command(self, namespace: str, name: str) -> CommandSpec | None:
+        """The command of a workload; the longer name wins."""
+        return self.commands.get(f"{namespace}/{name}") or self.commands.get(name)
+
+
+class _Command(msgspec.Struct, forbid_unknown_fields=True):
+    run: str | tuple[str, ...]
+    directory: str = "."
+    env: dict[str, str] = {}
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    commands: dict[str, _Command | str | tuple[str, ...]] = {}
+    gateway_namespace: str = DEFAULT_GATEWAY_NAMESPACE
+    mesh_config: dict[str, Any] = {}
+
+
+def load(paths: Iterable[Path]) -> LateenFile:
+    """The `lateen.yaml` files there are; a later one adds to and overrides an earlier one."""
+    together = LateenFile()
+    for path in paths:
+        if path.is_file():
+            together = _joined(together, _load_one(path))
+    return together
+
+
+def parse(text: str, path: Path) -> LateenFile:
+    """One file. Commands run where the file stands unless they say otherwise."""
+    try:
+        readings = read(text)
+        raw = readings[0].value if readings else {}
+        file = msgspec.convert(raw or {}, _File)
+        commands = {name: _spec(command, path.parent) for name, command in file.commands.items()}
+    except Unreadable as wrong:
+        return LateenFile(problems=(f"{Place(str(path), wrong.line, wrong.column)}: {wrong.message}",))
+    except (msgspec.ValidationError, ValueError) as wrong:
+        return LateenFile(problems=(f"{path}: {_in_words(wrong)}",))
+    return LateenFile(commands, file.gateway_namespace, file.mesh_config)
+
+
+def _load_one(path: Path) -> LateenFile:
+    try:
+        return parse(read_text(str(path)), path)
+    except (OSError, ValueError) as error:
+        return LateenFile(problems=(f"{path}: cannot be read: {error}",))
+
+
+def _joined(first: LateenFile, second: LateenFile) -> LateenFile:
+    namespace = second.gateway_namespace
+    return LateenFile(
+        {**first.commands, **second.commands},
+        namespace if namespace != DEFAULT_GATEWAY_NAMESPACE else first.gateway_namespace,
+        {**first.mesh_config, **second.mesh_config},
+        first.problems + second.problems,
+    )
+
+
+def _spec(command: _Command | str | tuple[str, ...], directory: Path) -> CommandSpec:
+    full = command if isinstance(command, _Command) else _Command(run=command)
+    argv = tuple(shlex.split(full.run) if isinstance(full.run, str) else full.run)
+    if not argv:
+        raise ValueError("a command is empty")
+    return CommandSpec(argv, (directory / full.directory).resolve(), full.env)
+
+
+def _in_words(wrong: Exception) -> str:
+    """msgspec says `at $.commands[...]`; its author knows `commands.<name>`."""
+    return str(wrong).replace("`$.", "`").replace("[...]", ".<name>")

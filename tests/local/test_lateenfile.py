@@ -1,0 +1,53 @@
+"""The small file, and what is said of a wrong one."""
+
+from pathlib import Path
+
+import pytest
+
+from controlplane.local.lateenfile import LateenFile, load, parse
+
+PATH = Path("/d/lateen.yaml")
+
+
+def test_all_forms_of_a_command() -> None:
+    file = parse("commands: {a: run 'two words', b: [run, x], c: {run: run, directory: sub, env: {K: v}}}", PATH)
+    assert file.commands["a"].argv == ("run", "two words")
+    assert file.commands["b"].argv == ("run", "x")
+    assert file.commands["c"].directory == Path("/d/sub")
+    assert file.commands["c"].env == {"K": "v"}
+
+
+def test_an_empty_file_and_no_file_say_nothing(tmp_path: Path) -> None:
+    assert parse("", PATH) == parse("# words", PATH) == load([tmp_path / "lateen.yaml"]) == LateenFile()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("commands: [", "/d/lateen.yaml:2:1: "),
+        ("comands: {}", "comands"),
+        ("commands: {a: {run: x, port: 5}}", "port"),
+        ("commands: {a: 5}", "commands"),
+        ("commands: {a: ''}", "a command is empty"),
+        ('commands: {a: "un\'closed"}', "closing quotation"),
+        ("- 1", "object"),
+    ],
+)
+def test_what_is_wrong_is_one_line_with_its_place(text: str, words: str) -> None:
+    (problem,) = parse(text, PATH).problems
+    assert words in problem
+    assert problem.startswith("/d/lateen.yaml:")
+    assert "\n" not in problem
+
+
+def test_several_files_add_up_and_the_later_wins(tmp_path: Path) -> None:
+    paths = [tmp_path / name / "lateen.yaml" for name in ("one", "two")]
+    for path, text in zip(
+        paths, ["commands: {a: first, b: b}\nmeshConfig: {x: 1}", "commands: {a: second}"], strict=True
+    ):
+        path.parent.mkdir()
+        path.write_text(text)
+    file = load(paths)
+    assert file.commands["a"].argv == ("second",)
+    assert file.commands["b"].directory == (tmp_path / "one").resolve()
+    assert file.mesh_config == {"x": 1}
