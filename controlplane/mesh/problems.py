@@ -1,5 +1,6 @@
 """Problems of the front end: one place for their codes, so that the same mistake always has the same name."""
 
+from controlplane.model.meta import KubernetesObject, ref_of
 from controlplane.model.problem import Level, Origin, Problem
 
 NO_PROBLEMS: tuple[Problem, ...] = ()
@@ -12,19 +13,19 @@ def not_supported(origin: Origin, what: str, instead: str) -> Problem:
 
 def ineffective(origin: Origin, message: str) -> Problem:
     """A field that is understood and changes nothing, with the reason."""
-    return Problem("IneffectiveField", Level.WARNING, origin, f"no effect: {message}")
+    return Problem("NoEffect", Level.WARNING, origin, f"no effect: {message}")
 
 
 def invalid(origin: Origin, message: str) -> Problem:
     """A value that cannot be; it is left out."""
-    return Problem("InvalidField", Level.ERROR, origin, message)
-
-
-def deprecated(origin: Origin, message: str) -> Problem:
-    """A field with a successor."""
-    return Problem("Deprecated", Level.WARNING, origin, message)
+    return Problem("InvalidValue", Level.ERROR, origin, message)
 
 
 def ignored(origin: Origin, code: str, message: str) -> Problem:
     """Something that is rightly left alone, for those who wonder."""
     return Problem(code, Level.INFO, origin, message)
+
+
+def conflicted(origin: Origin, what: str, winner: KubernetesObject) -> Problem:
+    """A part that has no effect, because an older object says the same thing."""
+    return Problem("Conflicted", Level.ERROR, origin, f"no effect: {ref_of(winner)} has {what} for this host")
