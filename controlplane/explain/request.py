@@ -1,0 +1,157 @@
+"""What the HTTP connection manager makes of a request before it asks for a route.
+
+Routes are matched against these headers, not against what the client sent: paths are normalized, ports stripped,
+`x-forwarded-proto` and `:scheme` decided, repeated headers joined.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from controlplane.explain.call import Call, Speaks, split_port
+from controlplane.explain.outcome import Connection, Failure
+from controlplane.explain.paths import canonical, has_escaped_slash, merge_slashes, unescape_slashes
+
+# path_with_escaped_slashes_action; 0 and 1 leave the path alone
+_REJECT, _REDIRECT, _FORWARD = 2, 3, 4
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding"})
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A request as routing sees it."""
+
+    authority: str
+    path: str
+    method: str
+    scheme: str
+    headers: Mapping[str, str]  # lower-case names, pseudo-headers included, repeated values joined
+    presented_certificate: bool | None = None  # None: no TLS
+
+    @property
+    def forwarded_proto(self) -> str:
+        """What Envoy believes about TLS in front of it: requests over TLS were "https"."""
+        return self.headers.get("x-forwarded-proto", "")
+
+    def moved(self, authority: str, path: str) -> "Request":
+        """The same request to another place."""
+        headers = {**self.headers, ":authority": authority, ":path": path}
+        return msgspec.structs.replace(self, authority=authority, path=path, headers=headers)
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """The connection manager answers before routing."""
+
+    failure: Failure
+    location: str = ""
+
+
+def arrive(manager: Any, call: Call, connection: Connection, *, terminated: bool) -> Request | Rejection:
+    """`manager` is the HttpConnectionManager that reads the request; `terminated`: Envoy has taken off TLS before."""
+    if reason := _refused(manager, call, terminated=terminated):
+        return reason
+    path = call.path or "/"
+    if reason := _refused_path(path):
+        return reason
+    normal = _normalize(manager, path)
+    if isinstance(normal, Rejection):
+        return normal
+    headers = _joined(call, manager)
+    proto = _forwarded_proto(manager, call, headers)
+    scheme = _scheme(call, proto)
+    authority = _strip(manager, call.authority, connection.local.port)
+    pseudo = {":authority": authority, ":path": normal, ":method": call.method, ":scheme": scheme}
+    headers |= {**pseudo, "x-forwarded-proto": proto}
+    certificate = call.tls.client_certificate if call.tls else None
+    return Request(authority, normal, call.method, scheme, headers, certificate)
+
+
+def _refused(manager: Any, call: Call, *, terminated: bool) -> Rejection | None:
+    if not call.speaks_http or (call.tls and not terminated):
+        return Rejection(Failure("DPE", 400, "http1.codec_error"))
+    if call.speaks is Speaks.HTTP10 and not manager.http_protocol_options.accept_http_10:
+        return Rejection(Failure("", 426, "low_version"))
+    if not call.authority and not _default_host(manager, call):
+        return Rejection(Failure("", 400, "missing_host_header"))
+    return None
+
+
+def _default_host(manager: Any, call: Call) -> str:
+    options = manager.http_protocol_options
+    return str(options.default_host_for_http_10) if call.speaks is Speaks.HTTP10 else ""
+
+
+def _refused_path(path: str) -> Rejection | None:
+    if "#" in path:
+        return Rejection(Failure("", 400, "path_normalization_failed"))
+    return None
+
+
+def _normalize(manager: Any, path: str) -> str | Rejection:
+    """Escaped slashes, then RFC 3986, then double slashes: the order of Envoy's PathUtil."""
+    action = manager.path_with_escaped_slashes_action
+    redirect = ""
+    if action in {_REJECT, _REDIRECT, _FORWARD} and has_escaped_slash(path):
+        if action == _REJECT:
+            return Rejection(Failure("", 400, "path_normalization_failed"))
+        path = unescape_slashes(path)
+        redirect = path if action == _REDIRECT else ""
+    if manager.normalize_path.value:
+        canonical_path = canonical(path)
+        if canonical_path is None:
+            return Rejection(Failure("", 400, "path_normalization_failed"))
+        path = canonical_path
+    if manager.merge_slashes:
+        path = merge_slashes(path)
+    return Rejection(Failure("", 307, "path_normalization_failed"), path) if redirect else path
+
+
+def _joined(call: Call, manager: Any) -> dict[str, str]:
+    """Repeated headers become one value with commas, cookies with semicolons; hop-by-hop headers go."""
+    found: dict[str, str] = {}
+    for name, value in call.headers:
+        lower = name.lower()
+        glue = "; " if lower == "cookie" else ","
+        found[lower] = f"{found[lower]}{glue}{value.strip()}" if lower in found else value.strip()
+    upgrading = "upgrade" in found
+    for name in _HOP_BY_HOP:
+        if not upgrading:
+            found.pop(name, None)
+    found.pop("host", None)
+    if manager.use_remote_address.value:
+        before = found.get("x-forwarded-for")
+        if not manager.skip_xff_append:
+            found["x-forwarded-for"] = f"{before},{call.source.ip}" if before else call.source.ip
+    return found
+
+
+def _forwarded_proto(manager: Any, call: Call, headers: Mapping[str, str]) -> str:
+    """An edge proxy trusts nobody; others believe what is there."""
+    own = "https" if call.tls else "http"
+    trusted = not manager.use_remote_address.value or manager.xff_num_trusted_hops > 0
+    return headers.get("x-forwarded-proto", own) if trusted else own
+
+
+def _scheme(call: Call, proto: str) -> str:
+    if call.scheme:
+        return call.scheme.lower()
+    if call.speaks is Speaks.HTTP2:
+        return "https" if call.tls else "http"
+    return proto if proto in {"http", "https"} else ("https" if call.tls else "http")
+
+
+def _strip(manager: Any, authority: str, local_port: int) -> str:
+    if manager.strip_trailing_host_dot:
+        authority = _strip_dot(authority)
+    host, port = split_port(authority)
+    if not port:
+        return authority
+    if manager.WhichOneof("strip_port_mode") == "strip_any_host_port" and manager.strip_any_host_port:
+        return host
+    return host if manager.strip_matching_host_port and int(port) == local_port else authority
+
+
+def _strip_dot(authority: str) -> str:
+    host, port = split_port(authority)
+    bare = host.removesuffix(".")
+    return f"{bare}:{port}" if port else bare

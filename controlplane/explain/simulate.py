@@ -1,0 +1,302 @@
+"""Follow one call through one proxy's configuration, step by step, as Envoy would.
+
+    simulate(resources, call) -> Outcome
+
+Pure: no clock, no network, no chance. Where Envoy draws by weight, every candidate is in the outcome.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from controlplane.explain import (
+    action,
+    cluster,
+    doubts,
+    filterchain,
+    httpfilters,
+    listener,
+    listenerfilters,
+    network,
+    route,
+    virtualhost,
+)
+from controlplane.explain.call import Call, Speaks
+from controlplane.explain.origins import in_metadata
+from controlplane.explain.outcome import (
+    Connection,
+    Destination,
+    Endpoint,
+    Failure,
+    Outcome,
+    Stage,
+    Step,
+    Verdict,
+)
+from controlplane.explain.request import Rejection, Request, arrive
+from controlplane.explain.resources import Origins, Resources
+from controlplane.model.problem import Origin
+from controlplane.snapshot.resource import Ref
+from controlplane.snapshot.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
+
+_NO_ROUTE = Failure("NR", 404, "route_not_found")
+_NO_CHAIN = Failure("NR", 0, "filter_chain_not_found")
+# RouteAction.cluster_not_found_response_code
+_NO_CLUSTER_STATUS = (503, 404, 500)
+
+
+def simulate(resources: Resources, call: Call, origins: Origins | None = None) -> Outcome:
+    """What Envoy with these resources does with this call, and why."""
+    return _Walk(resources, call, origins or {}).connect()
+
+
+class _Walk:
+    """One call on its way. Each stage notes its step, then ends the walk or goes on to the next stage."""
+
+    def __init__(self, resources: Resources, call: Call, origins: Origins) -> None:
+        self._resources = resources
+        self._call = call
+        self._origins = origins
+        self._steps: list[Step] = []
+        self._doubts: list[str] = []
+
+    # --- the connection ---------------------------------------------------------------------------------------
+
+    def connect(self) -> Outcome:
+        socket = self._call.captured_at or self._call.address
+        found = listener.at_socket(self._resources.listeners, socket)
+        if found is None:
+            self._note(Stage.LISTENER, None, f"no listener is bound to {socket}")
+            return self._end(Verdict.REFUSED)
+        source = self._call.source
+        connection = Connection(local=socket, remote=source, direct_remote=source)
+        self._note_listener(found, f"bound to {socket}")
+        return self._inspect(found, connection, handed_over=False)
+
+    def _inspect(self, current: Any, connection: Connection, *, handed_over: bool) -> Outcome:
+        self._doubts += doubts.of_listener(current)
+        seen = listenerfilters.inspect(current, self._call, connection)
+        if isinstance(seen, listenerfilters.Stopped):
+            self._note(Stage.LISTENER_FILTERS, None, seen.why)
+            return self._end(Verdict.WAITING if seen.waits else Verdict.CLOSED)
+        if not handed_over and seen.restored and listener.hands_over(current):
+            owner = listener.at_original_destination(self._resources.listeners, seen.local)
+            if owner is not None and owner is not current:
+                self._note_listener(owner, f"handed over: the original destination is {seen.local}")
+                return self._inspect(owner, seen, handed_over=True)
+        return self._choose_chain(current, seen)
+
+    def _choose_chain(self, current: Any, connection: Connection) -> Outcome:
+        chain = filterchain.choose(current, connection)
+        if chain is None:
+            self._note(Stage.FILTER_CHAIN, None, f"none of {len(current.filter_chains)} takes {_seen(connection)}")
+            return self._end(Verdict.CLOSED, _NO_CHAIN)
+        name = filterchain.name_of(current, chain)
+        self._note(Stage.FILTER_CHAIN, name, f"the most specific for {_seen(connection)}", message=chain)
+        self._doubts += doubts.of_network(chain)
+        context = network.tls_context(chain)
+        return self._open_tls(chain, context, connection) if context else self._read(chain, connection)
+
+    def _open_tls(self, chain: Any, context: Any, connection: Connection) -> Outcome:
+        missing = [n for n in network.secret_names(context) if n not in self._resources.secrets]
+        if missing:
+            self._note(Stage.TLS, None, f"the proxy lacks the secret {missing[0]}")
+            return self._end(Verdict.CLOSED)
+        if self._call.tls is None:
+            return self._refuse_plaintext()
+        if context.require_client_certificate.value and not self._call.tls.client_certificate:
+            self._note(Stage.TLS, None, "a client certificate is required and none was presented")
+            return self._end(Verdict.CLOSED)
+        self._note(Stage.TLS, "terminated", "the chain has a TLS context")
+        return self._read(chain, connection)
+
+    def _refuse_plaintext(self) -> Outcome:
+        self._note(Stage.TLS, None, "the chain expects TLS and the client speaks plaintext")
+        silent = self._call.speaks is Speaks.NOTHING
+        return self._end(Verdict.WAITING if silent else Verdict.CLOSED)
+
+    def _read(self, chain: Any, connection: Connection) -> Outcome:
+        if (manager := network.http_manager(chain)) is not None:
+            return self._serve(chain, manager, connection)
+        if (proxy := network.tcp_proxy(chain)) is not None:
+            return self._proxy(chain, proxy, connection)
+        self._note(Stage.NETWORK_FILTER, None, "the chain has no network filter that ends it")
+        return self._end(Verdict.CLOSED)
+
+    def _proxy(self, chain: Any, proxy: Any, connection: Connection) -> Outcome:
+        self._note(Stage.NETWORK_FILTER, "tcp_proxy", "bytes go on as they are", message=proxy)
+        targets = network.tcp_targets(chain, proxy, connection.server_name)
+        request = Request("", "", "", "", {})
+        return self._draw(targets, connection, request, tcp=True)
+
+    # --- the request ------------------------------------------------------------------------------------------
+
+    def _serve(self, chain: Any, manager: Any, connection: Connection) -> Outcome:
+        self._note(Stage.NETWORK_FILTER, "http_connection_manager", "requests are routed", message=manager)
+        if self._call.speaks is Speaks.NOTHING:
+            self._note(Stage.REQUEST, None, "no request arrives")
+            return self._end(Verdict.WAITING)
+        request = arrive(manager, self._call, connection, terminated=network.tls_context(chain) is not None)
+        if isinstance(request, Rejection):
+            self._note(Stage.REQUEST, None, request.failure.details)
+            return self._answer(request.failure, location=request.location)
+        self._note(Stage.REQUEST, f"{request.method} {request.authority}{request.path}", "as routing sees it")
+        return self._find_host(manager, connection, request)
+
+    def _find_host(self, manager: Any, connection: Connection, request: Request) -> Outcome:
+        config = self._route_configuration(manager)
+        if config is None:
+            return self._answer(_NO_ROUTE)
+        host, domain = virtualhost.choose(config, request)
+        if host is None:
+            count = len(config.virtual_hosts)
+            self._note(Stage.VIRTUAL_HOST, None, f"none of {count} has a domain for {request.authority!r}")
+            return self._answer(_NO_ROUTE)
+        origins = self._of(VIRTUAL_HOST, f"{config.name}/{host.name}")
+        self._note(Stage.VIRTUAL_HOST, host.name, f"domain {domain}", origins, host)
+        if virtualhost.needs_tls(host, request):
+            self._note(Stage.ROUTE, "require_tls", "the virtual host wants TLS")
+            return self._end(Verdict.ANSWERED, status=301, location=action.tls_location(request))
+        return self._find_route(manager, connection, request, config, host)
+
+    def _route_configuration(self, manager: Any) -> Any | None:
+        if manager.HasField("route_config"):
+            config, name = manager.route_config, manager.route_config.name
+        else:
+            name = manager.rds.route_config_name
+            config = self._resources.routes.get(name)
+        why = f"has {len(config.virtual_hosts)} virtual hosts" if config else f"{name!r} is not there"
+        found = name if config is not None else None
+        self._note(Stage.ROUTE_CONFIGURATION, found, why, self._of(ROUTE, name), config)
+        return config
+
+    def _find_route(self, manager: Any, connection: Connection, request: Request, config: Any, host: Any) -> Outcome:
+        chosen = route.choose(host, config, request)
+        self._doubts += doubts.of_routes(host, len(chosen.refusals))
+        if chosen.route is None:
+            why = f"none of {len(host.routes)} takes the request"
+            self._note(Stage.ROUTE, None, why, tried=chosen.refusals)
+            return self._answer(_NO_ROUTE)
+        found = chosen.route
+        name, why = route.name_of(found, chosen.index), f"{route.wanted_path(found.match)} fits"
+        self._note(Stage.ROUTE, name, why, in_metadata(found), found, chosen.refusals)
+        place = httpfilters.Place(found, host, config)
+        self._doubts += doubts.of_filters(manager, place)
+        if early := httpfilters.answer(manager, place, request):
+            self._note(Stage.HTTP_FILTER, early.filter, early.failure.details)
+            return self._answer(early.failure)
+        return self._act(found, connection, request)
+
+    def _act(self, found: Any, connection: Connection, request: Request) -> Outcome:
+        kind = found.WhichOneof("action")
+        if kind == "redirect":
+            to = action.location(found.match, found.redirect, request)
+            return self._end(Verdict.ANSWERED, status=action.redirect_status(found.redirect), location=to)
+        if kind == "direct_response":
+            body = found.direct_response.body
+            content = body.inline_bytes or body.inline_string.encode()
+            return self._end(Verdict.ANSWERED, status=found.direct_response.status, body=content)
+        self._doubts += doubts.of_action(found.route)
+        targets = action.targets(found.route, request)
+        return self._draw(targets, connection, request, found=found)
+
+    # --- where it goes ----------------------------------------------------------------------------------------
+
+    def _draw(
+        self,
+        targets: Sequence[action.Target],
+        connection: Connection,
+        request: Request,
+        found: Any | None = None,
+        *,
+        tcp: bool = False,
+    ) -> Outcome:
+        total = sum(target.weight for target in targets)
+        destinations = []
+        for target in targets:
+            endpoints, failure = self._endpoints(target, connection, request, found)
+            sent = _sent(found, target, request)
+            destinations.append(
+                Destination(target.cluster, target.weight, total, endpoints, failure, sent.authority, sent.path)
+            )
+        return self._close_or_forward(tuple(destinations), tcp=tcp)
+
+    def _close_or_forward(self, destinations: tuple[Destination, ...], *, tcp: bool) -> Outcome:
+        failures = [destination.failure for destination in destinations]
+        first = failures[0] if failures else None
+        if not all(failures) or first is None:
+            return self._end(Verdict.FORWARDED, destinations=destinations)
+        if tcp:
+            return self._end(Verdict.CLOSED, first, destinations=destinations)
+        return self._end(Verdict.ANSWERED, first, destinations=destinations, status=first.status)
+
+    def _endpoints(
+        self, target: action.Target, connection: Connection, request: Request, found: Any | None
+    ) -> tuple[tuple[Endpoint, ...], Failure | None]:
+        chosen = self._resources.clusters.get(target.cluster)
+        if chosen is None:
+            self._note(Stage.CLUSTER, None, f"{target.cluster!r} is not there", self._of(CLUSTER, target.cluster))
+            code = found.route.cluster_not_found_response_code if found is not None else 0
+            return (), Failure("NC", _NO_CLUSTER_STATUS[code], cluster.NO_CLUSTER.details)
+        self._doubts += doubts.of_cluster(chosen)
+        why = f"weight {target.weight}" if target.entry is not None else "named by the route"
+        self._note(Stage.CLUSTER, chosen.name, why, self._of(CLUSTER, chosen.name), chosen)
+        endpoints, why = self._usable(chosen, connection, request)
+        origins = self._of(ENDPOINT, chosen.eds_cluster_config.service_name or chosen.name)
+        listed = ", ".join(endpoint.address for endpoint in endpoints) or None
+        self._note(Stage.ENDPOINTS, listed, why, origins)
+        return endpoints, None if endpoints else cluster.NO_ENDPOINT
+
+    def _usable(self, chosen: Any, connection: Connection, request: Request) -> tuple[tuple[Endpoint, ...], str]:
+        if cluster.is_original_destination(chosen):
+            endpoints = cluster.original_destination(chosen, connection, request.headers)
+            return endpoints, "the original destination" if endpoints else "the original destination is not known"
+        assignment = cluster.assignment_of(chosen, self._resources.endpoints)
+        if assignment is None:
+            return (), "no endpoints were sent for it"
+        count = sum(len(locality.lb_endpoints) for locality in assignment.endpoints)
+        endpoints = cluster.candidates(chosen, assignment)
+        return endpoints, f"{len(endpoints)} of {count} endpoints may get it"
+
+    # --- the record -------------------------------------------------------------------------------------------
+
+    def _note(
+        self,
+        stage: Stage,
+        found: str | None,
+        why: str,
+        origins: tuple[Origin, ...] = (),
+        message: Any = None,
+        tried: tuple[str, ...] = (),
+    ) -> None:
+        self._steps.append(Step(stage, found, why, origins, message, tried))
+
+    def _note_listener(self, found: Any, why: str) -> None:
+        self._note(Stage.LISTENER, found.name, why, self._of(LISTENER, found.name), found)
+
+    def _of(self, type_url: str, name: str) -> tuple[Origin, ...]:
+        return self._origins.get(Ref(type_url, name), ())
+
+    def _answer(self, failure: Failure, location: str = "") -> Outcome:
+        return self._end(Verdict.ANSWERED, failure, status=failure.status, location=location)
+
+    def _end(self, verdict: Verdict, failure: Failure | None = None, **fields: Any) -> Outcome:
+        unique = tuple(dict.fromkeys(self._doubts))
+        return Outcome(verdict=verdict, failure=failure, steps=tuple(self._steps), doubts=unique, **fields)
+
+
+def _seen(connection: Connection) -> str:
+    """What filter chains are matched against, in words."""
+    parts = [str(connection.local), connection.transport_protocol]
+    if connection.server_name:
+        parts.append(f"SNI {connection.server_name}")
+    if connection.application_protocols:
+        parts.append(f"application protocols {', '.join(connection.application_protocols)}")
+    return ", ".join([*parts, f"from {connection.remote}"])
+
+
+def _sent(found: Any | None, target: action.Target, request: Request) -> Request:
+    """The request as the upstream sees it."""
+    if found is None:
+        return request
+    path = action.upstream_path(found.match, found.route, request)
+    return request.moved(action.upstream_authority(found.route, target.entry, request), path)
