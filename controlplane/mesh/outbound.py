@@ -186,13 +186,11 @@ def service_chains(  # noqa: PLR0913  a service port, who calls, what exists, an
     hash_keys: tuple[HashKey, ...] = _NO_KEYS,
     addresses: Sequence[str] = (),
     listener_port: int | None = None,
-    table: str = "",
 ) -> tuple[tuple[FilterChain, ...], tuple[Problem, ...]]:
     """What a service port that is not plain HTTP brings into its listener.
 
     `vs`: the VirtualServices with tcp or tls rules that speak for the host, oldest first; `addresses`: the endpoints
-    of a headless service; `listener_port` and `table`: where an explicit listener stands, if not in the service's own
-    places.
+    of a headless service; `listener_port`: where an explicit listener stands, if not on the service's own port.
     """
     ranges = _ranges(service, addresses)
     place = Place(caller, port.number if listener_port is None else listener_port, IN_MESH)
@@ -206,7 +204,7 @@ def service_chains(  # noqa: PLR0913  a service port, who calls, what exists, an
         matches = _default_matches(service, ranges)
         chains += tuple(_default_chain(service, port, match, destinations, hash_keys) for match in matches)
     if port.protocol is Protocol.AUTO:
-        chains = _sniffed(service, port, ranges, chains, table)
+        chains = _sniffed(service, port, ranges, chains)
     return chains, problems
 
 
@@ -334,10 +332,12 @@ def together(
     for member in members:
         for chain in member.chains:
             fitted = _told_apart(chain, member) if len(members) > 1 else chain
-            winner = taken.setdefault(fitted.match, member)
-            if winner is not member:
-                problems.append(_conflict(member, winner))
-            elif fitted.match == MATCH_ALL:
+            if (winner := taken.get(fitted.match)) is not None:
+                if winner is not member:
+                    problems.append(_conflict(member, winner))
+                continue
+            taken[fitted.match] = member
+            if fitted.match == MATCH_ALL:
                 default = fitted
             else:
                 chains.append(fitted)
@@ -397,7 +397,7 @@ def _default_chain(
 
 
 def _sniffed(
-    service: Service, port: ServicePort, ranges: tuple[str, ...], tcp: tuple[FilterChain, ...], table: str
+    service: Service, port: ServicePort, ranges: tuple[str, ...], tcp: tuple[FilterChain, ...]
 ) -> tuple[FilterChain, ...]:
     """HTTP to a route table, beside the chains for everything else.
 
@@ -406,9 +406,9 @@ def _sniffed(
     be said too.
     """
     own_listener = any("/" not in address for address in service.addresses)
-    route = table or placement(service, port).table
+    route = placement(service, port).table
     speaks = HttpChain(stat_prefix=f"outbound_{service.host}_{port.number}", route=route)
-    matches = _default_matches(service, ranges) if own_listener or table or ranges else ()
+    matches = _default_matches(service, ranges) if own_listener or ranges else ()
     http = tuple(
         FilterChain(route, msgspec.structs.replace(match, **_HTTP_FIELDS), speaks, origins=(service.origin,))
         for match in matches

@@ -11,13 +11,13 @@ may share a port on different addresses: the first keeps Istio's route table nam
 the explicit forward proxy, `http_proxy`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from controlplane.ir import names
 from controlplane.ir.cluster import Direction
-from controlplane.ir.listener import MATCH_ALL, FilterChain, HttpChain, Listener
+from controlplane.ir.listener import MATCH_ALL, ChainMatch, FilterChain, HttpChain, Listener, TcpChain
 from controlplane.ir.service import Protocol, Service, ServicePort
 from controlplane.mesh import hosts, protocol
 from controlplane.mesh.caller import has_labels
@@ -74,7 +74,7 @@ class Egress(msgspec.Struct, frozen=True):
     protocol: Protocol = Protocol.AUTO
     bind: str = ""  # address or "unix:///path"; "" = where captured traffic goes
     bound: bool = False  # a socket of its own, not captured traffic
-    table: str = ""  # its route table, if it speaks HTTP and has a port
+    table: str = ""  # its route table, if it may speak HTTP (declared, or sniffed) and has a port
 
 
 class Ingress(msgspec.Struct, frozen=True):
@@ -105,7 +105,7 @@ class SidecarScope(msgspec.Struct, frozen=True):
         return any(egress.hosts.admits(namespace, host) for egress in self.egress)
 
 
-def choose(sidecars: Sequence[Sidecar], roots: Sequence[Sidecar], labels: dict[str, str]) -> Sidecar | None:
+def choose(sidecars: Sequence[Sidecar], roots: Sequence[Sidecar], labels: Mapping[str, str]) -> Sidecar | None:
     """The Sidecar of a workload, from those of its namespace and those of the root namespaces, oldest first."""
     usable = [sidecar for sidecar in sidecars if not sidecar.invalid]
     selecting = (one for one in usable if _selector(one) and has_labels(labels, _selector(one)))
@@ -151,18 +151,19 @@ def egress_listener(
 ) -> tuple[Listener | None, Problems]:
     """The listener of an egress listener with a port; None if there is nothing behind it.
 
-    `members`: the services behind it, with chains of `outbound.service_chains`, unless it speaks HTTP.
+    `members`: the services behind it with what `outbound.service_chains` says of each; not asked where it speaks
+    nothing but HTTP.
     """
     if egress.port is None:
         return None, ()
-    chains, default, problems = together(members)
     name = _listener_name(egress)
+    forwarding = () if egress.protocol.is_http else [_forwarding(one, egress) for one in members]
+    chains, default, problems = together(forwarding)
     if egress.table:
         speaks = HttpChain(stat_prefix=f"outbound_{name}", route=egress.table)
-        match = MATCH_ALL if egress.bound else HTTP_BYTES
-        chains, default = (FilterChain(name, match, speaks, origins=(egress.origin,)),), None
-        if not egress.bound:
-            default = passthrough_chain(policy)
+        alone = egress.protocol.is_http and egress.bound
+        chains = (FilterChain(name, MATCH_ALL if alone else HTTP_BYTES, speaks, origins=(egress.origin,)), *chains)
+        default = default if alone else default or passthrough_chain(policy)
     if not chains and default is None:
         return None, problems
     bare = Listener(
@@ -175,6 +176,23 @@ def egress_listener(
         origins=(egress.origin,),
     )
     return assembled(bare, chains, default, settings), problems
+
+
+def _forwarding(member: Member, egress: Egress) -> Member:
+    """What a service brings into an explicit listener: its HTTP is the listener's business.
+
+    On a bound socket a connection was dialled to the listener, so neither the service's addresses nor, unless there
+    are several services, its name can be asked for.
+    """
+    chains = [chain for chain in member.chains if isinstance(chain.network, TcpChain)]
+    if egress.bound:
+        chains = [msgspec.structs.replace(chain, match=_on_socket(chain, member.service)) for chain in chains]
+    return Member(member.service, member.port, tuple(chains))
+
+
+def _on_socket(chain: FilterChain, service: Service) -> ChainMatch:
+    names_ = () if chain.match.server_names == (service.host,) else chain.match.server_names
+    return ChainMatch(server_names=names_)
 
 
 def _selector(sidecar: Sidecar) -> dict[str, str]:
@@ -238,7 +256,7 @@ def _egress_listener(
         protocol=spoken,
         bind=bind,
         bound=bound or unix,
-        table=(bind if unix else str(number)) if spoken.is_http else "",
+        table=(bind if unix else str(number)) if spoken.is_http or spoken is Protocol.AUTO else "",
     )
 
 

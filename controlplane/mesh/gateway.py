@@ -1,0 +1,37 @@
+"""Gateway: what a gateway proxy listens on, and the virtual hosts its VirtualServices make there.
+
+Two halves that change for different reasons:
+
+- The *plan* follows from the Gateways bound to a proxy alone: which listeners there are, which servers share them,
+  which route tables they read and which hosts each server admits. (`gateways/plan.py`)
+- *Attachment* joins one VirtualService with a plan: each of its hosts that a server admits becomes a domain of that
+  server's route table. One virtual host is made from the VirtualServices attached to one domain of one table, so a
+  change of one VirtualService makes its own virtual hosts anew and nothing else. (`gateways/attach.py`, `hosts.py`)
+
+Besides the attached domains a table has some of its own: hosts of servers that redirect to HTTPS; hosts that another
+server of the same port terminates, which answer 421 so that a browser that reuses an HTTP/2 connection for them opens
+a new one (RFC 9110, 15.5.20; elsewhere this is the endless 404 of istio/istio#13589); and `*`, which answers 404.
+"""
+
+from controlplane.mesh.gateways.attach import attachments, l4_attachments, unattached
+from controlplane.mesh.gateways.chains import listener, server_chains
+from controlplane.mesh.gateways.hosts import Attached, route_table, table_domains, virtual_host
+from controlplane.mesh.gateways.plan import GatewayPlan, ListenerPlan, TablePlan, plan
+from controlplane.mesh.gateways.server import Server
+
+__all__ = [
+    "Attached",
+    "GatewayPlan",
+    "ListenerPlan",
+    "Server",
+    "TablePlan",
+    "attachments",
+    "l4_attachments",
+    "listener",
+    "plan",
+    "route_table",
+    "server_chains",
+    "table_domains",
+    "unattached",
+    "virtual_host",
+]

@@ -1,0 +1,1 @@
+"""The parts of `mesh.gateway`, which is where to start reading."""

@@ -1,0 +1,120 @@
+"""The listeners of a gateway and their filter chains."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from controlplane.ir.cluster import Direction
+from controlplane.ir.listener import MATCH_ALL, ChainMatch, FilterChain, HttpChain, Listener
+from controlplane.mesh.caller import Caller
+from controlplane.mesh.destinations import Destinations
+from controlplane.mesh.gateways.attach import narrower
+from controlplane.mesh.gateways.plan import ANY_ADDRESS, ListenerPlan
+from controlplane.mesh.gateways.server import UNIX, Kind, Server, ServerKey
+from controlplane.mesh.http.match import Place
+from controlplane.mesh.l4routes import L4Place, tcp_chains, tls_chains
+from controlplane.model.problem import Level, Problem
+from controlplane.model.settings import Settings
+from controlplane.model.virtualservice import VirtualService
+
+PRIVILEGED = 1024
+
+
+def listener(
+    plan: ListenerPlan,
+    *,
+    l4: Mapping[ServerKey, tuple[FilterChain, ...]],
+    settings: Settings,
+    bind: str = "",
+    offset: int = 0,
+) -> Listener | None:
+    """The listener of one address and port; None if nothing would answer there, as with TCP and no routes.
+
+    `bind`: the address to use where the Gateway names none; `offset`: added to ports below 1024, for proxies that may
+    not open them.
+    """
+    chains: dict[ChainMatch, FilterChain] = {}  # Envoy refuses a listener in which two match the same
+    for server in plan.servers:
+        for chain in _chains(server, plan, l4.get(server.key, ()), settings):
+            chains.setdefault(chain.match, chain)
+    if not chains:
+        return None
+    unix = plan.bind.startswith(UNIX)
+    return Listener(
+        name=plan.name,
+        address=plan.bind or bind or ANY_ADDRESS,
+        port=0 if unix else plan.port + (offset if plan.port < PRIVILEGED else 0),
+        direction=Direction.OUTBOUND,
+        chains=tuple(chains.values()),
+        inspect_tls=any(server.kind.by_sni for server in plan.servers),
+        gateway=True,
+        origins=tuple(server.origin for server in plan.servers),
+    )
+
+
+def server_chains(
+    server: Server,
+    vss: Sequence[VirtualService],
+    *,
+    caller: Caller,
+    destinations: Destinations,
+    settings: Settings,
+) -> tuple[tuple[FilterChain, ...], tuple[Problem, ...]]:
+    """The chains of a server that forwards connections, from the VirtualServices attached to it, oldest first."""
+    place = Place(caller, server.port, frozenset({server.gateway}))
+    at = L4Place(place, destinations, settings.cluster_domain)
+    if server.kind is Kind.PASSTHROUGH:
+        chains, problems = tls_chains(vss, at)
+        return _within(chains, server, problems)
+    chains, _, problems = tcp_chains(vss, at)
+    if server.kind is Kind.TCP:
+        return chains, problems
+    names = _server_names(server.hosts)
+    ending = (msgspec.structs.replace(chain.match, server_names=names) for chain in chains)
+    return tuple(
+        msgspec.structs.replace(chain, match=match, tls=server.tls) for chain, match in zip(chains, ending, strict=True)
+    ), problems
+
+
+def _chains(
+    server: Server, plan: ListenerPlan, forwarding: tuple[FilterChain, ...], settings: Settings
+) -> tuple[FilterChain, ...]:
+    if not server.kind.speaks_http:
+        return forwarding
+    speaks = HttpChain(
+        stat_prefix=f"outbound_{plan.name}",
+        route=server.table,
+        use_remote_address=True,
+        gateway=True,
+        xff_trusted_hops=settings.num_trusted_proxies,
+    )
+    if server.kind is Kind.HTTP:  # all plain HTTP servers of a place have this one
+        return (FilterChain(plan.name, MATCH_ALL, speaks, origins=(server.origin,)),)
+    match = ChainMatch(server_names=_server_names(server.hosts))
+    return (FilterChain(server.table, match, speaks, server.tls, (server.origin,)),)
+
+
+def _server_names(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """Envoy has no pattern for every name: then none is asked for."""
+    return () if "*" in hosts else hosts
+
+
+def _within(
+    chains: tuple[FilterChain, ...], server: Server, problems: tuple[Problem, ...]
+) -> tuple[tuple[FilterChain, ...], tuple[Problem, ...]]:
+    """A tls rule speaks only for names the server has: each name becomes the narrower of the two."""
+    kept: list[FilterChain] = []
+    found = list(problems)
+    for chain in chains:
+        names = _common_names(chain.match.server_names or ("*",), server.hosts)
+        if names is None:
+            text = f"none of its sniHosts is served by {server.origin}"
+            found.append(Problem("VirtualServiceHostNotFoundInGateway", Level.WARNING, chain.origins[0], text))
+        else:
+            kept.append(msgspec.structs.replace(chain, match=msgspec.structs.replace(chain.match, server_names=names)))
+    return tuple(kept), tuple(found)
+
+
+def _common_names(sni: tuple[str, ...], hosts: tuple[str, ...]) -> tuple[str, ...] | None:
+    common = {name for one in sni for other in hosts if (name := narrower(one, other)) is not None}
+    return _server_names(tuple(sorted(common))) if common else None

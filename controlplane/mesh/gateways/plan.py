@@ -1,0 +1,169 @@
+"""What follows from the Gateways bound to one proxy alone.
+
+Servers of one address and port share a listener: plain HTTP servers share one route table, servers for TLS are told
+apart by server name. What cannot share goes by age: the older Gateway keeps the port, or the host on it, and both
+sides are told. Two Gateways of different namespaces that claim the same host of a plain HTTP port for the same
+VirtualServices conflict too, unless `tenancy: istio` lets them merge.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from controlplane.ir import names
+from controlplane.mesh.gateways.server import EVERY_NAMESPACE, UNIX, Admission, Kind, Server, read_server
+from controlplane.model.gateway import Gateway
+from controlplane.model.meta import origin_of
+from controlplane.model.problem import Level, Problem
+from controlplane.model.settings import Settings, Tenancy
+
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104  gateways serve everybody, unless `bind` says otherwise
+
+
+class TablePlan(msgspec.Struct, frozen=True):
+    """One route table: the servers that read it, and the hosts that other servers of the port answer for."""
+
+    name: str
+    port: int
+    servers: tuple[Server, ...]
+    misdirected: tuple[str, ...] = ()
+
+    @property
+    def tls(self) -> bool:
+        return self.servers[0].kind is Kind.HTTPS
+
+
+class ListenerPlan(msgspec.Struct, frozen=True):
+    """One address and port, and its servers, the oldest first."""
+
+    name: str
+    bind: str
+    port: int
+    servers: tuple[Server, ...]
+
+    @property
+    def l4_servers(self) -> tuple[Server, ...]:
+        """Those that forward connections: their chains follow from the VirtualServices attached."""
+        return tuple(server for server in self.servers if not server.kind.speaks_http)
+
+
+class GatewayPlan(msgspec.Struct, frozen=True):
+    """All of it. `by_host` leads from a Gateway ("ns/name") and a host it admits to the servers concerned."""
+
+    listeners: Mapping[str, ListenerPlan]
+    tables: Mapping[str, TablePlan]
+    by_host: Mapping[str, Mapping[str, tuple[tuple[Server, Admission], ...]]]
+
+
+def plan(gateways: Sequence[Gateway], settings: Settings) -> tuple[GatewayPlan, tuple[Problem, ...]]:
+    """The plan of one proxy from its Gateways, oldest first."""
+    problems: list[Problem] = []
+    places: dict[tuple[str, int], list[Server]] = {}
+    for server in _servers(gateways, settings, problems):
+        places.setdefault(server.place, []).append(server)
+    listeners: dict[str, ListenerPlan] = {}
+    for (bind, port), rivals in places.items():
+        agreed = _agreed(rivals, settings, problems)
+        if agreed:
+            name = bind if bind.startswith(UNIX) else names.http_listener(port, bind or ANY_ADDRESS)
+            listeners[name] = ListenerPlan(name, bind, port, tuple(agreed))
+    tables = {table.name: table for one in listeners.values() for table in _tables(one)}
+    return GatewayPlan(listeners, tables, _by_host(listeners.values())), tuple(dict.fromkeys(problems))
+
+
+def _servers(gateways: Sequence[Gateway], settings: Settings, problems: list[Problem]) -> Iterator[Server]:
+    for gateway in gateways:
+        if gateway.invalid:
+            continue
+        spec = origin_of(gateway, "spec")
+        for index, written in enumerate(gateway.spec.servers):
+            server, found = read_server(gateway, index, written, spec.at(f"servers[{index}]"), settings.cluster_domain)
+            problems += found
+            if server is not None:
+                yield server
+
+
+def _agreed(rivals: Sequence[Server], settings: Settings, problems: list[Problem]) -> list[Server]:
+    """The servers of one place that can share it, with the hosts each keeps."""
+    first = rivals[0]
+    kept: list[Server] = []
+    claims: dict[str, list[tuple[Admission, Server]]] = {}
+    tables: dict[str, Server] = {}
+    for server in rivals:
+        if server is not first and not _can_share(server.kind, first.kind):
+            what = f"port {server.port} cannot be {first.kind.name} and {server.kind.name} for two servers at once"
+            problems += _conflict(server, first, what)
+            continue
+        if server.kind is Kind.HTTPS and (twin := tables.setdefault(server.table, server)) is not server:
+            what = f"two servers of port {server.port} of one Gateway are both named {server.port_name!r}"
+            problems += _conflict(server, twin, what)
+            continue
+        admits = tuple(_unclaimed(server, claims, settings, problems))
+        if admits or not server.admits:
+            kept.append(msgspec.structs.replace(server, admits=admits))
+    return kept
+
+
+def _can_share(kind: Kind, first: Kind) -> bool:
+    """Nothing tells plain TCP servers apart."""
+    return (kind.by_sni and first.by_sni) or kind is first is Kind.HTTP
+
+
+def _unclaimed(
+    server: Server, claims: dict[str, list[tuple[Admission, Server]]], settings: Settings, problems: list[Problem]
+) -> Iterator[Admission]:
+    """The hosts of a server that no older server of the place has."""
+    for admission in server.admits:
+        claimed = claims.setdefault(admission.host, [])
+        owner = next((other for theirs, other in claimed if _collide(admission, server, theirs, other, settings)), None)
+        if owner is None:
+            claimed.append((admission, server))
+            yield admission
+        else:
+            problems += _conflict(server, owner, f"host {admission.host} of port {server.port} is claimed twice")
+
+
+def _collide(mine: Admission, server: Server, theirs: Admission, other: Server, settings: Settings) -> bool:
+    if server.key == other.key:
+        return False
+    if server.kind.by_sni:
+        return True  # one server name leads to one filter chain
+    if server.kind is Kind.TCP or server.key[0] == other.key[0] or settings.tenancy is Tenancy.ISTIO:
+        return False
+    return EVERY_NAMESPACE in {mine.namespace, theirs.namespace} or mine.namespace == theirs.namespace
+
+
+def _conflict(loser: Server, winner: Server, what: str) -> Iterator[Problem]:
+    """Both are told."""
+    keeps = f"{what}: {winner.origin} is older and keeps it, {loser.origin} does without"
+    yield Problem("Conflicted", Level.ERROR, loser.origin, keeps)
+    if winner.origin.ref != loser.origin.ref:
+        yield Problem("Conflicted", Level.WARNING, winner.origin, keeps)
+
+
+def _tables(listener: ListenerPlan) -> Iterator[TablePlan]:
+    shared: dict[str, list[Server]] = {}
+    for server in listener.servers:
+        if server.kind.speaks_http:
+            shared.setdefault(server.table, []).append(server)
+    for name, servers in shared.items():
+        misdirected = _misdirected(servers[0], listener.servers) if servers[0].kind is Kind.HTTPS else ()
+        yield TablePlan(name, listener.port, tuple(servers), misdirected)
+
+
+def _misdirected(server: Server, beside: Sequence[Server]) -> tuple[str, ...]:
+    """Hosts that a connection of this server's should not be reused for."""
+    own = set(server.hosts)
+    return tuple(sorted({host for other in beside if other is not server for host in other.hosts} - own))
+
+
+def _by_host(
+    listeners: Iterable[ListenerPlan],
+) -> Mapping[str, Mapping[str, tuple[tuple[Server, Admission], ...]]]:
+    found: dict[str, dict[str, tuple[tuple[Server, Admission], ...]]] = {}
+    for listener in listeners:
+        for server in listener.servers:
+            hosts = found.setdefault(server.gateway, {})
+            for admission in server.admits:
+                hosts[admission.host] = (*hosts.get(admission.host, ()), (server, admission))
+    return found
