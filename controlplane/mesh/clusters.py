@@ -6,7 +6,7 @@ with less protection than its rule demands.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -40,6 +40,7 @@ _SETTINGS_ORIGIN: Final = (Origin(ObjectRef("", "MeshConfig", "", "mesh")),)
 _DIALLED: Final = LoadBalancer(algorithm=Algorithm.PASSTHROUGH)
 _NO_LABELS: Final[Mapping[str, str]] = {}
 _NO_ENDPOINTS: Final[tuple[Endpoint, ...]] = ()
+_NAMES_RESOLVE: Final = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
 _VERIFIES: Final = frozenset({TlsMode.SIMPLE, TlsMode.MUTUAL})
 
 
@@ -59,17 +60,15 @@ def resolution_of(service: Service, traffic: TrafficPolicy, *, captured: bool = 
     """How a caller finds the endpoints.
 
     `captured`: the caller's proxy sees the address the application dialled. Where it does not (a gateway, a sidecar
-    without capture), a headless Service is balanced over its endpoints, and passing on has nowhere to pass to.
+    without capture), what has endpoints is balanced over them, and the rest has nowhere to go.
     """
     if traffic.blocked:
         return Resolution.STATIC
-    if (
-        traffic.load_balancer.algorithm is not Algorithm.PASSTHROUGH
-        and service.resolution is not Resolution.PASSTHROUGH
-    ):
-        return service.resolution
-    if captured:
+    declared = service.resolution
+    if captured and traffic.load_balancer.algorithm is Algorithm.PASSTHROUGH:
         return Resolution.PASSTHROUGH
+    if captured or declared is not Resolution.PASSTHROUGH:
+        return declared
     return Resolution.ENDPOINTS if service.headless else Resolution.STATIC
 
 
@@ -105,44 +104,72 @@ def outbound(  # noqa: PLR0913  one destination, and what its caller can do
     `gateway`: the caller does not sniff, and sends HTTP/1.1 where nothing is declared. `endpoints` are those a
     workloadSelector found, for services a proxy resolves itself.
     """
-    subsets = (("", _NO_LABELS), *[(subset.name, subset.labels) for subset in policy.subsets])
+    listed = service.static.get(port.number, _NO_ENDPOINTS) if endpoints is None else endpoints
+    caller = _Caller(captured and not gateway, not gateway, settings.h2_upgrade_policy is H2UpgradePolicy.UPGRADE)
     origins = (service.origin, *policy.origins)
-    listed = endpoints if endpoints is not None else service.static.get(port.number, _NO_ENDPOINTS)
-    upgrade = settings.h2_upgrade_policy is H2UpgradePolicy.UPGRADE
-    clusters: list[Cluster] = []
-    for subset, labels in subsets:
-        traffic = effective(service, policy.policy(port.number, subset))
-        resolution = resolution_of(service, traffic, captured=captured and not gateway)
-        placed = _NO_ENDPOINTS
-        if resolution in {Resolution.DNS, Resolution.DNS_ROUND_ROBIN}:
-            resolution, placed = _resolved(resolution, usable(listed, labels))
-        if resolution is Resolution.PASSTHROUGH:
-            traffic = msgspec.structs.replace(traffic, load_balancer=_DIALLED)
-        clusters.append(
-            Cluster(
-                name=names.outbound_cluster(service.host, port.number, subset),
-                direction=Direction.OUTBOUND,
-                resolution=resolution,
-                upstream=upstream(port.protocol, traffic, upgrade=upgrade, sniffs=not gateway),
-                policy=traffic,
-                origins=origins,
-                host=service.host,
-                namespace=service.namespace,
-                port=port.number,
-                subset=subset,
-                endpoints=placed,
-                service_sans=service.subject_alt_names,
-                external=service.external,
-            )
-        )
-    return tuple(clusters)
+    subsets = ((subset.name, subset.labels) for subset in policy.subsets)
+    return tuple(
+        [
+            _destination(service, port, name, policy.policy(port.number, name), usable(listed, labels), caller, origins)
+            for name, labels in (("", _NO_LABELS), *subsets)
+        ]
+    )
 
 
-def _resolved(resolution: Resolution, listed: Sequence[Endpoint]) -> tuple[Resolution, tuple[Endpoint, ...]]:
-    """Names the proxy resolves itself. Envoy refuses LOGICAL_DNS without exactly one, and none resolves to nothing."""
+class _Caller(NamedTuple):
+    """What the caller's proxy can do."""
+
+    captured: bool
+    sniffs: bool
+    upgrades: bool  # the mesh wishes HTTP/2 between proxies
+
+
+def _destination(  # noqa: PLR0913, PLR0917  one cluster's worth of what `outbound` was given
+    service: Service,
+    port: ServicePort,
+    subset: str,
+    traffic: TrafficPolicy,
+    listed: Sequence[Endpoint],
+    caller: _Caller,
+    origins: tuple[Origin, ...],
+) -> Cluster:
+    traffic = effective(service, traffic)
+    resolution, placed = _placed(resolution_of(service, traffic, captured=caller.captured), listed)
+    return Cluster(
+        name=names.outbound_cluster(service.host, port.number, subset),
+        direction=Direction.OUTBOUND,
+        resolution=resolution,
+        upstream=upstream(port.protocol, traffic, upgrade=caller.upgrades, sniffs=caller.sniffs),
+        policy=_balanced(traffic, resolution),
+        origins=origins,
+        host=service.host,
+        namespace=service.namespace,
+        port=port.number,
+        subset=subset,
+        endpoints=placed,
+        service_sans=service.subject_alt_names,
+        external=service.external,
+    )
+
+
+def _placed(resolution: Resolution, listed: Sequence[Endpoint]) -> tuple[Resolution, tuple[Endpoint, ...]]:
+    """The endpoints that stand in the cluster: names the proxy resolves itself.
+
+    Envoy refuses LOGICAL_DNS without exactly one, so no name at all becomes a cluster without endpoints.
+    """
+    if resolution not in _NAMES_RESOLVE:
+        return resolution, _NO_ENDPOINTS
     if not listed:
         return Resolution.STATIC, _NO_ENDPOINTS
     return resolution, tuple(listed[:1] if resolution is Resolution.DNS_ROUND_ROBIN else listed)
+
+
+def _balanced(traffic: TrafficPolicy, resolution: Resolution) -> TrafficPolicy:
+    """The policy with a balancer the resolution can have: the dialled address is not balanced, endpoints are."""
+    dialled = resolution is Resolution.PASSTHROUGH
+    if dialled == (traffic.load_balancer.algorithm is Algorithm.PASSTHROUGH):
+        return traffic
+    return msgspec.structs.replace(traffic, load_balancer=_DIALLED if dialled else LoadBalancer())
 
 
 def upstream(protocol: Protocol, traffic: TrafficPolicy, *, upgrade: bool = False, sniffs: bool = True) -> Upstream:
@@ -163,7 +190,7 @@ def upstream(protocol: Protocol, traffic: TrafficPolicy, *, upgrade: bool = Fals
 
 def inbound(  # noqa: PLR0913  one port of the application
     port: int,
-    target: tuple[str, int] | None,
+    target: str,
     pool: ConnectionPoolSettings | None,
     settings: Settings,
     *,
@@ -173,29 +200,32 @@ def inbound(  # noqa: PLR0913  one port of the application
 ) -> Cluster:
     """The cluster in front of the application.
 
-    `target` is where it listens, as (IP address, port) or ("unix:///path", 0); None: where the caller dialled. No rule
-    of a destination acts here; `pool` is the Sidecar resource's.
+    `target` is where it listens, "address:port" or "unix:///path"; empty: where the caller dialled. No DestinationRule
+    acts here; `pool` is the Sidecar resource's.
     """
     base = base_connection_pool(settings)
     traffic = TrafficPolicy(
-        load_balancer=_DIALLED if target is None else LoadBalancer(),
+        load_balancer=LoadBalancer() if target else _DIALLED,
         pool=base if pool is None else connections.connection_pool(pool, base),
     )
     return Cluster(
         name=names.inbound_cluster(port),
         direction=Direction.INBOUND,
-        resolution=Resolution.PASSTHROUGH if target is None else Resolution.STATIC,
+        resolution=Resolution.STATIC if target else Resolution.PASSTHROUGH,
         upstream=upstream(protocol, traffic),
         policy=traffic,
         origins=origins,
         port=port,
-        endpoints=() if target is None else (_application(*target),),
-        bind_address=bind_address or (PASSTHROUGH_SOURCE if target is None else ""),
+        endpoints=(_application(target),) if target else (),
+        bind_address=bind_address or ("" if target else PASSTHROUGH_SOURCE),
     )
 
 
-def _application(address: str, port: int) -> Endpoint:
-    return Endpoint(address, 0 if address.startswith(UNIX) else port, _NO_LABELS)
+def _application(target: str) -> Endpoint:
+    if target.startswith(UNIX):
+        return Endpoint(target, 0, _NO_LABELS)
+    address, _, port = target.rpartition(":")
+    return Endpoint(address.removeprefix("[").removesuffix("]"), int(port), _NO_LABELS)
 
 
 def fixed(settings: Settings) -> tuple[Cluster, ...]:
