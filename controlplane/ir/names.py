@@ -7,6 +7,8 @@ BLACK_HOLE_CLUSTER: Final = "BlackHoleCluster"
 INBOUND_PASSTHROUGH_CLUSTER: Final = "InboundPassthroughCluster"
 VIRTUAL_OUTBOUND: Final = "virtualOutbound"
 VIRTUAL_INBOUND: Final = "virtualInbound"
+CREDENTIAL: Final = "kubernetes://"  # secrets that gateways name by credentialName
+CREDENTIAL_CA_SUFFIX: Final = "-cacert"
 FILE_CERTIFICATE: Final = "file-cert:"  # secrets that lie in files of the proxy's machine
 FILE_CA: Final = "file-root:"
 HTTP_PROXY: Final = "http_proxy"  # route configuration of a sidecar's explicit forward proxy
@@ -53,12 +55,12 @@ def virtual_host(host: str, port: int) -> str:
 
 def credential_secret(credential: str) -> str:
     """SDS name of the certificate and key of a `credentialName`."""
-    return f"kubernetes://{credential}"
+    return f"{CREDENTIAL}{credential}"
 
 
 def credential_ca_secret(credential: str) -> str:
     """SDS name of the bundle of a `credentialName`: peers' certificates are checked against it."""
-    return f"kubernetes://{credential}-cacert"
+    return f"{CREDENTIAL}{credential}{CREDENTIAL_CA_SUFFIX}"
 
 
 def file_certificate_secret(chain: str, key: str) -> str:

@@ -1,0 +1,255 @@
+"""Gateways: what the Gateway resources bound to one gateway proxy, and the VirtualServices attached to them, make.
+
+One layer per set of bound Gateways. A VirtualService takes part through pairs (layer, VirtualService), so that one of
+thousands on a shared gateway moves its own virtual hosts and nothing else. Clusters follow from references: a gateway
+holds the destinations its routes name.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from controlplane.compile.inputs import Inputs, Key, settings_of
+from controlplane.compile.layers import Layer
+from controlplane.compile.outbound import Named, NamedKey, Outbound, Reachable
+from controlplane.compile.registry import Registry
+from controlplane.compile.rules import Routing, Rules
+from controlplane.envoy import cluster as envoy_cluster
+from controlplane.envoy import listener as envoy_listener
+from controlplane.envoy import route as envoy_route
+from controlplane.envoy import secret as envoy_secret
+from controlplane.ir import names
+from controlplane.ir.cluster import Cluster
+from controlplane.ir.listener import FilterChain
+from controlplane.ir.policy import DestinationPolicy
+from controlplane.ir.service import Service
+from controlplane.mesh import clusters as mesh_clusters
+from controlplane.mesh import credential
+from controlplane.mesh import gateway as mesh_gateway
+from controlplane.mesh import virtualservice as mesh_virtualservice
+from controlplane.mesh.gateway import GatewayPlan, ListenerPlan, TablePlan
+from controlplane.mesh.tenancy import exported
+from controlplane.model.gateway import Gateway
+from controlplane.model.settings import Settings
+from controlplane.snapshot import types
+from controlplane.snapshot.resource import Resource
+from controlplane.store import Collection, Fetch, Store
+
+DomainKey = tuple[Layer, str, str]  # (layer, route table, domain)
+
+
+class Gateways:
+    """Collections of encoded gateway resources, keyed by (layer, name)."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  the parts it is wired to
+        self,
+        store: Store,
+        inputs: Inputs,
+        registry: Registry,
+        rules: Rules,
+        outbound: Outbound,
+        layers: Collection[Layer, bool],
+    ) -> None:
+        self._inputs = inputs
+        self._registry = registry
+        self._rules = rules
+        self._outbound = outbound
+        self._plans = store.derive("GatewayPlans", layers, self._plan)
+        self._listener_plans = store.expand("ListenerPlans", self._plans, _listener_plans)
+        self._table_plans = store.expand("TablePlans", self._plans, _table_plans)
+
+        by_gateway = store.index(
+            "RoutingsByGateway", rules.routings, lambda _, r: mesh_virtualservice.gateways_of(r.vs)
+        )
+        bound = store.index("LayersByGateway", layers, lambda layer, _: layer.gateways)
+        attached = store.match("BoundRoutings", bound, by_gateway)
+        domains = store.expand("Attachments", attached, self._attachments)
+        servers = store.expand("ServerAttachments", attached, self._server_attachments)
+        planned = store.expand("PlannedDomains", self._plans, _planned_domains)
+        self._by_domain = store.index("RoutingsByDomain", domains, lambda key, _: (key[0],))
+        self._by_server = store.index("RoutingsByServer", servers, lambda key, _: (key[0],))
+        every = store.index("EveryDomain", store.union("Domains", domains, planned), lambda key, _: (key[0],))
+        self.virtual_hosts = store.expand("GatewayVirtualHosts", store.keys("DomainNames", every), self._virtual_host)
+        self.tables = store.expand("GatewayTables", self._table_plans, self._table)
+        self.listeners = store.expand("GatewayListeners", self._listener_plans, self._listener)
+
+        host_refs = store.index("ClustersOfGatewayHosts", self.virtual_hosts, _cluster_refs)
+        listener_refs = store.index("ClustersOfGatewayListeners", self.listeners, _cluster_refs)
+        named = store.union(
+            "GatewayClusterNames", store.keys("ByHosts", host_refs), store.keys("ByListeners", listener_refs)
+        )
+        self.clusters = store.expand("GatewayClusters", named, self._cluster)
+        self.endpoints = store.expand("GatewayAssignments", named, self._assignment)
+        self._by_secret = store.index("ListenersBySecret", self.listeners, _secret_refs)
+        self.secrets = store.expand("GatewaySecrets", store.keys("GatewaySecretNames", self._by_secret), self._secret)
+
+    # From Gateways alone
+
+    def _plan(self, fetch: Fetch, layer: Layer, _: object) -> GatewayPlan | None:
+        if layer.kind != "gateway":
+            return None
+        found = (fetch(self._inputs.gateways, key) for key in layer.gateways)
+        gateways: list[Gateway] = [gateway for gateway in found if gateway is not None]
+        plan, problems = mesh_gateway.plan(gateways, settings_of(fetch, self._inputs))
+        fetch.report(*problems)
+        return plan
+
+    def _table(self, _: Fetch, key: NamedKey, table: TablePlan) -> Named:
+        return {key: envoy_route.encode_table(mesh_gateway.route_table(table))}
+
+    # VirtualServices attached
+
+    def _attachments(
+        self, fetch: Fetch, key: tuple[Layer, Key], routing: Routing
+    ) -> Mapping[tuple[DomainKey, Key], bool]:
+        layer, name = key
+        plan = fetch(self._plans, layer)
+        if plan is None:
+            return {}
+        domain = settings_of(fetch, self._inputs).cluster_domain
+        found = mesh_gateway.attachments(routing.vs, plan, domain)
+        fetch.report(
+            *mesh_gateway.unattached(routing.vs, lambda ns, n: fetch.has(self._inputs.gateways, (ns, n)), bool(found))
+        )
+        return {((layer, table, host), name): True for table, host, *_ in found}
+
+    def _server_attachments(
+        self, fetch: Fetch, key: tuple[Layer, Key], routing: Routing
+    ) -> Mapping[tuple[tuple[Layer, object], Key], bool]:
+        layer, name = key
+        plan = fetch(self._plans, layer)
+        if plan is None:
+            return {}
+        domain = settings_of(fetch, self._inputs).cluster_domain
+        return {((layer, server), name): True for server in mesh_gateway.l4_attachments(routing.vs, plan, domain)}
+
+    def _virtual_host(self, fetch: Fetch, key: DomainKey, _: object) -> Named:
+        layer, table, domain = key
+        plan = fetch(self._table_plans, (layer, table))
+        if plan is None:
+            return {}
+        found = (fetch(self._rules.routings, name) for _, name in fetch.keys(self._by_domain, key))
+        attached = sorted((routing for routing in found if routing is not None), key=lambda routing: routing.order)
+        host, problems = mesh_gateway.virtual_host(
+            plan,
+            domain,
+            [mesh_gateway.Attached(routing.vs, routing.rules) for routing in attached],
+            caller=layer.caller,
+            destinations=Reachable(fetch, self._outbound, layer.caller),
+            settings=settings_of(fetch, self._inputs),
+        )
+        fetch.report(*problems)
+        if host is None:
+            return {}
+        resource = envoy_route.encode_virtual_host(table, host)
+        return {(layer, resource.name): resource}
+
+    def _listener(self, fetch: Fetch, key: NamedKey, plan: ListenerPlan) -> Named:
+        layer, _ = key
+        settings = settings_of(fetch, self._inputs)
+        chains = {server.key: self._server_chains(fetch, layer, server) for server in plan.l4_servers}
+        listener = mesh_gateway.listener(plan, l4=chains, settings=settings, bind=layer.bind, offset=layer.port_offset)
+        return {} if listener is None else {(layer, listener.name): envoy_listener.encode(listener, settings)}
+
+    def _server_chains(self, fetch: Fetch, layer: Layer, server: mesh_gateway.Server) -> tuple[FilterChain, ...]:
+        found = (
+            fetch(self._inputs.virtual_services, name) for _, name in fetch.keys(self._by_server, (layer, server.key))
+        )
+        attached = sorted((vs for vs in found if vs is not None), key=mesh_virtualservice.order)
+        chains, problems = mesh_gateway.server_chains(
+            server,
+            attached,
+            caller=layer.caller,
+            destinations=Reachable(fetch, self._outbound, layer.caller),
+            settings=settings_of(fetch, self._inputs),
+        )
+        fetch.report(*problems)
+        return chains
+
+    # What they refer to
+
+    def _reached(self, fetch: Fetch, layer: Layer, name: str) -> tuple[Service, DestinationPolicy] | None:
+        """The service behind a cluster's name, and how this gateway treats it; None if it does not see it."""
+        host = host_of(name)
+        service = self._registry.service_for(fetch, host, layer.namespace) if host else None
+        if service is None or not exported(service.namespace, service.export_to).covers(layer.namespace):
+            return None
+        return service, self._rules.policy(fetch, host, layer.caller)
+
+    def _cluster(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
+        layer, name = key
+        settings = settings_of(fetch, self._inputs)
+        for cluster in self._clusters(fetch, layer, name, settings):
+            if cluster.name == name:
+                return {key: envoy_cluster.encode(cluster, settings)}
+        return {}
+
+    def _clusters(self, fetch: Fetch, layer: Layer, name: str, settings: Settings) -> Iterator[Cluster]:
+        reached = self._reached(fetch, layer, name)
+        if reached is None:
+            yield from mesh_clusters.fixed(settings)
+            return
+        service, policy = reached
+        for port in service.ports:
+            listed = self._outbound.resolved_endpoints(fetch, service, port)
+            yield from mesh_clusters.outbound(service, port, policy, settings, gateway=True, endpoints=listed)
+
+    def _assignment(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
+        layer, name = key
+        reached = self._reached(fetch, layer, name)
+        if reached is None:
+            return {}
+        service, policy = reached
+        for port in service.ports:
+            for resource in self._outbound.port_assignments(fetch, layer, service, port, policy, captured=False):
+                if resource.name == name:
+                    return {key: resource}
+        return {}
+
+    def _secret(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
+        """A gateway's certificates are read in the gateway's own namespace, and nowhere else."""
+        layer, name = key
+        if not name.startswith(names.CREDENTIAL):
+            of_files = envoy_secret.of_files(name)
+            return {} if of_files is None else {key: of_files}
+        found = {one: fetch(self._inputs.secrets, (layer.namespace, one)) for one in credential.secret_names(name)}
+        wanted_by = {origin for _, listener in fetch.values(self._by_secret, key) for origin in listener.origins}
+        secrets = {one: secret for one, secret in found.items() if secret is not None}
+        value, problems = credential.credential(name, layer.namespace, secrets, tuple(sorted(wanted_by)))
+        fetch.report(*problems)
+        if value is None:
+            return {}
+        if value.bundle:
+            return {key: envoy_secret.encode_bundle(name, value.bundle, value.revoked, (value.origin,))}
+        return {key: envoy_secret.encode_certificate(name, value.chain, value.key, (value.origin,))}
+
+
+def host_of(cluster: str) -> str:
+    """The host in a cluster's name, "" for the fixed clusters."""
+    return cluster.rpartition("|")[2] if cluster.startswith("outbound|") else ""
+
+
+def _refs(resource: Resource, type_url: str) -> Iterable[str]:
+    return (ref.name for ref in resource.refs if ref.type_url == type_url)
+
+
+def _cluster_refs(key: NamedKey, resource: Resource) -> Iterable[NamedKey]:
+    return {(key[0], name) for name in _refs(resource, types.CLUSTER)}
+
+
+def _secret_refs(key: NamedKey, resource: Resource) -> Iterable[NamedKey]:
+    return {(key[0], name) for name in _refs(resource, types.SECRET)}
+
+
+def _listener_plans(_: Fetch, layer: Layer, plan: GatewayPlan) -> Mapping[NamedKey, ListenerPlan]:
+    return {(layer, name): one for name, one in plan.listeners.items()}
+
+
+def _table_plans(_: Fetch, layer: Layer, plan: GatewayPlan) -> Mapping[NamedKey, TablePlan]:
+    return {(layer, name): table for name, table in plan.tables.items()}
+
+
+def _planned_domains(_: Fetch, layer: Layer, plan: GatewayPlan) -> Mapping[tuple[DomainKey, Key], bool]:
+    return {
+        ((layer, name, domain), ("", "")): True
+        for name, table in plan.tables.items()
+        for domain in mesh_gateway.table_domains(table)
+    }

@@ -1,0 +1,79 @@
+"""The wiring, from model to snapshot, as a list that reads aloud."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from controlplane.compile.gateways import Gateways
+from controlplane.compile.inputs import SETTINGS_KEY, Inputs
+from controlplane.compile.members import Members
+from controlplane.compile.mesh_layer import MeshLayer
+from controlplane.compile.outbound import Outbound
+from controlplane.compile.proxies import Inbound, Scope, Scopes
+from controlplane.compile.registry import Registry
+from controlplane.compile.rules import Rules
+from controlplane.compile.view import LayeredView, Outputs, ProxyView
+from controlplane.model.settings import Settings
+from controlplane.snapshot import types
+from controlplane.store import Change, Store
+
+
+class Graph:
+    """Everything that is derived, in the order in which it is derived."""
+
+    def __init__(self, settings: Settings) -> None:
+        store = self.store = Store()
+        inputs = self.inputs = Inputs(store)
+        registry = self.registry = Registry(store, inputs)  # who can be called
+        rules = self.rules = Rules(store, inputs, registry)  # which rules act on whose calls
+        scopes = self.scopes = Scopes(store, inputs, rules)  # which layers the connected proxies see
+        members = self.members = Members(store, inputs, registry, rules, scopes.layers)  # which hosts each layer holds
+        outbound = self.outbound = Outbound(store, inputs, registry, rules, members)
+        inbound = self.inbound = Inbound(store, inputs, registry, scopes, members)
+        gateways = self.gateways = Gateways(store, inputs, registry, rules, outbound, scopes.layers)
+        fixed = MeshLayer(store, inputs, scopes.layers)  # PassthroughCluster and its like
+        self.outputs = Outputs(
+            store,
+            inputs,
+            {
+                types.CLUSTER: (outbound.clusters, inbound.clusters, gateways.clusters, fixed.clusters),
+                types.ENDPOINT: (outbound.endpoints, gateways.endpoints),
+                types.SECRET: (gateways.secrets,),
+                types.LISTENER: (
+                    outbound.vip_listeners,
+                    outbound.wildcard_listeners,
+                    outbound.explicit_listeners,
+                    inbound.listeners,
+                    gateways.listeners,
+                ),
+                types.ROUTE: (outbound.tables, outbound.explicit_tables, gateways.tables),
+                types.VIRTUAL_HOST: (
+                    outbound.virtual_hosts,
+                    outbound.catch_alls,
+                    outbound.explicit_catch_alls,
+                    outbound.literals,
+                    gateways.virtual_hosts,
+                ),
+            },
+        )
+        store.output(scopes.scopes)
+        store.apply([Change(inputs.settings, SETTINGS_KEY, settings)])
+
+    def scope(self, connection: str) -> Scope | None:
+        """The layers of one connected proxy."""
+        return self.store.get(self.scopes.scopes, connection)
+
+    def shared_view(self, scope: Scope) -> LayeredView:
+        """A new view of what all proxies of this scope see. Whoever serves many proxies keeps one a scope."""
+        return LayeredView(self.outputs, scope.shared)
+
+    def proxy_view(self, scope: Scope, shared: LayeredView) -> ProxyView:
+        return ProxyView(shared, LayeredView(self.outputs, (scope.own,)))
+
+    def changes_of(self, objects: Mapping[Any, Any]) -> list[Change[Any, Any]]:
+        """Store changes for objects by reference, `None` for one that is gone; kinds of no use are skipped."""
+        found: list[Change[Any, Any]] = []
+        for ref, value in objects.items():
+            collection = self.inputs.of(ref.group, ref.kind)
+            if collection is not None:
+                found.append(Change(collection, (ref.namespace, ref.name), value))
+        return found

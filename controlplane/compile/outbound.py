@@ -1,0 +1,477 @@
+"""Outbound traffic: from the hosts of a layer to its clusters, endpoints, virtual hosts, tables and listeners.
+
+Each kind of resource is derived from members on its own, so that a weight moves one virtual host and an endpoint
+moves one assignment. What several hosts share (a listener on a port, a route table) is derived from the *existence*
+of a member with that port: the second service on port 80 changes nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from controlplane.compile.inputs import Inputs, settings_of
+from controlplane.compile.layers import MESH, Layer
+from controlplane.compile.members import Member, MemberKey, Members
+from controlplane.compile.registry import Registry, seniority
+from controlplane.compile.rules import Routing, Rules, routing_reach
+from controlplane.envoy import cluster as envoy_cluster
+from controlplane.envoy import endpoint as envoy_endpoint
+from controlplane.envoy import listener as envoy_listener
+from controlplane.envoy import route as envoy_route
+from controlplane.ir import names
+from controlplane.ir.listener import FilterChain, RouteTable
+from controlplane.ir.policy import DestinationPolicy, HashKey
+from controlplane.ir.service import Endpoint, Protocol, Resolution, Service, ServicePort
+from controlplane.mesh import clusters as mesh_clusters
+from controlplane.mesh import destinationrule as mesh_destinationrule
+from controlplane.mesh import hosts, l4routes, outbound
+from controlplane.mesh import sidecar as mesh_sidecar
+from controlplane.mesh import virtualservice as mesh_virtualservice
+from controlplane.mesh.caller import Caller
+from controlplane.mesh.destinations import TcpTimes
+from controlplane.mesh.sidecar import Egress, SidecarScope
+from controlplane.mesh.tenancy import exported
+from controlplane.model.meta import origin_of
+from controlplane.model.virtualservice import VirtualService
+from controlplane.snapshot.resource import Resource
+from controlplane.store import Fetch, Index, Store
+
+NamedKey = tuple[Layer, str]  # (layer, resource name)
+Named = Mapping[NamedKey, Resource]
+
+
+SELF_RESOLVED = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
+NO_LABELS: Mapping[str, str] = {}
+
+
+class RoutingFacts(msgspec.Struct, frozen=True):
+    """What routes ask of a destination's policy, so that the rest of it may change without waking them."""
+
+    subsets: frozenset[str]
+    hash_keys: Mapping[tuple[int, str], tuple[HashKey, ...]]
+    times: Mapping[tuple[int, str], TcpTimes]
+
+
+class Reachable:
+    """`Destinations` for one caller, answered through recorded fetches."""
+
+    def __init__(self, fetch: Fetch, outbound_part: "Outbound", caller: Caller) -> None:
+        self._fetch = fetch
+        self._part = outbound_part
+        self._caller = caller
+
+    def ports(self, host: str) -> tuple[int, ...] | None:
+        service = self._part.registry.service_for(self._fetch, host, self._caller.namespace)
+        if service is None or not exported(service.namespace, service.export_to).covers(self._caller.namespace):
+            return None
+        return tuple(port.number for port in service.ports if port.protocol is not Protocol.UDP)
+
+    def has_subset(self, host: str, subset: str) -> bool:
+        return subset in self._facts(host).subsets
+
+    def hash_keys(self, host: str, port: int, subset: str) -> tuple[HashKey, ...]:
+        return self._facts(host).hash_keys.get((port, subset), ())
+
+    def tcp_times(self, host: str, port: int, subset: str) -> TcpTimes:
+        return self._facts(host).times.get((port, subset), TcpTimes())
+
+    def _facts(self, host: str) -> RoutingFacts:
+        return self._part.facts(self._fetch, host, self._caller)
+
+
+class Outbound:
+    """Collections of encoded outbound resources, keyed by (layer, name)."""
+
+    def __init__(self, store: Store, inputs: Inputs, registry: Registry, rules: Rules, members: Members) -> None:
+        self.inputs = inputs
+        self.registry = registry
+        self.rules = rules
+        self._members = members
+        self._facts = store.query("RoutingFacts", self._routing_facts)
+        self.clusters = store.expand("Clusters", members.all, self._clusters)
+        self.endpoints = store.expand("Assignments", members.all, self._assignments)
+        self.virtual_hosts = store.expand("VirtualHosts", members.all, self._virtual_hosts)
+
+        by_table = store.index("MembersByTable", members.all, self._tables_of)
+        self._tables = store.keys("Tables", by_table)
+        self.tables = store.expand("RouteTables", self._tables, self._table)
+        self.catch_alls = store.expand("CatchAlls", self._tables, self._catch_all)
+
+        self._by_address = store.index("MembersByAddress", members.all, _addresses_of)
+        self._by_wildcard = store.index("MembersByWildcardPort", members.all, _wildcards_of)
+        http = store.index("MembersByHttpPort", members.all, _http_ports_of)
+        self._http_ports = store.keys("HttpPorts", http)
+        addresses = store.keys("Addresses", self._by_address)
+        wildcards = store.keys("WildcardPorts", store.index("MembersByPort", members.all, _ports_of))
+        self.vip_listeners = store.expand("VipListeners", addresses, self._vip_listener)
+        self.wildcard_listeners = store.expand("WildcardListeners", wildcards, self._wildcard_listener)
+
+        self._by_egress = store.index("MembersByEgress", members.all, lambda key, m: ((key[0], i) for i in m.egress))
+        explicit = store.expand("ExplicitEgress", members.sidecars, _explicit)
+        self.explicit_listeners = store.expand("ExplicitListeners", explicit, self._explicit_listener)
+        explicit_tables = store.expand("ExplicitTableNames", members.sidecars, _explicit_tables)
+        self.explicit_tables = store.expand("ExplicitTables", explicit_tables, self._table)
+        self.explicit_catch_alls = store.expand("ExplicitCatchAlls", explicit_tables, self._explicit_catch_all)
+
+        literal_hosts = store.keys("RoutedHosts", rules.mesh.index)
+        self._literal_callers = store.derive("LiteralHosts", literal_hosts, self._literal)
+        by_caller = store.index("LiteralsByCaller", self._literal_callers, lambda _, callers: callers)
+        layers = store.index("LayersByLiteralCaller", members.layers, _literal_callers_of)
+        literal_pairs = store.match("LiteralPairs", layers, by_caller)
+        self.literals = store.expand("LiteralVirtualHosts", literal_pairs, self._literal_host)
+
+    # What routes may ask of policies
+
+    def facts(self, fetch: Fetch, host: str, caller: Caller) -> RoutingFacts:
+        facts = fetch(self._facts, self.rules.caller_key(fetch, host, caller))
+        assert facts is not None
+        return facts
+
+    def _routing_facts(self, fetch: Fetch, key: tuple[str, str, tuple[tuple[str, str], ...]]) -> RoutingFacts:
+        host, namespace, labels = key
+        caller = Caller(namespace, dict(labels))
+        policy = self.rules.policy(fetch, host, caller)
+        service = self.registry.service_for(fetch, host, namespace)
+        subsets = ("", *(subset.name for subset in policy.subsets))
+        places = [(port.number, subset) for port in (service.ports if service else ()) for subset in subsets]
+        hashed = {place: mesh_destinationrule.hash_keys(policy, *place, service=service) for place in places}
+        times = {(port, subset): _times(policy, port, subset) for port, subset in places}
+        return RoutingFacts(
+            frozenset(subsets[1:]),
+            {place: keys for place, keys in hashed.items() if keys},
+            {place: limits for place, limits in times.items() if limits != TcpTimes()},
+        )
+
+    # Clusters and endpoints
+
+    def _clusters(self, fetch: Fetch, key: MemberKey, member: Member) -> Named:
+        layer, host = key
+        if not member.parts.clusters:
+            return {}
+        settings = settings_of(fetch, self.inputs)
+        policy = self.rules.policy(fetch, host, layer.caller)
+        encoded = (
+            envoy_cluster.encode(cluster, settings)
+            for port in member.service.ports
+            if port.protocol is not Protocol.UDP
+            for cluster in mesh_clusters.outbound(
+                member.service,
+                port,
+                policy,
+                settings,
+                captured=layer.captured,
+                endpoints=self.resolved_endpoints(fetch, member.service, port),
+            )
+        )
+        return {(layer, resource.name): resource for resource in encoded}
+
+    def _assignments(self, fetch: Fetch, key: MemberKey, member: Member) -> Named:
+        layer, host = key
+        if not member.parts.endpoints:
+            return {}
+        policy = self.rules.policy(fetch, host, layer.caller)
+        found: dict[NamedKey, Resource] = {}
+        for port in member.service.ports:
+            if port.protocol is Protocol.UDP:
+                continue
+            for resource in self.port_assignments(fetch, layer, member.service, port, policy, captured=layer.captured):
+                found[(layer, resource.name)] = resource
+        return found
+
+    def resolved_endpoints(self, fetch: Fetch, service: Service, port: ServicePort) -> tuple[Endpoint, ...] | None:
+        """Endpoints a selector found for a service that proxies resolve themselves: they stand in its cluster."""
+        if service.kubernetes or not service.selector or service.resolution not in SELF_RESOLVED:
+            return None
+        return fetch(self.registry.endpoints, (service.host, service.namespace, port.number))
+
+    def port_assignments(  # noqa: PLR0913  a port, its policy, and who asks
+        self,
+        fetch: Fetch,
+        layer: Layer,
+        service: Service,
+        port: ServicePort,
+        policy: DestinationPolicy,
+        *,
+        captured: bool,
+    ) -> Iterator[Resource]:
+        """Endpoints of one service port: of all of it, and of each subset."""
+        for subset, labels in (("", NO_LABELS), *((subset.name, subset.labels) for subset in policy.subsets)):
+            traffic = mesh_clusters.effective(service, policy.policy(port.number, subset))
+            if not mesh_clusters.takes_assignment(service, traffic, captured=captured):
+                continue
+            assignment = mesh_clusters.assignment(
+                names.outbound_cluster(service.host, port.number, subset),
+                fetch(self.registry.endpoints, (service.host, service.namespace, port.number)) or (),
+                labels,
+                traffic.load_balancer,
+                service=service,
+                outlier=traffic.outlier is not None,
+                locality=layer.place if layer.kind == "zone" else "",
+                node=layer.place if layer.kind == "node" else "",
+            )
+            yield envoy_endpoint.encode(assignment)
+
+    # Virtual hosts
+
+    def _virtual_hosts(self, fetch: Fetch, key: MemberKey, member: Member) -> Named:
+        layer, host = key
+        if not member.parts.hosts:
+            return {}
+        found: dict[NamedKey, Resource] = {}
+        winner = self.rules.winner(fetch, host, member.service.namespace, layer.caller)
+        scope = self._members.scope(fetch, layer)
+        for place in _tables(layer, member, scope):
+            resource = self._virtual_host(fetch, layer, member.service, place, winner)
+            found[(layer, resource.name)] = resource
+        return found
+
+    def _virtual_host(
+        self, fetch: Fetch, layer: Layer, service: Service, place: "HostPlace", winner: Routing | None
+    ) -> Resource:
+        settings = settings_of(fetch, self.inputs)
+        port = place.port
+        routes = None
+        if winner is not None:
+            routes, problems = mesh_virtualservice.http_routes(
+                winner.rules,
+                vs=winner.vs,
+                caller=layer.caller,
+                listener_port=place.dialled,
+                destinations=Reachable(fetch, self, layer.caller),
+                settings=settings,
+            )
+            fetch.report(*problems)
+        host = outbound.virtual_host(
+            service,
+            port,
+            routes,
+            caller_namespace=layer.namespace or None,
+            settings=settings,
+            hash_keys=() if routes is not None else self._hash_keys(fetch, service, port, layer.caller),
+            listener_port=place.dialled,
+        )
+        if layer.kind == "forward":
+            host = outbound.proxy_virtual_host(host, port.number)
+        return envoy_route.encode_virtual_host(place.table, host)
+
+    def _hash_keys(self, fetch: Fetch, service: Service, port: ServicePort, caller: Caller) -> tuple[HashKey, ...]:
+        return self.facts(fetch, service.host, caller).hash_keys.get((port.number, ""), ())
+
+    # Route tables: they exist while some member uses them
+
+    def _tables_of(self, key: MemberKey, member: Member) -> Iterable[NamedKey]:
+        layer, _ = key
+        if layer.kind == "forward":
+            return ((layer, names.HTTP_PROXY),)
+        if not member.parts.listeners or not member.placed:
+            return ()
+        placed = (outbound.placement(member.service, port).table for port in member.service.ports)
+        return {(layer, table) for table in placed if table}
+
+    def _table(self, _: Fetch, key: NamedKey, __: object) -> Named:
+        return {key: envoy_route.encode_table(RouteTable(key[1]))}
+
+    def _catch_all(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
+        layer, table = key
+        if outbound.is_sniffed(table):
+            return {}
+        return self._encoded_catch_all(fetch, layer, table, captured=layer.captured and table != names.HTTP_PROXY)
+
+    def _explicit_catch_all(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
+        return self._encoded_catch_all(fetch, *key, captured=False)
+
+    def _encoded_catch_all(self, fetch: Fetch, layer: Layer, table: str, *, captured: bool) -> Named:
+        policy = outbound.outbound_policy(self._members.scope(fetch, layer), settings_of(fetch, self.inputs))
+        resource = envoy_route.encode_virtual_host(table, outbound.catch_all(policy, captured=captured))
+        return {(layer, resource.name): resource}
+
+    # Listeners
+
+    def _chains(
+        self, fetch: Fetch, layer: Layer, service: Service, port: ServicePort, listener_port: int | None = None
+    ) -> tuple[FilterChain, ...]:
+        winner = self.rules.winner(fetch, service.host, service.namespace, layer.caller)
+        rules: tuple[VirtualService, ...] = (winner.vs,) if winner and l4routes.applies_l4(winner.vs) else ()
+        addresses: tuple[str, ...] = ()
+        if service.headless and not port.protocol.is_http:
+            endpoints = fetch(self.registry.endpoints, (service.host, service.namespace, port.number)) or ()
+            addresses = tuple(sorted({endpoint.address for endpoint in endpoints}))
+        chains, problems = outbound.service_chains(
+            service,
+            port,
+            vs=rules,
+            caller=layer.caller,
+            destinations=Reachable(fetch, self, layer.caller),
+            settings=settings_of(fetch, self.inputs),
+            hash_keys=self._hash_keys(fetch, service, port, layer.caller),
+            addresses=addresses,
+            listener_port=listener_port,
+        )
+        fetch.report(*problems)
+        return chains
+
+    def _sharing(
+        self, fetch: Fetch, index: Index[Any, MemberKey, Member], layer: Layer, at: object, number: int
+    ) -> list[outbound.Member]:
+        """The services of a layer that share an address or a port, with those of the mesh layer below it."""
+        found: dict[str, outbound.Member] = {}
+        for one in (layer, MESH) if layer.kind == "namespace" else (layer,):
+            for (_, host), member in fetch.values(index, (one, at)):
+                port = member.service.port(number)
+                if host not in found and port is not None:
+                    chains = self._chains(fetch, layer, member.service, port)
+                    found[host] = outbound.Member(member.service, port, chains)
+        return _oldest_first(found.values())
+
+    def _vip_listener(self, fetch: Fetch, key: tuple[Layer, tuple[str, int]], _: object) -> Named:
+        layer, (address, number) = key
+        members = self._sharing(fetch, self._by_address, layer, (address, number), number)
+        settings = settings_of(fetch, self.inputs)
+        listener, problems = outbound.vip_listener(address, number, members, settings)
+        fetch.report(*problems)
+        return {(layer, listener.name): envoy_listener.encode(listener, settings)}
+
+    def _wildcard_listener(self, fetch: Fetch, key: tuple[Layer, int], _: object) -> Named:
+        layer, number = key
+        below = layer.kind == "namespace" and fetch.has(self._http_ports, (MESH, number))
+        http = below or fetch.has(self._http_ports, key)
+        members = self._sharing(fetch, self._by_wildcard, layer, number, number)
+        settings = settings_of(fetch, self.inputs)
+        policy = outbound.outbound_policy(self._members.scope(fetch, layer), settings)
+        listener, problems = outbound.wildcard_listener(
+            number, members=members, http=http, policy=policy, settings=settings
+        )
+        fetch.report(*problems)
+        return {(layer, listener.name): envoy_listener.encode(listener, settings)}
+
+    def _explicit_listener(self, fetch: Fetch, key: tuple[Layer, int], egress: Egress) -> Named:
+        layer, _ = key
+        members: list[outbound.Member] = []
+        for _, member in () if egress.protocol.is_http else fetch.values(self._by_egress, key):
+            port = mesh_sidecar.service_port(egress, member.service)
+            if port is not None:
+                chains = self._chains(fetch, layer, member.service, port, listener_port=egress.port)
+                members.append(outbound.Member(member.service, port, chains))
+        settings = settings_of(fetch, self.inputs)
+        policy = outbound.outbound_policy(self._members.scope(fetch, layer), settings)
+        listener, problems = mesh_sidecar.egress_listener(
+            egress, members=_oldest_first(members), policy=policy, settings=settings
+        )
+        fetch.report(*problems)
+        return {} if listener is None else {(layer, listener.name): envoy_listener.encode(listener, settings)}
+
+    # Hosts that only a VirtualService names
+
+    def _literal(self, fetch: Fetch, host: str, _: object) -> frozenset[str] | None:
+        """The callers for whom a VirtualService's host exists although nothing declares it; "" = everybody."""
+        settings = settings_of(fetch, self.inputs)
+        domain = settings.cluster_domain
+        if host.startswith("*") or any(
+            fetch.has(self.registry.owners, one) for one in hosts.readings(host, "", domain)
+        ):
+            return None
+        callers: set[str] = set()
+        for _, routing in self.rules.mesh.candidates(fetch, host):
+            if host not in mesh_virtualservice.hosts_of(routing.vs, domain):
+                continue  # a wildcard that covers it, or the service its short name might have meant
+            acting = routing_reach(routing.vs, None, settings)
+            callers |= acting.namespaces | ({""} if acting.everyone else set())
+        return frozenset(callers) or None
+
+    def _literal_host(self, fetch: Fetch, key: tuple[Layer, str], _: object) -> Named:
+        layer, host = key
+        winner = self.rules.winner(fetch, host, None, layer.caller)
+        scope = self._members.scope(fetch, layer)
+        if winner is None or (scope is not None and not scope.admits(winner.vs.meta.namespace, host)):
+            return {}
+        settings = settings_of(fetch, self.inputs)
+        routes, problems = mesh_virtualservice.http_routes(
+            winner.rules,
+            vs=winner.vs,
+            caller=layer.caller,
+            listener_port=LITERAL_PORT,
+            destinations=Reachable(fetch, self, layer.caller),
+            settings=settings,
+        )
+        fetch.report(*problems)
+        if routes is None:
+            return {}
+        literal = outbound.literal_virtual_host(
+            host, LITERAL_PORT, routes, origins=(origin_of(winner.vs, "spec.hosts"),)
+        )
+        resource = envoy_route.encode_virtual_host(names.sidecar_route(LITERAL_PORT), literal)
+        return {(layer, resource.name): resource}
+
+
+LITERAL_PORT = 80  # where a host lives that only a VirtualService names, as in Istio
+
+
+def _oldest_first(members: Iterable[outbound.Member]) -> list[outbound.Member]:
+    return sorted(members, key=lambda member: seniority(member.service))
+
+
+def _times(policy: DestinationPolicy, port: int, subset: str) -> TcpTimes:
+    pool = policy.policy(port, subset).pool
+    return TcpTimes(pool.tcp_idle_timeout, pool.max_connection_duration)
+
+
+class HostPlace(NamedTuple):
+    """Where a virtual host stands, for which port of its service, and which port callers dial."""
+
+    table: str
+    port: ServicePort
+    dialled: int
+
+
+def _tables(layer: Layer, member: Member, scope: SidecarScope | None) -> Iterator[HostPlace]:
+    """The places of a member's virtual hosts in a layer."""
+    service = member.service
+    if layer.kind == "forward":
+        for port in service.ports:
+            if port.protocol.is_http or port.protocol is Protocol.AUTO:
+                yield HostPlace(names.HTTP_PROXY, port, port.number)
+        return
+    for egress in (scope.egress[i] for i in member.egress) if scope is not None else ():
+        port_there = mesh_sidecar.service_port(egress, service) if egress.table else None
+        if port_there is not None:
+            yield HostPlace(egress.table, port_there, egress.port or port_there.number)
+    if member.placed:
+        for port in service.ports:
+            if table := outbound.placement(service, port).table:
+                yield HostPlace(table, port, port.number)
+
+
+def _places(member: Member) -> Iterator[tuple[ServicePort, outbound.Placement]]:
+    if member.parts.listeners and member.placed:
+        for port in member.service.ports:
+            yield port, outbound.placement(member.service, port)
+
+
+def _addresses_of(key: MemberKey, member: Member) -> Iterable[tuple[Layer, tuple[str, int]]]:
+    return {(key[0], (address, port.number)) for port, place in _places(member) for address in place.addresses}
+
+
+def _wildcards_of(key: MemberKey, member: Member) -> Iterable[tuple[Layer, int]]:
+    return {(key[0], port.number) for port, place in _places(member) if place.wildcard and not port.protocol.is_http}
+
+
+def _http_ports_of(key: MemberKey, member: Member) -> Iterable[tuple[Layer, int]]:
+    return {(key[0], port.number) for port, place in _places(member) if place.http}
+
+
+def _ports_of(key: MemberKey, member: Member) -> Iterable[tuple[Layer, int]]:
+    return {(key[0], port.number) for port, place in _places(member) if place.wildcard}
+
+
+def _explicit(_: Fetch, layer: Layer, scope: SidecarScope) -> Mapping[tuple[Layer, int], Egress]:
+    return {(layer, i): egress for i, egress in enumerate(scope.egress) if egress.port is not None}
+
+
+def _explicit_tables(_: Fetch, layer: Layer, scope: SidecarScope) -> Mapping[NamedKey, bool]:
+    return {(layer, egress.table): True for egress in scope.egress if egress.table}
+
+
+def _literal_callers_of(layer: Layer, _: object) -> Iterable[str]:
+    """ "" is everybody: the mesh layer has what is written in a root namespace."""
+    return (layer.namespace,) if layer.kind in ("mesh", "namespace", "sidecar") else ()

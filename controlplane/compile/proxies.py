@@ -1,0 +1,239 @@
+"""Connected proxies: the stack of layers each sees, and what is its alone (inbound traffic)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from controlplane.compile.inputs import Inputs, Key, settings_of
+from controlplane.compile.layers import MESH, Layer
+from controlplane.compile.members import Members, sidecar_layer
+from controlplane.compile.registry import HostKey, Registry
+from controlplane.compile.rules import Labels, Rules, matched_labels
+from controlplane.envoy import cluster as envoy_cluster
+from controlplane.envoy import listener as envoy_listener
+from controlplane.ir.cluster import Cluster
+from controlplane.ir.listener import Listener
+from controlplane.ir.service import Service, ServicePort
+from controlplane.mesh import inbound, outbound
+from controlplane.mesh import sidecar as mesh_sidecar
+from controlplane.mesh.caller import Caller, has_labels
+from controlplane.model import core
+from controlplane.model.gateway import Gateway
+from controlplane.model.proxy import InterceptionMode, Proxy, ProxyType
+from controlplane.model.sidecar import Sidecar
+from controlplane.snapshot.resource import Resource
+from controlplane.store import Fetch, Store
+
+# Node metadata of proxies that can't bind what the configuration says (a laptop: no root, many proxies on one host).
+BIND_ADDRESS = "LATEEN_BIND_ADDRESS"
+PORT_OFFSET = "LATEEN_PORT_OFFSET"
+HTTP_PROXY_PORT = "HTTP_PROXY_PORT"
+
+Named = Mapping[tuple[Layer, str], Resource]
+NO_SIDECAR: Key = ("", "")
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What one proxy sees: layers, the most particular first. `own` is its alone, the rest may be shared."""
+
+    own: Layer
+    shared: tuple[Layer, ...]
+
+
+class Scopes:
+    """From proxies to the layers in use."""
+
+    def __init__(self, store: Store, inputs: Inputs, rules: Rules) -> None:
+        self._inputs = inputs
+        self._rules = rules
+        self._sidecars = store.index("SidecarsByNamespace", inputs.sidecars, lambda key, _: (key[0],))
+        self._gateways = store.index("GatewaysBySelector", inputs.gateways, _selector_entry)
+        self._chosen = store.derive("ChosenSidecars", inputs.proxies, self._choose)
+        self.scopes = store.derive("Scopes", inputs.proxies, self._scope)
+        by_layer = store.index("ProxiesByLayer", self.scopes, lambda _, scope: scope.shared)
+        base = store.expand("BaseLayer", inputs.settings, lambda _, __, ___: {MESH: True})
+        self.layers = store.union("Layers", base, store.keys("SharedLayers", by_layer))
+
+    def _choose(self, fetch: Fetch, _: str, proxy: Proxy) -> Key | None:
+        """The Sidecar resource of a proxy, None without one."""
+        if proxy.type is not ProxyType.SIDECAR:
+            return None
+        roots = [
+            sidecar
+            for namespace in settings_of(fetch, self._inputs).root_namespaces
+            for sidecar in self._in_namespace(fetch, namespace)
+        ]
+        chosen = mesh_sidecar.choose(self._in_namespace(fetch, proxy.namespace), roots, proxy.labels)
+        return None if chosen is None else (chosen.meta.namespace, chosen.meta.name)
+
+    def _in_namespace(self, fetch: Fetch, namespace: str) -> list[Sidecar]:
+        return sorted((sidecar for _, sidecar in fetch.values(self._sidecars, namespace)), key=_age)
+
+    def _scope(self, fetch: Fetch, connection: str, proxy: Proxy) -> Scope:
+        own = Layer("proxy", proxy.namespace, proxy=connection)
+        if proxy.type is ProxyType.ROUTER:
+            return Scope(own, (self._gateway_layer(fetch, proxy),))
+        sidecar = fetch(self._chosen, connection) or NO_SIDECAR
+        captured = proxy.interception is not InterceptionMode.NONE
+        selectors = fetch(self._rules.selectors, ()) or ()
+        matched = matched_labels(selectors, Caller(proxy.namespace, proxy.labels))
+        base = Layer("", proxy.namespace, sidecar, captured)
+        return Scope(own, tuple(self._layers(fetch, proxy, base, matched)))
+
+    def _layers(self, fetch: Fetch, proxy: Proxy, base: Layer, matched: Labels) -> Iterator[Layer]:
+        if proxy.node_name:
+            yield base._replace(kind="node", place=proxy.node_name)
+        if locality := str(proxy.locality):
+            yield base._replace(kind="zone", place=locality)
+        if matched:
+            yield base._replace(kind="labels", labels=matched)
+        if http_proxy_port(proxy, settings_of(fetch, self._inputs).proxy_http_port):
+            yield base._replace(kind="forward")
+        if base.sidecar == NO_SIDECAR:
+            yield Layer("namespace", proxy.namespace)
+            yield MESH
+        else:
+            yield sidecar_layer(base)
+
+    def _gateway_layer(self, fetch: Fetch, proxy: Proxy) -> Layer:
+        entries: list[tuple[str, str]] = [("", ""), *proxy.labels.items()]
+        bound = sorted(
+            (
+                gateway
+                for entry in entries
+                for _, gateway in fetch.values(self._gateways, entry)
+                if self._binds(fetch, gateway, proxy)
+            ),
+            key=_age,
+        )
+        return Layer(
+            "gateway",
+            proxy.namespace,
+            gateways=tuple((gateway.meta.namespace, gateway.meta.name) for gateway in bound),
+            bind=str(proxy.metadata.get(BIND_ADDRESS, "")),
+            port_offset=_number(proxy.metadata.get(PORT_OFFSET)),
+        )
+
+    def _binds(self, fetch: Fetch, gateway: Gateway, proxy: Proxy) -> bool:
+        if settings_of(fetch, self._inputs).scope_gateway_to_namespace and gateway.meta.namespace != proxy.namespace:
+            return False
+        return not gateway.invalid and has_labels(proxy.labels, gateway.spec.selector)
+
+
+class Inbound:
+    """What a sidecar does with calls to its own workload, and the listeners that are its alone."""
+
+    def __init__(self, store: Store, inputs: Inputs, registry: Registry, scopes: Scopes, members: Members) -> None:
+        self._inputs = inputs
+        self._registry = registry
+        self._scopes = scopes
+        self._members = members
+        self._by_selector = store.index("ServicesBySelector", registry.services, _service_selector)
+        self._slices = store.index("SlicesByAddress", inputs.slices, _slice_addresses)
+        self._parts = store.derive("InboundParts", inputs.proxies, self._inbound)
+        self.listeners = store.expand("ProxyListeners", self._parts, self._encode_listeners)
+        self.clusters = store.expand("ProxyClusters", self._parts, self._encode_clusters)
+
+    def _inbound(
+        self, fetch: Fetch, connection: str, proxy: Proxy
+    ) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]] | None:
+        scope = fetch(self._scopes.scopes, connection)
+        if proxy.type is not ProxyType.SIDECAR or scope is None:
+            return None
+        settings = settings_of(fetch, self._inputs)
+        limits = self._members.scope(fetch, scope.shared[-1])
+        ports, problems = inbound.inbound_ports(self._served(fetch, proxy))
+        fetch.report(*problems)
+        listeners: list[Listener] = []
+        if proxy.interception is InterceptionMode.NONE:
+            explicit, clusters = inbound.explicit_inbound(ports, limits, proxy.ips, settings)
+            listeners.extend(explicit)
+        else:
+            virtual, clusters = inbound.virtual_inbound(ports, limits, proxy.ips, settings)
+            policy = outbound.outbound_policy(limits, settings)
+            listeners.extend((virtual, outbound.virtual_outbound(policy, settings)))
+        if (port := http_proxy_port(proxy, settings.proxy_http_port)) and proxy.ips:
+            listeners.append(outbound.http_proxy_listener(proxy.ips[0], port, settings))
+        return tuple(listeners), clusters
+
+    def _served(self, fetch: Fetch, proxy: Proxy) -> Iterator[tuple[Service, ServicePort, int]]:
+        """(service, port, port of the workload) of all this proxy's workload serves."""
+        seen: set[tuple[str, int, int]] = set()
+        for service, port, target in (*self._selecting(fetch, proxy), *self._listing(fetch, proxy)):
+            if (place := (service.host, port.number, target)) not in seen:
+                seen.add(place)
+                yield service, port, target
+
+    def _selecting(self, fetch: Fetch, proxy: Proxy) -> Iterator[tuple[Service, ServicePort, int]]:
+        """By the labels that services select, before any endpoint says so."""
+        workload = self._registry.workload(fetch, proxy.namespace, proxy.name)
+        named: Mapping[str, int] = workload.ports if workload is not None else {}
+        for label in proxy.labels.items():
+            for _, service in fetch.values(self._by_selector, (proxy.namespace, *label)):
+                if not has_labels(proxy.labels, service.selector):
+                    continue
+                for port in service.ports:
+                    target = port.target if isinstance(port.target, int) else named.get(port.target)
+                    if target is not None:
+                        yield service, port, target
+
+    def _listing(self, fetch: Fetch, proxy: Proxy) -> Iterator[tuple[Service, ServicePort, int]]:
+        """By the endpoints that carry the proxy's address, for services without a selector."""
+        owners = {
+            (value.meta.namespace, value.service)
+            for address in proxy.ips
+            for _, value in fetch.values(self._slices, address)
+            if value.service and value.meta.namespace == proxy.namespace
+        }
+        domain = settings_of(fetch, self._inputs).cluster_domain
+        for namespace, name in sorted(owners):
+            key: HostKey = (f"{name}.{namespace}.svc.{domain}", namespace)
+            service = fetch(self._registry.services, key)
+            for port in service.ports if service is not None else ():
+                for endpoint in fetch(self._registry.endpoints, (*key, port.number)) or ():
+                    if endpoint.address in proxy.ips and service is not None:
+                        yield service, port, endpoint.port
+
+    def _encode_listeners(
+        self, fetch: Fetch, connection: str, parts: tuple[tuple[Listener, ...], tuple[Cluster, ...]]
+    ) -> Named:
+        scope, settings = fetch(self._scopes.scopes, connection), settings_of(fetch, self._inputs)
+        assert scope is not None
+        encoded = (envoy_listener.encode(listener, settings) for listener in parts[0])
+        return {(scope.own, resource.name): resource for resource in encoded}
+
+    def _encode_clusters(
+        self, fetch: Fetch, connection: str, parts: tuple[tuple[Listener, ...], tuple[Cluster, ...]]
+    ) -> Named:
+        scope, settings = fetch(self._scopes.scopes, connection), settings_of(fetch, self._inputs)
+        assert scope is not None
+        encoded = (envoy_cluster.encode(cluster, settings) for cluster in parts[1])
+        return {(scope.own, resource.name): resource for resource in encoded}
+
+
+def http_proxy_port(proxy: Proxy, mesh_wide: int) -> int:
+    """Where the proxy offers an explicit forward proxy; 0 = nowhere. What the node says wins."""
+    return _number(proxy.metadata.get(HTTP_PROXY_PORT)) or mesh_wide
+
+
+def _number(text: object) -> int:
+    return int(text) if isinstance(text, int | float) or (isinstance(text, str) and text.isdecimal()) else 0
+
+
+def _selector_entry(_: Key, gateway: Gateway) -> Iterable[tuple[str, str]]:
+    """One label of the selector stands for all of it in the index; an empty selector is a label nobody has."""
+    return (min(gateway.spec.selector.items(), default=("", "")),)
+
+
+def _service_selector(_: HostKey, service: Service) -> Iterable[tuple[str, str, str]]:
+    return ((service.namespace, *min(service.selector.items())),) if service.selector else ()
+
+
+def _slice_addresses(_: Key, value: core.EndpointSlice) -> Iterable[str]:
+    return {endpoint.addresses[0] for endpoint in value.endpoints if endpoint.addresses}
+
+
+def _age(one: Gateway | Sidecar) -> tuple[bool, str, str, str]:
+    """Oldest first; objects without age come last, by name."""
+    meta = one.meta
+    return (meta.created is None, meta.created.isoformat() if meta.created else "", meta.namespace, meta.name)

@@ -1,0 +1,111 @@
+"""Who can be called, and where they are: services by host, their owners, their endpoints.
+
+A host may be declared more than once: by a Kubernetes Service, and by ServiceEntries of several namespaces. Its owner
+is the Kubernetes Service, else the oldest ServiceEntry; that declaration is what everybody sees. A namespace that has
+a declaration of its own for a host it does not own sees its own (`mesh.tenancy`).
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from controlplane.compile.inputs import Inputs, Key, settings_of
+from controlplane.ir.service import Endpoint, Service, Workload
+from controlplane.mesh import endpoints as mesh_endpoints
+from controlplane.mesh import service as mesh_service
+from controlplane.mesh import serviceentry as mesh_serviceentry
+from controlplane.mesh import workload as mesh_workload
+from controlplane.model import core
+from controlplane.model.serviceentry import ServiceEntry, WorkloadEntry
+from controlplane.store import Fetch, Store
+
+HostKey = tuple[str, str]  # (host, namespace of the declaration)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+class Registry:
+    """Collections about what can be called."""
+
+    def __init__(self, store: Store, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self._localities = store.derive("NodeLocalities", inputs.nodes, _locality)
+        self._pods = store.derive("PodWorkloads", inputs.pods, self._pod_workload)
+        self._entries = store.derive("EntryWorkloads", inputs.workload_entries, _entry_workload)
+        self._pods_by_namespace = store.index("PodsByNamespace", self._pods, lambda key, _: (key[0],))
+        self._entries_by_namespace = store.index("EntriesByNamespace", self._entries, lambda key, _: (key[0],))
+
+        kubernetes = store.expand("KubernetesServices", inputs.services, self._kubernetes_services)
+        declared = store.expand("EntryServices", inputs.service_entries, self._entry_services)
+        self.services = store.union("Services", kubernetes, declared)
+        self.by_host = store.index("ServicesByHost", self.services, lambda key, _: (key[0],))
+        self.hosts = store.keys("Hosts", self.by_host)
+        self.owners = store.derive("Owners", self.hosts, self._owner)
+
+        self._slices = store.index("SlicesByService", inputs.slices, _slice_owner)
+        self.endpoints = store.query("Endpoints", self._endpoints)
+
+    def service_for(self, fetch: Fetch, host: str, namespace: str) -> Service | None:
+        """The declaration of `host` that callers of `namespace` see (export apart)."""
+        owner = fetch(self.owners, host)
+        if owner is None or owner.kubernetes or owner.namespace == namespace:
+            return owner
+        return fetch(self.services, (host, namespace)) or owner
+
+    def _kubernetes_services(self, fetch: Fetch, _: Key, service: core.Service) -> Mapping[HostKey, Service]:
+        value, problems = mesh_service.from_service(service, settings_of(fetch, self._inputs))
+        fetch.report(*problems)
+        return {} if value is None else {(value.host, value.namespace): value}
+
+    def _entry_services(self, fetch: Fetch, _: Key, entry: ServiceEntry) -> Mapping[HostKey, Service]:
+        values, problems = mesh_serviceentry.from_service_entry(entry, settings_of(fetch, self._inputs))
+        fetch.report(*problems)
+        return {(value.host, value.namespace): value for value in values}
+
+    def _owner(self, fetch: Fetch, host: str, _: bool) -> Service:  # noqa: FBT001  a key collection's value
+        return min((service for _, service in fetch.values(self.by_host, host)), key=seniority)
+
+    def _pod_workload(self, fetch: Fetch, _: Key, pod: core.Pod) -> Workload | None:
+        node = pod.spec.node_name
+        return mesh_workload.from_pod(pod, (fetch(self._localities, ("", node)) or "") if node else "")
+
+    def workload(self, fetch: Fetch, namespace: str, name: str) -> Workload | None:
+        """The Pod of this name."""
+        return fetch(self._pods, (namespace, name))
+
+    def _endpoints(self, fetch: Fetch, key: tuple[str, str, int]) -> tuple[Endpoint, ...] | None:
+        """Endpoints of one port of one declaration of a host; None when there is no such port."""
+        host, namespace, number = key
+        service = fetch(self.services, (host, namespace))
+        port = service.port(number) if service else None
+        if service is None or port is None:
+            return None
+        if number in service.static:
+            return service.static[number]
+        if service.kubernetes:
+            slices = [value for _, value in fetch.values(self._slices, (namespace, service.name))]
+            return mesh_endpoints.from_slices(service, port, slices, lambda ns, name: fetch(self._pods, (ns, name)))
+        if not service.selector:
+            return ()
+        return mesh_endpoints.from_workloads(service, port, self._selected(fetch, namespace, service.selector))
+
+    def _selected(self, fetch: Fetch, namespace: str, selector: Mapping[str, str]) -> list[Workload]:
+        pods = fetch.values(self._pods_by_namespace, namespace)
+        entries = fetch.values(self._entries_by_namespace, namespace)
+        workloads = [workload for _, workload in (*entries, *pods)]
+        return [workload for workload in workloads if selector.items() <= workload.labels.items()]
+
+
+def seniority(service: Service) -> tuple[bool, datetime, str]:
+    """Sorts the declarations of one host: Kubernetes first, then by age, then by namespace."""
+    return (not service.kubernetes, service.created or _NEVER, service.namespace)
+
+
+def _locality(_: Fetch, __: Key, node: core.Node) -> str | None:
+    return mesh_workload.locality_of_node(node) or None
+
+
+def _entry_workload(_: Fetch, __: Key, entry: WorkloadEntry) -> Workload:
+    return mesh_workload.from_workload_entry(entry)
+
+
+def _slice_owner(key: Key, value: core.EndpointSlice) -> Iterable[Key]:
+    return ((key[0], value.service),) if value.service else ()

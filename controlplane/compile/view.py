@@ -1,0 +1,245 @@
+"""The views that `xds` reads: a stack of layers over the graph's outputs, never a copy.
+
+All proxies of one scope share one `SharedView`, so that what is worked out for one (sorted names, joined bytes) is
+there for all; a `ProxyView` puts the few resources that are a proxy's own on top.
+"""
+
+from collections.abc import Collection as Names
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from controlplane.compile.inputs import Inputs
+from controlplane.compile.layers import Layer
+from controlplane.compile.outbound import NamedKey
+from controlplane.mesh import hosts as mesh_hosts
+from controlplane.snapshot import types
+from controlplane.snapshot.resource import Ref, Resource
+from controlplane.snapshot.routes import route_of
+from controlplane.snapshot.view import Change, Changes, View
+from controlplane.store import Collection, Index, Revision, Store
+
+Source = Collection[NamedKey, Resource]
+Touched = dict[Layer, dict[str, dict[str, Change]]]  # layer -> type URL -> name -> change
+
+
+class Outputs:
+    """The collections that hold encoded resources, by type, with the indexes a view asks."""
+
+    def __init__(self, store: Store, inputs: Inputs, sources: Mapping[str, tuple[Source, ...]]) -> None:
+        self.store = store
+        self.inputs = inputs
+        self.sources = sources
+        self.type_of: dict[Any, str] = {}
+        self.by_layer: dict[str, list[Index[Layer, NamedKey, Resource]]] = {}
+        self.by_ref: dict[str, list[Index[tuple[Layer, Ref], NamedKey, Resource]]] = {}
+        self.by_table: list[Index[NamedKey, NamedKey, Resource]] = []
+        for type_url, collections in sources.items():
+            for source in collections:
+                self._add(type_url, source)
+
+    def _add(self, type_url: str, source: Source) -> None:
+        self.store.output(source)
+        self.type_of[source] = type_url
+        by_layer = self.store.index(f"{source.name}ByLayer", source, lambda key, _: (key[0],))
+        self.by_layer.setdefault(type_url, []).append(by_layer)
+        if type_url in (types.VIRTUAL_HOST, types.LISTENER):
+            by_ref = self.store.index(f"{source.name}ByRef", source, lambda key, r: ((key[0], ref) for ref in r.refs))
+            self.by_ref.setdefault(type_url, []).append(by_ref)
+        if type_url == types.VIRTUAL_HOST:
+            index = self.store.index(f"{source.name}ByTable", source, lambda key, _: ((key[0], route_of(key[1])),))
+            self.by_table.append(index)
+
+    def get(self, layer: Layer, type_url: str, name: str) -> Resource | None:
+        for source in self.sources.get(type_url, ()):
+            if (found := self.store.get(source, (layer, name))) is not None:
+                return found
+        return None
+
+    def names(self, layer: Layer, type_url: str) -> Iterator[str]:
+        for index in self.by_layer.get(type_url, ()):
+            for _, name in self.store.entry(index, layer):
+                yield name
+
+    def touched(self, revision: Revision) -> Touched:
+        """What a revision changed, by layer; costs what changed."""
+        touched: Touched = {}
+        for source, changes in revision.changes.items():
+            type_url = self.type_of.get(source)
+            if type_url is None:
+                continue
+            for (layer, name), (old, new) in changes.items():
+                by_name = touched.setdefault(layer, {}).setdefault(type_url, {})
+                before = by_name.get(name)  # the same name may move from one source to another
+                by_name[name] = Change(old, new) if before is None else Change(before.old or old, before.new or new)
+        return touched
+
+
+class LayeredView:
+    """`View` over a stack of layers, the most particular first."""
+
+    def __init__(self, outputs: Outputs, layers: tuple[Layer, ...]) -> None:
+        self.layers = layers
+        self._outputs = outputs
+        self._sorted: dict[str, tuple[str, ...]] = {}  # type URL -> names, until one comes or goes
+
+    @property
+    def revision(self) -> int:
+        return self._outputs.store.revision
+
+    @property
+    def shared(self) -> View:
+        return self
+
+    def own(self, type_url: str) -> Names[str]:  # noqa: ARG002  everything here is shared
+        return ()
+
+    def get(self, type_url: str, name: str) -> Resource | None:
+        for layer in self.layers:
+            if (found := self._outputs.get(layer, type_url, name)) is not None:
+                return found
+        return None
+
+    def names(self, type_url: str) -> tuple[str, ...]:
+        found = self._sorted.get(type_url)
+        if found is None:
+            merged = {name for layer in self.layers for name in self._outputs.names(layer, type_url)}
+            found = self._sorted[type_url] = tuple(sorted(merged))
+        return found
+
+    def count(self, type_url: str) -> int:
+        return len(self.names(type_url))
+
+    def shows(self, type_url: str, name: str) -> bool:  # noqa: ARG002  nothing is on demand yet
+        return type_url in SHOWN
+
+    def virtual_hosts(self, route: str) -> Iterable[str]:
+        store = self._outputs.store
+        found = {
+            name
+            for layer in self.layers
+            for index in self._outputs.by_table
+            for _, name in store.entry(index, (layer, route))
+        }
+        return sorted(found)
+
+    def referrers(self, ref: Ref) -> Iterator[Ref]:
+        store = self._outputs.store
+        for type_url, indexes in self._outputs.by_ref.items():
+            names = {name for layer in self.layers for index in indexes for _, name in store.entry(index, (layer, ref))}
+            for name in sorted(names):
+                visible = self.get(type_url, name)  # a higher layer may hold a version that does not name it
+                if visible is not None and ref in visible.refs:
+                    yield Ref(type_url, name)
+
+    def find(self, type_url: str, asked: str) -> Resource | None:
+        if type_url != types.VIRTUAL_HOST or (exact := self.get(type_url, asked)) is not None:
+            return self.get(type_url, asked) if type_url != types.VIRTUAL_HOST else exact
+        route, _, authority = asked.rpartition("/")
+        for name in self._candidates(route, authority):
+            if (found := self.get(type_url, f"{route}/{name}")) is not None:
+                return found
+        return None
+
+    def _candidates(self, route: str, authority: str) -> Iterator[str]:
+        """Names a virtual host may have that answers for `authority`, the most likely first."""
+        host, port = _split(authority)
+        port = port or (route if route.isdecimal() else route.rpartition(":")[2])
+        domain = self._domain
+        namespace = self.layers[0].namespace
+        dots = host.count(".")
+        if dots == 0 and namespace:
+            host = mesh_hosts.service_host(host, namespace, domain)
+        elif dots == 1:
+            yield f"{host}.svc.{domain}:{port}"
+        elif dots == 2 and host.endswith(".svc"):
+            host = f"{host}.{domain}"
+        yield f"{host}:{port}"
+        for wildcard in mesh_hosts.wildcards_above(host):
+            yield f"{wildcard}:{port}"
+
+    @property
+    def _domain(self) -> str:
+        settings = self._outputs.store.get(self._outputs.inputs.settings, ())
+        return settings.cluster_domain if settings is not None else "cluster.local"
+
+    def changes(self, touched: Touched) -> Changes:
+        """What a revision changed for this view, hidden names left out; forgets sorted names that it made wrong."""
+        found: dict[str, dict[str, Change]] = {}
+        for layer in self.layers:
+            for type_url, by_name in touched.get(layer, {}).items():
+                for name in by_name:
+                    if name not in found.get(type_url, {}):
+                        change = self._change(touched, type_url, name)
+                        if change.old != change.new:
+                            found.setdefault(type_url, {})[name] = change
+        for type_url, by_name in found.items():
+            if any(old is None or new is None for old, new in by_name.values()):
+                self._sorted.pop(type_url, None)
+        return found
+
+    def _change(self, touched: Touched, type_url: str, name: str) -> Change:
+        old = new = None
+        for layer in self.layers:
+            change = touched.get(layer, {}).get(type_url, {}).get(name)
+            if change is None:
+                current = self._outputs.get(layer, type_url, name)
+                change = Change(current, current)
+            old, new = old or change.old, new or change.new
+        return Change(old, new)
+
+
+class ProxyView:
+    """`View` of one proxy: its own resources over a shared view."""
+
+    def __init__(self, shared: LayeredView, own: LayeredView) -> None:
+        self.shared_view = shared
+        self._own = own
+
+    @property
+    def revision(self) -> int:
+        return self.shared_view.revision
+
+    @property
+    def shared(self) -> View:
+        return self.shared_view
+
+    def own(self, type_url: str) -> Names[str]:
+        return self._own.names(type_url)
+
+    def get(self, type_url: str, name: str) -> Resource | None:
+        return self._own.get(type_url, name) or self.shared_view.get(type_url, name)
+
+    def find(self, type_url: str, asked: str) -> Resource | None:
+        return self._own.get(type_url, asked) or self.shared_view.find(type_url, asked)
+
+    def names(self, type_url: str) -> Iterable[str]:
+        own = self._own.names(type_url)
+        return sorted((*own, *self.shared_view.names(type_url))) if own else self.shared_view.names(type_url)
+
+    def count(self, type_url: str) -> int:
+        return self._own.count(type_url) + self.shared_view.count(type_url)
+
+    def shows(self, type_url: str, name: str) -> bool:
+        return self.shared_view.shows(type_url, name)
+
+    def virtual_hosts(self, route: str) -> Iterable[str]:
+        return self.shared_view.virtual_hosts(route)
+
+    def referrers(self, ref: Ref) -> Iterator[Ref]:
+        yield from self._own.referrers(ref)
+        yield from self.shared_view.referrers(ref)
+
+    def changes(self, touched: Touched) -> Changes:
+        """What a revision changed among this proxy's own resources."""
+        return self._own.changes(touched)
+
+
+SHOWN = frozenset(types.PUSH_ORDER)
+
+
+def _split(authority: str) -> tuple[str, str]:
+    """Host and port of an authority; the port may be missing, an IPv6 address stands in brackets."""
+    host, colon, port = authority.rpartition(":")
+    if colon and port.isdecimal() and (not host or host[-1] == "]" or ":" not in host):
+        return host.lower(), port
+    return authority.lower(), ""

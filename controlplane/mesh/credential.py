@@ -1,0 +1,85 @@
+"""What a gateway's `credentialName` refers to: a Secret of the gateway's own namespace.
+
+`kubernetes.io/tls` Secrets have `tls.crt` and `tls.key`, and may have `ca.crt`; generic ones have `cert`, `key` and
+`cacert`. The bundle for client certificates may also stand in a Secret of its own, named `<credentialName>-cacert`.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from controlplane.ir.names import CREDENTIAL, CREDENTIAL_CA_SUFFIX
+from controlplane.model import core
+from controlplane.model.meta import origin_of
+from controlplane.model.problem import Level, ObjectRef, Origin, Problem
+
+_CHAIN_KEYS = (("tls.crt", "tls.key"), ("cert", "key"))
+_BUNDLE_KEYS = ("ca.crt", "cacert")
+_REVOKED_KEYS = ("ca.crl", "crl")
+_PEM = b"-----BEGIN "
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """Key material, PEM. A bundle has no chain and no key."""
+
+    origin: Origin
+    chain: bytes = b""
+    key: bytes = b""
+    bundle: bytes = b""
+    revoked: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Credential({self.origin}, [redacted])"
+
+
+def secret_names(sds_name: str) -> tuple[str, ...]:
+    """Names of the Secrets that may hold what this SDS name asks for, the one to prefer first."""
+    name = sds_name.removeprefix(CREDENTIAL)
+    if not name.endswith(CREDENTIAL_CA_SUFFIX):
+        return (name,)
+    return (name, name.removesuffix(CREDENTIAL_CA_SUFFIX))
+
+
+def credential(
+    sds_name: str, namespace: str, secrets: Mapping[str, core.Secret], wanted_by: tuple[Origin, ...]
+) -> tuple[Credential | None, tuple[Problem, ...]]:
+    """What is to be served under `sds_name`, from the Secrets that exist, and what is wrong with them."""
+    names = secret_names(sds_name)
+    wants_bundle = len(names) > 1
+    present = [secrets[name] for name in names if name in secrets]
+    if not present:
+        text = f"there is no Secret {namespace}/{names[-1]}; connections that need it fail until there is one"
+        return None, tuple(Problem("InvalidGatewayCredential", Level.ERROR, origin, text) for origin in wanted_by)
+    for secret in present:
+        found = _bundle(secret) if wants_bundle else _certificate(secret)
+        if found is not None:
+            return found, ()
+    keys = " or ".join(_BUNDLE_KEYS) if wants_bundle else " or ".join("+".join(pair) for pair in _CHAIN_KEYS)
+    text = f"Secret {namespace}/{present[-1].meta.name} has no PEM under {keys}; connections that need it fail"
+    origins = (Origin(ObjectRef("", "Secret", namespace, present[-1].meta.name), "data"), *wanted_by)
+    return None, tuple(Problem("InvalidGatewayCredential", Level.ERROR, origin, text) for origin in origins)
+
+
+def _certificate(secret: core.Secret) -> Credential | None:
+    for chain, key in _CHAIN_KEYS:
+        if (found := _pem(secret, chain)) and (private := _pem(secret, key)):
+            return Credential(origin_of(secret), chain=found, key=private)
+    return None
+
+
+def _bundle(secret: core.Secret) -> Credential | None:
+    for key in _BUNDLE_KEYS:
+        if found := _pem(secret, key):
+            revoked = next((text for text in _all(secret, _REVOKED_KEYS) if text), b"")
+            return Credential(origin_of(secret), bundle=found, revoked=revoked)
+    return None
+
+
+def _all(secret: core.Secret, keys: tuple[str, ...]) -> Iterator[bytes]:
+    return (_pem(secret, key) for key in keys)
+
+
+def _pem(secret: core.Secret, key: str) -> bytes:
+    """The value of a key if it looks like PEM."""
+    value = secret.data.get(key) or secret.string_data.get(key, "").encode()
+    return value if value.lstrip().startswith(_PEM) else b""
