@@ -214,7 +214,7 @@ def vip_listener(
     """The listener of one virtual address. If services share it, the server name decides, else age."""
     chains, default, problems = together(members)
     name = names.http_listener(port, address)
-    return _captured(name, address, port, chains, default, _origins(members), settings), problems
+    return _captured(name, address, port, chains, default, members, settings), problems
 
 
 def wildcard_listener(
@@ -227,7 +227,7 @@ def wildcard_listener(
         speaks = HttpChain(stat_prefix=f"outbound_{name}", route=names.sidecar_route(port))
         chains = (FilterChain(name, HTTP_BYTES, speaks), *chains)
     rest = default or passthrough_chain(policy)
-    return _captured(name, ANY_ADDRESS, port, chains, rest, _origins(members), settings), problems
+    return _captured(name, ANY_ADDRESS, port, chains, rest, members, settings), problems
 
 
 class HasPolicy(Shape):
@@ -283,18 +283,26 @@ def passthrough_chain(policy: OutboundPolicy) -> FilterChain:
 
 
 def assembled(
-    listener: Listener, chains: tuple[FilterChain, ...], default: FilterChain | None, settings: Settings
+    listener: Listener,
+    chains: tuple[FilterChain, ...],
+    default: FilterChain | None,
+    members: Sequence[Member],
+    settings: Settings,
 ) -> Listener:
-    """A listener with its chains, and the inspection these chains need."""
+    """A listener with its chains, and the inspection these chains need.
+
+    Whatever changes outside of filter chains closes all connections of a listener, so what is inspected follows from
+    what the services speak, and not from the rules of the day.
+    """
     if default is not None and not chains:
         chains, default = (default,), None
     sniffs = any(chain.match.application_protocols for chain in chains)
-    by_name = any(chain.match.server_names or chain.match.transport == "tls" for chain in chains)
+    by_name = any(chain.match.server_names for chain in chains) or any(one.port.protocol.is_tls for one in members)
     return msgspec.structs.replace(
         listener,
         chains=chains,
         default_chain=default,
-        inspect_tls=by_name,
+        inspect_tls=sniffs or by_name,
         inspect_http=sniffs,
         inspection_timeout=settings.protocol_detection_timeout or None,
     )
@@ -306,7 +314,7 @@ def _captured(  # noqa: PLR0913, PLR0917  one call per kind of listener
     port: int,
     chains: tuple[FilterChain, ...],
     default: FilterChain | None,
-    origins: tuple[Origin, ...],
+    members: Sequence[Member],
     settings: Settings,
 ) -> Listener:
     bare = Listener(
@@ -316,9 +324,9 @@ def _captured(  # noqa: PLR0913, PLR0917  one call per kind of listener
         direction=Direction.OUTBOUND,
         chains=(),
         bind_to_port=False,
-        origins=origins,
+        origins=tuple(member.service.origin for member in members),
     )
-    return assembled(bare, chains, default, settings)
+    return assembled(bare, chains, default, members, settings)
 
 
 def together(
@@ -357,10 +365,6 @@ def _conflict(loser: Member, winner: Member) -> Problem:
         f"{winner.service.host} ({winner.service.origin}), which is older and keeps it; give it an address of its own"
     )
     return Problem("Conflicted", Level.ERROR, loser.service.origin, text)
-
-
-def _origins(members: Sequence[Member]) -> tuple[Origin, ...]:
-    return tuple(member.service.origin for member in members)
 
 
 def _ranges(service: Service, addresses: Sequence[str]) -> tuple[str, ...]:

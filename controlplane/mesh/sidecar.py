@@ -175,7 +175,7 @@ def egress_listener(
         bind_to_port=egress.bound,
         origins=(egress.origin,),
     )
-    return assembled(bare, chains, default, settings), problems
+    return assembled(bare, chains, default, members, settings), problems
 
 
 def _forwarding(member: Member, egress: Egress) -> Member:
@@ -338,13 +338,19 @@ def _ingress_listener(written: IngressListener, origin: Origin, *, captured: boo
     if target is None:
         text = f'"{written.default_endpoint}" is neither a loopback address nor 0.0.0.0 with a port, nor unix:///path'
         return invalid(origin.at("defaultEndpoint"), f"{text}; the listener is not opened")
+    bound = is_bound(written.capture_mode, captured=captured)
+    if bound and not target:
+        target = f"{LOOPBACK}:{written.port.number}"
+    if bound and _leads_back(target, written.bind or "", written.port.number):
+        text = "the listener would call itself: give defaultEndpoint the port of the application; it is not opened"
+        return invalid(origin.at("defaultEndpoint"), text)
     return Ingress(
         port=written.port.number,
         protocol=spoken,
         origin=origin,
         name=written.port.name,
         bind=written.bind or "",
-        bound=is_bound(written.capture_mode, captured=captured),
+        bound=bound,
         target=target,
         pool=written.connection_pool,
         tls=written.tls,
@@ -359,6 +365,14 @@ def _target(endpoint: str) -> str | None:
     address = address.removeprefix("[").removesuffix("]")
     local = address in {ANY_ADDRESS, "::", "::1"} or (address.startswith("127.") and hosts.is_ip(address))
     return endpoint if local and port.isdecimal() and 0 < int(port) < 65536 else None
+
+
+def _leads_back(target: str, bind: str, port: int) -> bool:
+    address, _, target_port = target.rpartition(":")
+    if target.startswith(UNIX) or int(target_port) != port:
+        return False
+    own = {ANY_ADDRESS, "[::]", ""}
+    return address == bind or (address in own and bind in own) or bind in {ANY_ADDRESS, "::"}
 
 
 def _unknown_protocol(port: Port, origin: Origin) -> Problem:
