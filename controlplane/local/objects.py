@@ -38,26 +38,29 @@ def pod_ref(namespace: str, name: str) -> ObjectRef:
 
 def replica_pod(replica: Replica) -> Manifest:
     """The Pod of a replica."""
-    labels = {**replica.labels, POD_LABEL: replica.name}
-    ports = [{"name": port.name, "containerPort": port.inbound} for port in replica.ports]
     owner = {"kind": replica.workload.kind, "name": replica.workload.name, "controller": True}
-    meta = {"labels": labels, "annotations": dict(replica.annotations), "ownerReferences": [owner]}
-    return _pod(replica.namespace, replica.name, replica.address, replica.service_account, meta, ports)
+    meta = {
+        "name": replica.name,
+        "namespace": replica.namespace,
+        "labels": {**replica.labels, POD_LABEL: replica.name},
+        "annotations": dict(replica.annotations),
+        "ownerReferences": [owner],
+    }
+    ports = [{"name": port.name, "containerPort": port.inbound} for port in replica.ports]
+    return _pod(meta, replica.address, replica.service_account, ports)
 
 
 def gateway_pod(proxy: GatewayProxy) -> Manifest:
     """The Pod of a gateway."""
-    meta = {"labels": dict(proxy.labels)}
-    return _pod(proxy.namespace, proxy.name, proxy.address, proxy.service_account, meta, [])
+    meta = {"name": proxy.name, "namespace": proxy.namespace, "labels": dict(proxy.labels)}
+    return _pod(meta, proxy.address, proxy.service_account, [])
 
 
-def _pod(
-    namespace: str, name: str, address: str, account: str, meta: Mapping[str, Any], ports: list[dict[str, Any]]
-) -> Manifest:
+def _pod(meta: Mapping[str, Any], address: str, account: str, ports: list[dict[str, Any]]) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, **meta},
+        "metadata": meta,
         "spec": {
             "serviceAccountName": account,
             "nodeName": _NODE,

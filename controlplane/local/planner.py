@@ -57,33 +57,35 @@ def plan(inputs: Inputs) -> Plan:
     return Plan(replicas, gateways, contents.services, objects, hidden, problems)
 
 
+class _Around(msgspec.Struct, frozen=True):
+    """What stands around the replicas of one workload."""
+
+    selecting: Sequence[Service]  # whose endpoints they are
+    reachable: Sequence[Service]  # which they may call by variables
+    inputs: Inputs
+    addresses: AddressBook
+
+
 def _replicas(
     workload: Workload, services: Sequence[Service], inputs: Inputs, addresses: AddressBook
 ) -> Iterator[Replica]:
     """The replicas of one workload. Equal but for their names and what follows from these."""
     selecting = [service for service in services if service.selects(workload.ref.namespace, workload.labels)]
     reachable = [service for service in services if service.metadata.namespace == workload.ref.namespace]
+    around = _Around(selecting, reachable, inputs, addresses)
     digest = _template_digest(workload, selecting, inputs)
-    for index in range(workload.replicas):
-        name = _pod_name(workload.ref, digest, index)
-        yield _replica(workload, name, selecting, reachable, inputs, addresses)
+    return (_replica(workload, _pod_name(workload.ref, digest, index), around) for index in range(workload.replicas))
 
 
-def _replica(
-    workload: Workload,
-    name: str,
-    selecting: Sequence[Service],
-    reachable: Sequence[Service],
-    inputs: Inputs,
-    addresses: AddressBook,
-) -> Replica:
+def _replica(workload: Workload, name: str, around: _Around) -> Replica:
+    inputs, addresses = around.inputs, around.addresses
     namespace, template = workload.ref.namespace, workload.template
     address = addresses.address(f"{namespace}/{name}")
     book = PortBook(inputs.busy)
     http_proxy_port = book.take(inputs.http_proxy_port)
     ingress = declared_ingress(users_spec(inputs.manifests, namespace, workload.labels))
-    ports = _with_ingress(container_ports(template, selecting), ingress, selecting, book)
-    listeners = tcp_listeners(f"{namespace}/{name}", address, reachable, book, addresses)
+    ports = _with_ingress(container_ports(template, around.selecting), ingress, around.selecting, book)
+    listeners = tcp_listeners(f"{namespace}/{name}", address, around.reachable, book, addresses)
     account = template.spec.service_account_name or "default"
     facts = PodFacts(namespace, name, account, workload.labels, address, ports, http_proxy_port)
     processes, missing = _processes(workload, facts, inputs)
