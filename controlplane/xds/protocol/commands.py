@@ -8,6 +8,7 @@ import msgspec
 class Reason(StrEnum):
     """Why a stream ends, named by who is at fault: the gRPC status follows from it."""
 
+    OK = "the client is done"
     INVALID_ARGUMENT = "the client broke the protocol"
     UNAUTHENTICATED = "the client did not say who it is"
     PERMISSION_DENIED = "the client may not have this"

@@ -48,8 +48,8 @@ class Content(Protocol):
         """What the view shows that names `ref`."""
         ...
 
-    def changes(self, changes: Changes, *, shared: bool) -> Changes:
-        """The view's changes as this protocol sees them. `shared`: they are those of the whole scope."""
+    def own_changes(self, changes: Changes) -> Changes:
+        """Changes of what only this proxy sees, as this protocol serves them. Call it when they happen."""
         ...
 
 
@@ -75,15 +75,9 @@ class DeltaContent:
         """See `Content`."""
         return self.view.referrers(ref)
 
-    def changes(self, changes: Changes, *, shared: bool) -> Changes:  # noqa: ARG002 - cheap enough for each
+    def own_changes(self, changes: Changes) -> Changes:
         """See `Content`."""
-        if ROUTE not in changes:
-            return changes
-        return {**changes, ROUTE: {name: self._served(change) for name, change in changes[ROUTE].items()}}
-
-    def _served(self, change: Change) -> Change:
-        old, new = (each and self._headers.served(each) for each in change)
-        return Change(old, new)
+        return self._headers.changes(changes)
 
     def _stand_in(self, type_url: str, name: str) -> Resource | None:
         if type_url == ENDPOINT and self.view.get(CLUSTER, name) is not None:
@@ -108,6 +102,16 @@ class Headers:
         if kept is None or kept[0] is not header:
             kept = self._kept[header.name] = (header, with_vhds(header))
         return kept[1]
+
+    def changes(self, changes: Changes) -> Changes:
+        """Changes of a view as delta proxies see them."""
+        if ROUTE not in changes:
+            return changes
+        return {**changes, ROUTE: {name: self._both(change) for name, change in changes[ROUTE].items()}}
+
+    def _both(self, change: Change) -> Change:
+        old, new = (each and self.served(each) for each in change)
+        return Change(old, new)
 
 
 class SotwContent:
@@ -136,11 +140,9 @@ class SotwContent:
         for each in self.view.referrers(ref):
             yield Ref(ROUTE, route_of(each.name)) if each.type_url == VIRTUAL_HOST else each
 
-    def changes(self, changes: Changes, *, shared: bool) -> Changes:
+    def own_changes(self, changes: Changes) -> Changes:
         """See `Content`."""
-        if not shared:
-            self._own.advance(changes)
-        return (self._shared if shared else self._own).changes()
+        return self._own.changes(changes)
 
     def _routes(self, name: str) -> "WholeRoutes":
         return self._own if name in self.view.own(ROUTE) else self._shared
@@ -152,35 +154,25 @@ class WholeRoutes:
     def __init__(self, view: View) -> None:
         self._view = view
         self._kept: dict[str, Resource] = {}
-        self._before: dict[str, Resource] = {}  # what the last change made stale
-        self._changes: Changes = {}
-        self._translated: Changes | None = None
 
     def get(self, name: str) -> Resource | None:
         """The whole route configuration of this name."""
         found = self._kept.get(name)
         return found if found is not None else self._join(name)
 
-    def advance(self, changes: Changes) -> None:
-        """The view changed: forget what is stale. Costs nothing while nobody asks for whole routes."""
-        touched = {*changes.get(ROUTE, ()), *map(route_of, changes.get(VIRTUAL_HOST, ()))}
-        self._before = {name: self._kept.pop(name) for name in touched if name in self._kept}
-        self._changes, self._translated = changes, None
-
-    def changes(self) -> Changes:
-        """The last change in terms of whole route configurations; worked out once for all streams."""
-        if self._translated is None:
-            self._translated = self._translate(self._changes)
-        return self._translated
-
-    def _translate(self, changes: Changes) -> Changes:
-        touched = {*changes.get(ROUTE, ()), *self._before}
+    def changes(self, changes: Changes) -> Changes:
+        """The view changed: its changes in terms of whole route configurations. What nobody asked for costs nothing."""
+        hosts, headers = changes.get(VIRTUAL_HOST, {}), changes.get(ROUTE, {})
+        if not hosts and not headers:
+            return changes
+        touched = {*headers, *(route for route in map(route_of, hosts) if route in self._kept)}
         rest = {kind: each for kind, each in changes.items() if kind not in {ROUTE, VIRTUAL_HOST}}
         routes = {name: change for name in sorted(touched) if (change := self._renewed(name)) is not None}
         return {**rest, ROUTE: routes} if routes else rest
 
     def _renewed(self, name: str) -> Change | None:
-        old, new = self._before.get(name), self.get(name)
+        old = self._kept.pop(name, None)
+        new = self.get(name)
         same = old.version == new.version if old is not None and new is not None else old is new
         return None if same else Change(old, new)
 

@@ -119,14 +119,14 @@ class Scope:
         """What a stream of this scope reads; `view` is the proxy's, layered over the shared one."""
         return SotwContent(view, self.routes) if protocol == "sotw" else DeltaContent(view, self.headers)
 
-    def advance(self, changes: Changes) -> None:
-        """The shared view changed. Call this once, before any stream of the scope is told."""
-        self.routes.advance(changes)
+    def advance(self, changes: Changes) -> Mapping[str, Changes]:
+        """The shared view changed; what each protocol's streams have to be told. Call this once a revision."""
         for type_url, changed in changes.items():
             self._editions[type_url] = self.edition(type_url) + 1
             for key, plan in self._plans.items():
                 if key[1] == type_url:
                     _renew(plan, key[2], changed)
+        return {"delta": self.headers.changes(changes), "sotw": self.routes.changes(changes)}
 
     def edition(self, type_url: str) -> int:
         """Grows when a resource of this type changes."""

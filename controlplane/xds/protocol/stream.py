@@ -39,13 +39,18 @@ class Stream(Planner):
 
     # Events
 
-    def view_changed(self, changes: Changes, *, shared: bool = True) -> list[Command]:
-        """The view is at a new revision. `shared`: the change is the scope's; otherwise it is this proxy's alone."""
-        for type_url, changed in self._content.changes(changes, shared=shared).items():
-            ledger = self._ledgers.get(type_url)
-            if ledger is not None and ledger.started:
-                self._type_changed(ledger, changed)
+    def view_changed(self, *revisions: Changes) -> list[Command]:
+        """The view is at a new revision: what `Scope.advance` or `own_changes` said of it, and of those before."""
+        for changes in revisions:
+            for type_url, changed in changes.items():
+                ledger = self._ledgers.get(type_url)
+                if ledger is not None and ledger.started:
+                    self._type_changed(ledger, changed)
         return self._finish()
+
+    def own_changes(self, changes: Changes) -> Changes:
+        """Changes of what only this proxy sees, in the form `view_changed` takes."""
+        return self._content.own_changes(changes)
 
     def view_replaced(self, scope: Scope, view: View) -> list[Command]:
         """The proxy belongs to another scope now. What it has is compared with what it should have, once."""

@@ -307,9 +307,8 @@ def changes(*resources: Resource, remove: Iterable[Resource | Ref] = (), own: bo
         view = session.view if own else session.scope.view
         assert isinstance(view, MemoryView)
         changed = view.apply(*resources, remove=remove)
-        if not own:
-            session.scope.advance(changed)
-        session.take(session.stream.view_changed(changed, shared=not own))
+        said = session.stream.own_changes(changed) if own else session.scope.advance(changed)[session.stream.protocol]
+        session.take(session.stream.view_changed(said))
 
     return step
 
