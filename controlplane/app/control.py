@@ -1,0 +1,262 @@
+"""The control plane of one process: a graph that is fed, and a server that is told.
+
+Sources call `apply`; the server calls `connected`, `heard` and `disconnected`; both end in one revision of the graph,
+and what that changed is handed on by scope. Everything happens on one event loop, so nothing here is locked.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random  # noqa: TID251  the root is where randomness comes from
+from typing import Any
+
+import msgspec
+import structlog
+
+from controlplane.app.nacks import Nacks
+from controlplane.base.clock import Clock
+from controlplane.compile.graph import Graph
+from controlplane.compile.inputs import SETTINGS_KEY
+from controlplane.compile.layers import Layer
+from controlplane.compile.proxies import Scope
+from controlplane.compile.view import LayeredView, ProxyView
+from controlplane.envoy import render
+from controlplane.local.ports import ConfigDump, ProxyStatus, SyncState, TypeStatus
+from controlplane.model.meshconfig import decode_settings
+from controlplane.model.problem import ObjectRef, Problem
+from controlplane.model.proxy import Proxy
+from controlplane.model.settings import Settings
+from controlplane.runtime.clock import SystemClock
+from controlplane.snapshot import types
+from controlplane.snapshot.resource import Resource
+from controlplane.snapshot.view import View
+from controlplane.sources.source import Changes
+from controlplane.store import Change, Revision
+from controlplane.xds.admission import admit_local
+from controlplane.xds.protocol.commands import Accepted, HoldEnded, Refused
+from controlplane.xds.protocol.status import Standing
+from controlplane.xds.proxies import Denied
+from controlplane.xds.server import AdsServer, ConnectionStatus, ServerSettings
+
+log = structlog.get_logger(__name__)
+
+SHORT_NAMES: Mapping[str, str] = {
+    types.CLUSTER: "CDS",
+    types.ENDPOINT: "EDS",
+    types.SECRET: "SDS",
+    types.LISTENER: "LDS",
+    types.ROUTE: "RDS",
+    types.VIRTUAL_HOST: "VHDS",
+}
+_STATES: Mapping[Standing, SyncState] = {
+    Standing.REFUSED: SyncState.REFUSED,
+    Standing.WAITING: SyncState.STALE,
+    Standing.PENDING: SyncState.STALE,
+    Standing.SYNCED: SyncState.SYNCED,
+}
+STEP = 0.02  # seconds a large change keeps the event loop before others get a turn
+
+
+class _Shared(msgspec.Struct, eq=False):
+    """One shared view and the connections that see it."""
+
+    view: LayeredView
+    connections: set[int]
+
+
+class ControlPlane:
+    """One running control plane, without its sockets' life cycle: see `open_control_plane`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        randomness: Callable[[], float],
+        server_settings: ServerSettings | None = None,
+    ) -> None:
+        """`randomness` gives floats in [0, 1)."""
+        self.graph = Graph(settings)
+        self.server = AdsServer(self, clock, randomness, settings=server_settings)
+        self._settings_problems: tuple[Problem, ...] = ()
+        self._ready = asyncio.Event()
+        self._shared: dict[tuple[Layer, ...], _Shared] = {}
+        self._views: dict[int, ProxyView] = {}
+        self._proxies: dict[int, Proxy] = {}
+        self._nacks = Nacks()
+        self._turns = asyncio.Lock()
+
+    # What sources say
+
+    def apply(self, changes: Changes) -> None:
+        """One revision from changed objects; `None` is an object that is gone."""
+        self._publish(self.graph.store.apply(self.graph.changes_of(changes)))
+
+    async def configure(self, settings: Settings) -> None:
+        """Other mesh-wide settings: everything may change, so it is worked out in turns with what else happens."""
+        async with self._turns:
+            await self._in_turns([Change(self.graph.inputs.settings, SETTINGS_KEY, settings)])
+
+    async def _in_turns(self, changes: Iterable[Change[Any, Any]]) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + STEP
+        steps = self.graph.store.apply_steps(changes, lambda: loop.time() >= end)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                self._publish(done.value)
+                return
+            await asyncio.sleep(0)
+            end = loop.time() + STEP
+
+    def start_serving(self) -> None:
+        """All sources were read once: answer proxies from here on."""
+        self._ready.set()
+
+    # What the server says
+
+    async def connected(self, connection: int, proxy: Proxy) -> View | Denied:
+        """A proxy is here; nobody is answered before the first build is done."""
+        await self._ready.wait()
+        self._proxies[connection] = proxy
+        self._publish(self.graph.store.apply([Change(self.graph.inputs.proxies, str(connection), proxy)]))
+        scope = self.graph.scope(str(connection))
+        assert scope is not None
+        return self._join(connection, scope)
+
+    def disconnected(self, connection: int) -> None:
+        """It is gone, and what only it needed with it."""
+        if self._proxies.pop(connection, None) is None:
+            return
+        self._leave(connection)
+        self._nacks.forget(connection)
+        self._publish(self.graph.store.apply([Change(self.graph.inputs.proxies, str(connection), None)]))
+
+    def heard(self, connection: int, news: Accepted | Refused | HoldEnded) -> None:
+        """What a proxy made of what it was sent."""
+        view = self._views.get(connection)
+        if view is not None and self._nacks.heard(connection, self._name(connection), view, news):
+            log.warning("refused by proxy", proxy=self._name(connection), news=type(news).__name__)
+
+    def _name(self, connection: int) -> str:
+        proxy = self._proxies.get(connection)
+        return f"{proxy.name}.{proxy.namespace}" if proxy is not None else str(connection)
+
+    # Who sees what
+
+    def _join(self, connection: int, scope: Scope) -> ProxyView:
+        shared = self._shared.get(scope.shared)
+        if shared is None:
+            shared = self._shared[scope.shared] = _Shared(self.graph.shared_view(scope), set())
+        shared.connections.add(connection)
+        view = self._views[connection] = self.graph.proxy_view(scope, shared.view)
+        return view
+
+    def _leave(self, connection: int) -> None:
+        view = self._views.pop(connection, None)
+        if view is None:
+            return
+        shared = self._shared[view.shared_view.layers]
+        shared.connections.discard(connection)
+        if not shared.connections:
+            del self._shared[view.shared_view.layers]
+
+    def _publish(self, revision: Revision) -> None:
+        """Hands on what a revision changed: to each scope once, to each proxy what is its own."""
+        for (collection, key), error in revision.failures.items():
+            log.error("our own bug: the last good value stays", collection=collection.name, key=key, error=repr(error))
+        touched = self.graph.outputs.touched(revision)
+        if touched:
+            for shared in tuple(self._shared.values()):
+                if changes := shared.view.changes(touched):
+                    self.server.published(shared.view, changes)
+            for layer in touched:
+                if layer.kind == "proxy" and (view := self._views.get(int(layer.proxy))) is not None:
+                    self.server.proxy_changed(int(layer.proxy), view.changes(touched))
+        self._move(revision)
+
+    def _move(self, revision: Revision) -> None:
+        for name, (_, scope) in revision.changes[self.graph.scopes.scopes].items():
+            connection = int(name)
+            view = self._views.get(connection)
+            if scope is not None and view is not None and view.shared_view.layers != scope.shared:
+                self._leave(connection)
+                self.server.proxy_moved(connection, self._join(connection, scope))
+
+    # What people ask
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What compile and the proxies found wrong, now, each once; errors first."""
+        reported = (problem for _, _, found in self.graph.store.reports() for problem in found)
+        found = {*self._settings_problems, *reported, *self._nacks.problems()}
+        return tuple(sorted(found, key=lambda problem: (_GRAVITY[problem.level], problem)))
+
+    def proxies(self) -> tuple[ProxyStatus, ...]:
+        """Who is connected, sorted by name."""
+        return tuple(sorted(map(self._status, self.server.statuses()), key=lambda status: (status.name, status.id)))
+
+    def _status(self, status: ConnectionStatus) -> ProxyStatus:
+        view = self._views.get(status.number)
+        return ProxyStatus(
+            id=status.proxy.id,
+            name=f"{status.proxy.name}.{status.proxy.namespace}",
+            type=status.proxy.type.value,
+            connected_seconds=status.seconds,
+            envoy_version=status.proxy.envoy_version,
+            types={
+                SHORT_NAMES[each.type_url]: TypeStatus(
+                    _STATES[each.standing] if each.nonce else SyncState.NOT_SENT,
+                    view.count(each.type_url) if view is not None else 0,
+                    each.error,
+                )
+                for each in status.types
+                if each.type_url in SHORT_NAMES
+            },
+        )
+
+    def resources(self, name: str) -> tuple[Resource, ...] | None:
+        """All that the proxy of this name (or node id) is to have; None if it is not connected."""
+        for connection, proxy in self._proxies.items():
+            view = self._views.get(connection)
+            if view is not None and name in (proxy.id, self._name(connection)):
+                return tuple(resources_of(view))
+        return None
+
+    def config(self, name: str) -> ConfigDump | None:
+        """`resources` as protobuf JSON, private keys redacted."""
+        resources = self.resources(name)
+        return None if resources is None else render.document(resources)
+
+    def note_settings(self, problems: tuple[Problem, ...]) -> None:
+        """What is wrong with the settings stays a problem until they are others."""
+        self._settings_problems = problems
+
+
+_GRAVITY: Mapping[str, int] = {"error": 0, "warning": 1, "info": 2}
+
+
+def resources_of(view: View) -> Iterable[Resource]:
+    """Everything a view shows."""
+    for type_url in types.PUSH_ORDER:
+        for name in view.names(type_url):
+            found = view.get(type_url, name)
+            if found is not None:
+                yield found
+
+
+@asynccontextmanager
+async def open_control_plane(settings: Mapping[str, Any], xds_socket: Path) -> AsyncIterator[ControlPlane]:
+    """A control plane that serves xDS on a Unix socket; `settings` has MeshConfig's field names."""
+    decoded, problems = decode_settings(settings)
+    plane = ControlPlane(decoded, SystemClock(), Random().random)  # noqa: S311  jitter, not a secret
+    plane.note_settings(problems)
+    await plane.server.listen_unix(xds_socket, admit_local)
+    try:
+        yield plane
+    finally:
+        await plane.server.stop()
+        xds_socket.unlink(missing_ok=True)  # noqa: ASYNC240  one system call, at the end
+
+
+__all__ = ["ControlPlane", "ObjectRef", "open_control_plane", "resources_of"]
