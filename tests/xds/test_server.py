@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 
+from controlplane.snapshot.resource import resource
 from controlplane.snapshot.types import CLUSTER, LISTENER
 from controlplane.xds.protocol.commands import Accepted, Reason
 from controlplane.xds.proxies import Denied
@@ -182,3 +183,45 @@ async def test_statuses_are_plain_data(tmp_path: Path):
         assert status.proxy.id == NODE
         assert status.protocol == "delta"
         assert [(each.type_url, each.standing) for each in status.types] == [(CLUSTER, "pending")]
+
+
+def bulky(name: str, kilobytes: int = 900, v: int = 1):
+    return resource(CLUSTER, name, f"cluster {name} {v} ".encode() + b"x" * kilobytes * 1024)
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(tmp_path: Path):
+    settings = ServerSettings(write_patience=0.2)
+    async with served(tmp_path, *(bulky(f"c{i}") for i in range(20)), settings=settings) as (world, channel):
+        client = Client(channel)
+        await client.send(CLUSTER)
+        await until(lambda: world.proxies.gone)
+        assert world.server._budget.taken == 0
+
+
+async def test_a_client_that_does_not_acknowledge_is_not_cut_off(tmp_path: Path):
+    settings = ServerSettings(write_patience=0.05)
+    async with served(tmp_path, cluster("a"), settings=settings) as (world, channel):
+        client = Client(channel)
+        await client.send(CLUSTER)
+        await client.read()
+        await asyncio.sleep(0.3)  # six times what a write may take
+        assert not world.proxies.gone
+        world.apply(cluster("b"))
+        assert [each.name for each in (await client.read()).resources] == ["b"]
+
+
+async def test_a_slow_client_gets_the_newest_and_not_every_step(tmp_path: Path):
+    async with served(tmp_path, *(bulky(f"c{i}") for i in range(8))) as (world, channel):
+        slow, quick = Client(channel), Client(channel)
+        for client in (slow, quick):
+            await client.send(CLUSTER)
+        first = await quick.read()
+        while len(first.resources) < 8:
+            first.MergeFrom(await quick.read())
+        for v in range(2, 30):
+            world.apply(bulky("c0", 1, v))
+        texts: list[bytes] = []
+        while not texts or not texts[-1].startswith(b"cluster c0 29 "):
+            answer = await slow.read()
+            texts += [each.resource.value for each in answer.resources if each.name == "c0"]
+        assert len(texts) < 10

@@ -1,0 +1,217 @@
+"""mTLS: who may connect over TCP, and certificates that change while the server runs."""
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from controlplane.runtime.clock import SystemClock
+from controlplane.snapshot.types import CLUSTER
+from controlplane.xds.admission import Identity, MeshAdmission, parse_identity
+from controlplane.xds.credentials import CertificateFiles, Certificates
+from controlplane.xds.protocol.commands import Reason
+from controlplane.xds.protocol.wire import Peer
+from controlplane.xds.proxies import Caller, Denied
+from controlplane.xds.server import AdsServer
+from tests.xds.served import NODE, Client, MemoryProxies
+from tests.xds.views import MemoryView, cluster
+
+SPIFFE = "spiffe://cluster.local/ns/shop/sa/web"
+
+
+class Signed(NamedTuple):
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def signed(name: str, issuer: Signed | None = None, *, uri: str = "", days: float = 1.0) -> Signed:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    sans: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)] if uri else [x509.DNSName(name)]
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(sans), critical=False)
+    )
+    return Signed(builder.sign((issuer or Signed(None, key)).key, SHA256()), key)  # type: ignore[arg-type]
+
+
+class Generations:
+    """Certificate files as kubelet lays them out: a folder per generation behind one symlink."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+
+    @property
+    def files(self) -> CertificateFiles:
+        here = self.folder / "..data"
+        return CertificateFiles(here / "cert.pem", here / "key.pem", here / "roots.pem")
+
+    def write(self, certificate: bytes, key: bytes, roots: bytes) -> None:
+        self.count += 1
+        target = self.folder / f"generation-{self.count}"
+        target.mkdir()
+        for name, content in (("cert.pem", certificate), ("key.pem", key), ("roots.pem", roots)):
+            (target / name).write_bytes(content)
+        link = self.folder / "..next"
+        link.symlink_to(target)
+        link.rename(self.folder / "..data")
+
+
+@asynccontextmanager
+async def tls_served(
+    generations: Generations, randomness: Callable[[], float] = lambda: 0.5
+) -> AsyncIterator[tuple[MemoryProxies, int, AdsServer]]:
+    proxies = MemoryProxies(MemoryView([cluster("a")]))
+    server = AdsServer(proxies, SystemClock(), randomness)
+    admission = MeshAdmission(frozenset({"cluster.local"}))
+    port = await server.listen_tcp("127.0.0.1", 0, Certificates(generations.files), admission)
+    try:
+        yield proxies, port, server
+    finally:
+        await server.stop()
+
+
+async def connect(port: int, roots: Signed, client: Signed | None) -> Any:
+    """The first answer of the server, or the status it ended with."""
+    pair = (client.key_pem, client.pem) if client else (None, None)
+    credentials = grpc.ssl_channel_credentials(roots.pem, *pair)
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+    async with grpc.aio.secure_channel(f"localhost:{port}", credentials, options=options) as channel:
+        stream = Client(channel)
+        try:
+            await stream.send(CLUSTER)
+            return await stream.read()
+        except (AssertionError, grpc.aio.AioRpcError):
+            return await stream.code()
+
+
+@pytest.fixture
+def generations(tmp_path: Path) -> Generations:
+    return Generations(tmp_path)
+
+
+ROOT, OTHER = signed("root"), signed("other root")
+SERVER = signed("localhost", ROOT)
+WEB = signed("web", ROOT, uri=SPIFFE)
+
+
+async def test_a_proxy_of_the_mesh_is_served_and_known_by_its_certificate(generations: Generations):
+    generations.write(SERVER.pem, SERVER.key_pem, ROOT.pem)
+    async with tls_served(generations) as (proxies, port, _):
+        proxies.here.clear()
+        answer = await connect(port, ROOT, WEB)
+        assert [each.name for each in answer.resources] == ["a"]
+
+
+async def test_without_a_certificate_there_is_no_connection(generations: Generations):
+    generations.write(SERVER.pem, SERVER.key_pem, ROOT.pem)
+    async with tls_served(generations) as (proxies, port, _):
+        assert await connect(port, ROOT, None) == grpc.StatusCode.UNAVAILABLE
+        assert not proxies.gone
+
+
+async def test_a_certificate_of_another_root_is_no_connection(generations: Generations):
+    generations.write(SERVER.pem, SERVER.key_pem, ROOT.pem)
+    async with tls_served(generations) as (_, port, _server):
+        stranger = signed("web", OTHER, uri=SPIFFE)
+        assert await connect(port, ROOT, stranger) == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_certificate_of_another_namespace_is_denied(generations: Generations):
+    generations.write(SERVER.pem, SERVER.key_pem, ROOT.pem)
+    async with tls_served(generations) as (proxies, port, _):
+        thief = signed("thief", ROOT, uri="spiffe://cluster.local/ns/other/sa/web")
+        assert await connect(port, ROOT, thief) == grpc.StatusCode.PERMISSION_DENIED
+        assert not proxies.gone
+
+
+async def test_certificates_are_renewed_without_a_restart(generations: Generations):
+    generations.write(SERVER.pem, SERVER.key_pem, ROOT.pem)
+    async with tls_served(generations) as (_, port, _server):
+        await connect(port, ROOT, WEB)
+        server = signed("localhost", OTHER)
+        generations.write(server.pem, server.key_pem, OTHER.pem)
+        web = signed("web", OTHER, uri=SPIFFE)
+        answer = await connect(port, OTHER, web)
+        assert [each.name for each in answer.resources] == ["a"]
+        assert await connect(port, OTHER, WEB) == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_renewal_that_does_not_fit_together_leaves_the_last_good_one(generations: Generations):
+    generations.write(SERVER.pem, SERVER.key_pem, ROOT.pem)
+    async with tls_served(generations) as (_, port, _server):
+        generations.write(signed("localhost", ROOT).pem, SERVER.key_pem, ROOT.pem)
+        answer = await connect(port, ROOT, WEB)
+        assert [each.name for each in answer.resources] == ["a"]
+
+
+def test_a_server_does_not_start_on_a_mismatched_pair(generations: Generations):
+    generations.write(signed("localhost", ROOT).pem, SERVER.key_pem, ROOT.pem)
+    with pytest.raises(ssl.SSLError):
+        Certificates(generations.files)
+
+
+async def test_a_stream_ends_before_its_certificate_does(generations: Generations):
+    generations.write(SERVER.pem, SERVER.key_pem, ROOT.pem)
+    async with tls_served(generations) as (_, _port, server):
+        now = datetime.now(UTC)
+        for seconds, jitter in ((100.0, 0.0), (100.0, 0.999), (1e9, 0.0)):
+            server._randomness = lambda jitter=jitter: jitter  # type: ignore[misc]
+            lifetime = server._lifetime(Caller("", SPIFFE, now + timedelta(seconds=seconds)))
+            longest = min(seconds, server.settings.age)
+            assert longest * (1 - server.settings.age_jitter) - 1 <= lifetime <= longest
+
+
+@pytest.mark.parametrize(
+    ("spiffe", "expected"),
+    [
+        ("spiffe://cluster.local/ns/shop/sa/web", Identity("cluster.local", "shop", "web")),
+        ("spiffe://cluster.local/ns/shop/sa/", None),
+        ("spiffe://cluster.local/ns/shop", None),
+        ("spiffe://cluster.local/sa/web/ns/shop", None),
+        ("https://cluster.local/ns/shop/sa/web", None),
+        ("", None),
+    ],
+)
+def test_identities(spiffe: str, expected: Identity | None):
+    assert parse_identity(spiffe) == expected
+
+
+def test_another_trust_domain_is_denied():
+    denied = MeshAdmission(frozenset({"cluster.local"}))(Caller("", "spiffe://evil/ns/shop/sa/web"), Peer(NODE))
+    assert isinstance(denied, Denied)
+    assert denied.reason is Reason.PERMISSION_DENIED
+
+
+def test_account_comes_from_the_certificate():
+    peer = Peer(NODE, metadata={"SERVICE_ACCOUNT": "admin"})
+    proxy = MeshAdmission(frozenset({"cluster.local"}))(Caller("", SPIFFE), peer)
+    assert not isinstance(proxy, Denied)
+    assert (proxy.namespace, proxy.service_account) == ("shop", "web")
