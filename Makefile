@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test golden check format crds lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(READY) ## watch a canary shift real traffic between two versions, on thi
 test: $(READY) ## run all tests, small sizes
 	$(BIN)/pytest -n auto -q
 
+golden: $(READY) ## write the golden files anew; look at the difference before committing
+	$(BIN)/python -m tests.golden
+
 check: $(READY) ## formatting, lint, types, import contracts, dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -34,6 +37,9 @@ check: $(READY) ## formatting, lint, types, import contracts, dependencies
 format: $(READY) ## format the code and fix what lint can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+crds: $(READY) ## print the CRDs from the model into crds/
+	$(BIN)/python -m controlplane.model.crd crds
 
 lock: $(READY) ## resolve the dependencies anew into requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --group dev pyproject.toml -o requirements/dev.txt

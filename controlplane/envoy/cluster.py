@@ -42,7 +42,7 @@ _TYPES: Final = {
 _DNS: Final = (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
 _RULE_KIND: Final = "DestinationRule"
 # An address the application dialled itself is not forgotten between its calls.
-_NEVER: Final = timedelta(seconds=315_576_000_000)  # the longest duration protobuf knows
+_NEVER: Final = timedelta(days=36_500)  # Envoy's clocks end before protobuf's longest duration
 
 
 def encode(cluster: Cluster, settings: Settings) -> Resource:

@@ -1,5 +1,6 @@
 """Listener filters: what is learned of a connection before a filter chain is chosen."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from envoy.config.listener.v3 import listener_components_pb2
@@ -24,14 +25,33 @@ def listener_filters(listener: Listener) -> list[Any]:
     if listener.proxy_protocol:
         filters.append(_filter("proxy_protocol", _proxy_protocol()))
     if listener.inspect_tls:
-        filters.append(_filter("tls_inspector", tls_inspector_pb2.TlsInspector()))
+        filters.append(_inspector("tls_inspector", tls_inspector_pb2.TlsInspector(), listener))
     if listener.inspect_http:
-        filters.append(_filter("http_inspector", http_inspector_pb2.HttpInspector()))
+        filters.append(_inspector("http_inspector", http_inspector_pb2.HttpInspector(), listener))
     return filters
 
 
 def _filter(name: str, config: Any) -> Any:
     return listener_components_pb2.ListenerFilter(name=f"envoy.filters.listener.{name}", typed_config=packed(config))
+
+
+def _inspector(name: str, config: Any, listener: Listener) -> Any:
+    message = _filter(name, config)
+    if listener.uninspected_ports:
+        message.filter_disabled.CopyFrom(_dialled(listener.uninspected_ports))
+    return message
+
+
+def _dialled(ports: Sequence[int]) -> Any:
+    """A predicate: the connection was dialled for one of these ports."""
+    predicates = [listener_components_pb2.ListenerFilterChainMatchPredicate() for _ in ports]
+    for predicate, port in zip(predicates, ports, strict=True):
+        predicate.destination_port_range.start, predicate.destination_port_range.end = port, port + 1
+    if len(predicates) == 1:
+        return predicates[0]  # Envoy wants at least two alternatives
+    either = listener_components_pb2.ListenerFilterChainMatchPredicate()
+    either.or_match.rules.extend(predicates)
+    return either
 
 
 def _original_source() -> Any:

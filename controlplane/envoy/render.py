@@ -3,6 +3,7 @@
 A cold path: `lateen compile`, `lateen proxy-config`, golden files.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
@@ -97,8 +98,8 @@ def message_dict(resource: Resource, *, show_secrets: bool = False) -> dict[str,
     decoded = message(resource)
     if resource.type_url == SECRET and not show_secrets:
         redact(decoded)
-    written: dict[str, Any] = json_format.MessageToDict(decoded)
-    return written
+    plain: dict[str, Any] = json.loads(json_format.MessageToJson(decoded))  # `MessageToDict` mixes in other mappings
+    return plain
 
 
 def redact(secret: Any) -> None:

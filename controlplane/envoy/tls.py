@@ -10,7 +10,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any, Final
 
-from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 
 from controlplane.envoy import source
 from controlplane.ir import names
@@ -31,7 +31,7 @@ _San = common_pb2.SubjectAltNameMatcher
 
 def secret_config(name: str) -> Any:
     """An `SdsSecretConfig` over the aggregated stream."""
-    return tls_pb2.SdsSecretConfig(name=name, sds_config=source.ads(_SDS_PATIENCE))
+    return secret_pb2.SdsSecretConfig(name=name, sds_config=source.ads(_SDS_PATIENCE))
 
 
 def upstream_secrets(tls: UpstreamTls) -> tuple[str, str]:

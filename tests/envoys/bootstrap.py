@@ -63,6 +63,8 @@ class _Secrets:
 def _fill_validation(secret: Any) -> None:
     if "CERTIFICATE" not in secret.validation_context.trusted_ca.inline_string.upper():
         secret.validation_context.trusted_ca.inline_string = root_certificate()
+    if secret.validation_context.crl.filename:  # on the proxy's machine, like the rest
+        secret.validation_context.ClearField("crl")
 
 
 def _fill_certificate(secret: Any) -> None:
