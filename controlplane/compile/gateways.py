@@ -107,7 +107,8 @@ class Gateways:
         domain = settings_of(fetch, self._inputs).cluster_domain
         found = mesh_gateway.attachments(routing.vs, plan, domain)
         fetch.report(
-            *mesh_gateway.unattached(routing.vs, lambda ns, n: fetch.has(self._inputs.gateways, (ns, n)), bool(found))
+            *mesh_gateway.missing_gateways(routing.vs, lambda ns, n: fetch.has(self._inputs.gateways, (ns, n))),
+            *mesh_gateway.unattached(routing.vs, plan, domain),
         )
         return {((layer, table, host), name): True for table, host, *_ in found}
 

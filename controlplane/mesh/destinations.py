@@ -5,26 +5,24 @@ change. A destination that does not exist still becomes a route: the cluster it 
 answers 503 for that share, and the rule's author is told.
 """
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
 import msgspec
 
 from controlplane.ir import names
-from controlplane.ir.policy import HashKey
+from controlplane.ir.policy import HashKey, Tunnel
 from controlplane.mesh import hosts
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.virtualservice import Destination
 
-_MAX_TOTAL_WEIGHT = 2**32 - 1
-
 
 class TcpTimes(msgspec.Struct, frozen=True):
-    """How long connections to a destination may last; `None` leaves the proxy's default."""
+    """How long connections to a destination may last (`None` leaves the proxy's default), and through what they go."""
 
     idle_timeout: timedelta | None = None
     max_connection_duration: timedelta | None = None
+    tunnel: Tunnel | None = None
 
 
 NO_TCP_TIMES = TcpTimes()
@@ -110,15 +108,6 @@ def _no_port(found: Target, ports: tuple[int, ...], asked: int | None, origin: O
         return missing(origin.at("port.number"), text)
     text = f"{found.host} has several ports ({have}) and none is {found.port}: say which with port.number"
     return Problem("VirtualServiceDestinationPortSelectorRequired", Level.ERROR, origin.at("port"), text)
-
-
-def fitting(weights: Sequence[int]) -> Sequence[int]:
-    """The weights, scaled down if their sum is more than Envoy can hold (2**32 - 1)."""
-    total = sum(weights)
-    if total <= _MAX_TOTAL_WEIGHT:
-        return weights
-    room = _MAX_TOTAL_WEIGHT - len(weights)  # no share becomes 0
-    return [1 + weight * room // total for weight in weights]
 
 
 def missing(origin: Origin, message: str) -> Problem:

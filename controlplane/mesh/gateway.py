@@ -13,7 +13,7 @@ server of the same port terminates, which answer 421 so that a browser that reus
 a new one (RFC 9110, 15.5.20; elsewhere this is the endless 404 of istio/istio#13589); and `*`, which answers 404.
 """
 
-from controlplane.mesh.gateways.attach import attachments, l4_attachments, unattached
+from controlplane.mesh.gateways.attach import attachments, l4_attachments, missing_gateways, unattached
 from controlplane.mesh.gateways.chains import listener, server_chains
 from controlplane.mesh.gateways.hosts import Attached, route_table, table_domains, virtual_host
 from controlplane.mesh.gateways.plan import GatewayPlan, ListenerPlan, TablePlan, plan
@@ -28,6 +28,7 @@ __all__ = [
     "attachments",
     "l4_attachments",
     "listener",
+    "missing_gateways",
     "plan",
     "route_table",
     "server_chains",

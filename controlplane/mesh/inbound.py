@@ -28,18 +28,18 @@ from controlplane.ir.listener import (
 from controlplane.ir.route import Forward, Retry, Route, RouteMatch, VirtualHost, WeightedCluster
 from controlplane.ir.service import Protocol, Service, ServicePort
 from controlplane.mesh import clusters
+from controlplane.mesh.chains import HTTP_BYTES, PLAIN_HTTP
 from controlplane.mesh.http.retry import retry
-from controlplane.mesh.outbound import ANY_ADDRESS, HTTP_BYTES, PLAIN_HTTP
+from controlplane.mesh.ingress import Ingress
+from controlplane.mesh.listeners import ANY_ADDRESS
 from controlplane.mesh.policy import MESH_SETTINGS
-from controlplane.mesh.servertls import server_tls, terminates
-from controlplane.mesh.sidecar import Ingress, SidecarScope
+from controlplane.mesh.sidecar import SidecarScope
 from controlplane.model.destinationrule import ConnectionPoolSettings
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.settings import Settings
 
 CATCH_ALL_HTTP = "virtualInbound-catchall-http"
 BLACK_HOLE = "virtualInbound-blackhole"
-UNIX = "unix://"
 
 # The application may not have read a request that was reset before it was sent: trying again is always safe.
 SAFE_RETRY = Retry(attempts=2, on="reset-before-request", ignore_previous_hosts=False)
@@ -131,35 +131,17 @@ class _Served(msgspec.Struct, frozen=True):
     @classmethod
     def of_ingress(cls, ingress: Ingress) -> "_Served":
         ref = ingress.origin.ref
-        tls = _tls(ingress)
         return cls(
             port=ingress.port,
-            protocol=ingress.protocol if tls is None else _behind_tls(ingress.protocol),
+            protocol=ingress.protocol,
             host=f"{ref.name}.{ref.namespace}",
             service_port=ingress.port,
             origin=ingress.origin,
             target=ingress.target,
             pool=ingress.pool,
-            tls=tls if isinstance(tls, ServerTls) else None,
-            closed=isinstance(tls, Problem),
+            tls=ingress.tls,
+            closed=ingress.closed,
         )
-
-
-def ingress_problems(scope: SidecarScope) -> tuple[Problem, ...]:
-    """What is wrong with the TLS of a Sidecar's ingress listeners."""
-    found = (_tls(one) for one in scope.ingress)
-    return tuple(one for one in found if isinstance(one, Problem))
-
-
-def _tls(ingress: Ingress) -> ServerTls | Problem | None:
-    if ingress.tls is None or not terminates(ingress.tls):
-        return None
-    return server_tls(ingress.tls, ingress.origin.at("tls"))
-
-
-def _behind_tls(protocol: Protocol) -> Protocol:
-    """What is spoken once TLS is taken off."""
-    return {Protocol.HTTPS: Protocol.HTTP, Protocol.TLS: Protocol.TCP}.get(protocol, protocol)
 
 
 def _may_wait(served: _Served) -> bool:
@@ -221,10 +203,14 @@ def _chains(served: _Served, match: ChainMatch, settings: Settings) -> list[Filt
 
 def _http(served: _Served, cluster: str, settings: Settings) -> HttpChain:
     operation = f"{served.host}:{served.service_port}/*"
-    return _http_to(cluster, f"inbound|http|{served.service_port}", operation, served.origin, settings)
+    grpc_web = served.protocol is Protocol.GRPC_WEB
+    host = f"inbound|http|{served.service_port}"
+    return _http_to(cluster, host, operation, served.origin, settings, grpc_web=grpc_web)
 
 
-def _http_to(cluster: str, host: str, operation: str, origin: Origin, settings: Settings) -> HttpChain:
+def _http_to(  # noqa: PLR0913  where to, and what traces call it
+    cluster: str, host: str, operation: str, origin: Origin, settings: Settings, *, grpc_web: bool = False
+) -> HttpChain:
     policy = settings.default_inbound_http_retry_policy
     forward = Forward(
         destinations=(WeightedCluster(cluster),),
@@ -236,6 +222,7 @@ def _http_to(cluster: str, host: str, operation: str, origin: Origin, settings: 
         stat_prefix=f"inbound_{host}",
         route_name=cluster,
         virtual_hosts=(VirtualHost(host, ("*",), (route,)),),
+        grpc_web=grpc_web,
     )
 
 

@@ -16,11 +16,12 @@ from controlplane.ir.listener import ChainMatch, FilterChain, TcpChain
 from controlplane.ir.policy import HashKey, HashSourceIp
 from controlplane.ir.route import WeightedCluster
 from controlplane.mesh.caller import has_labels
-from controlplane.mesh.destinations import Destinations, Reader, Target, TcpTimes, fitting, target
+from controlplane.mesh.destinations import Destinations, Reader, Target, TcpTimes, target
 from controlplane.mesh.http.match import Place
+from controlplane.mesh.problems import invalid
 from controlplane.mesh.references import gateway_key
 from controlplane.model.meta import origin_of
-from controlplane.model.problem import Level, Origin, Problem
+from controlplane.model.problem import Origin, Problem
 from controlplane.model.virtualservice import L4MatchAttributes, RouteDestination, TLSMatchAttributes, VirtualService
 
 Problems = tuple[Problem, ...]
@@ -40,23 +41,32 @@ def applies_l4(vs: VirtualService) -> bool:
     return not vs.invalid and bool(vs.spec.tcp or vs.spec.tls)
 
 
+class _Rule(msgspec.Struct, frozen=True):
+    """A tcp or tls rule: where it leads, and where it stands."""
+
+    route: tuple[RouteDestination, ...]
+    origin: Origin
+    vs: VirtualService
+    invalid: bool
+
+
 def tcp_chains(vss: Sequence[VirtualService], at: L4Place) -> tuple[tuple[FilterChain, ...], bool, Problems]:
     """Chains of tcp rules, oldest VirtualService first; whether one of them takes every connection; problems."""
-    chains: list[FilterChain] = []
+    chains: dict[ChainMatch, FilterChain] = {}
     problems: list[Problem] = []
     for vs in vss:
         spec = origin_of(vs, "spec")
-        for index, rule in enumerate(vs.spec.tcp):
-            origin = spec.at(f"tcp[{index}]")
-            subnets = _tcp_subnets(rule.match, vs.meta.namespace, at.place)
+        for index, written in enumerate(vs.spec.tcp):
+            subnets = _tcp_subnets(written.match, vs.meta.namespace, at.place)
             if subnets is None:
                 continue
+            rule = _Rule(written.route, spec.at(f"tcp[{index}]"), vs, written.invalid)
             match = ChainMatch(destination_ranges=subnets or at.ranges)
-            if all(chain.match != match for chain in chains):
-                chains.append(_chain(match, rule.route, origin, vs, at, problems, invalid=rule.invalid))
+            if match not in chains:
+                chains[match] = _chain(match, rule, at, problems)
             if not subnets:
-                return tuple(chains), True, tuple(problems)
-    return tuple(chains), False, tuple(problems)
+                return tuple(chains.values()), True, tuple(problems)
+    return tuple(chains.values()), False, tuple(problems)
 
 
 def tls_chains(vss: Sequence[VirtualService], at: L4Place) -> tuple[tuple[FilterChain, ...], Problems]:
@@ -66,37 +76,21 @@ def tls_chains(vss: Sequence[VirtualService], at: L4Place) -> tuple[tuple[Filter
     taken: set[tuple[str, tuple[str, ...]]] = set()
     for vs in vss:
         spec = origin_of(vs, "spec")
-        for index, rule in enumerate(vs.spec.tls):
-            for match in _tls_matches(rule.match, vs.meta.namespace, at):
+        for index, written in enumerate(vs.spec.tls):
+            rule = _Rule(written.route, spec.at(f"tls[{index}]"), vs, written.invalid)
+            for match in _tls_matches(written.match, vs.meta.namespace, at):
                 fresh = _untaken(match, taken)
                 if fresh is not None:
-                    origin = spec.at(f"tls[{index}]")
-                    chains.append(_chain(fresh, rule.route, origin, vs, at, problems, invalid=rule.invalid))
-    return tuple(chains), tuple(problems)
+                    chains.append(_chain(fresh, rule, at, problems))
+    return tuple(chains), tuple(dict.fromkeys(problems))
 
 
-def service_chain(  # noqa: PLR0913  a destination and how it is called
-    target_: Target,
-    match: ChainMatch,
-    origin: Origin,
-    *,
-    times: TcpTimes,
-    hash_keys: Sequence[HashKey] = (),
-    name: str = "",
+def service_chain(
+    found: Target, match: ChainMatch, origin: Origin, *, times: TcpTimes, hash_keys: Sequence[HashKey] = ()
 ) -> FilterChain:
     """The chain that forwards to one destination: what a service has without rules."""
-    return FilterChain(
-        name=name,
-        match=match,
-        network=TcpChain(
-            stat_prefix=target_.cluster,
-            destinations=(WeightedCluster(target_.cluster),),
-            idle_timeout=times.idle_timeout,
-            max_connection_duration=times.max_connection_duration,
-            hash_key=source_ip(hash_keys),
-        ),
-        origins=(origin,),
-    )
+    forwards = _forwards(found.cluster, (WeightedCluster(found.cluster),), times, hash_keys)
+    return FilterChain(found.cluster, match, forwards, origins=(origin,))
 
 
 def source_ip(keys: Sequence[HashKey]) -> HashKey | None:
@@ -150,54 +144,45 @@ def _applies(match: L4MatchAttributes | TLSMatchAttributes, namespace: str, plac
     return has_labels(place.caller.labels, match.source_labels)
 
 
-def _chain(  # noqa: PLR0913, PLR0917  one rule, and where it is read
-    match: ChainMatch,
-    route: Sequence[RouteDestination],
-    origin: Origin,
-    vs: VirtualService,
-    at: L4Place,
-    problems: list[Problem],
-    *,
-    invalid: bool,
-) -> FilterChain:
+def _chain(match: ChainMatch, rule: _Rule, at: L4Place, problems: list[Problem]) -> FilterChain:
     """A rule that cannot be carried out closes its connections."""
-    found = [] if invalid else _targets(route, origin, vs, at, problems)
+    found = [] if rule.invalid else _targets(rule, at, problems)
     if not found:
-        return FilterChain(
-            name="",
-            match=match,
-            network=TcpChain(names.BLACK_HOLE_CLUSTER, (WeightedCluster(names.BLACK_HOLE_CLUSTER),)),
-            origins=(origin,),
-        )
+        nowhere = TcpChain(names.BLACK_HOLE_CLUSTER, (WeightedCluster(names.BLACK_HOLE_CLUSTER),))
+        return FilterChain(names.BLACK_HOLE_CLUSTER, match, nowhere, origins=(rule.origin,))
     first = found[0][0]
-    times = at.destinations.tcp_times(first.host, first.port, first.subset)
-    keys = at.destinations.hash_keys(first.host, first.port, first.subset)
-    weights = fitting([weight for _, weight in found])
-    network = TcpChain(
-        stat_prefix=first.cluster if len(found) == 1 else f"{vs.meta.name}.{vs.meta.namespace}",
-        destinations=tuple(
-            WeightedCluster(target_.cluster, weight, origin=origin)
-            for (target_, _), weight in zip(found, weights, strict=True)
-        ),
+    place = (first.host, first.port, first.subset)
+    name = first.cluster if len(found) == 1 else f"{rule.vs.meta.name}.{rule.vs.meta.namespace}"
+    shares = tuple(WeightedCluster(one.cluster, weight, origin=rule.origin) for one, weight in found)
+    forwards = _forwards(name, shares, at.destinations.tcp_times(*place), at.destinations.hash_keys(*place))
+    return FilterChain(name, match, forwards, origins=(rule.origin,))
+
+
+def _forwards(
+    name: str, shares: tuple[WeightedCluster, ...], times: TcpTimes, hash_keys: Sequence[HashKey]
+) -> TcpChain:
+    return TcpChain(
+        stat_prefix=name,
+        destinations=shares,
         idle_timeout=times.idle_timeout,
         max_connection_duration=times.max_connection_duration,
-        hash_key=source_ip(keys),
+        hash_key=source_ip(hash_keys),
+        tunnel=times.tunnel,
     )
-    return FilterChain(name="", match=match, network=network, origins=(origin,))
 
 
-def _targets(
-    route: Sequence[RouteDestination], origin: Origin, vs: VirtualService, at: L4Place, problems: list[Problem]
-) -> list[tuple[Target, int]]:
-    reader = Reader(vs.meta.namespace, at.domain, at.place.port, at.destinations)
+def _targets(rule: _Rule, at: L4Place, problems: list[Problem]) -> list[tuple[Target, int]]:
+    """The destinations that get anything: of several, those without weight get nothing."""
+    reader = Reader(rule.vs.meta.namespace, at.domain, at.place.port, at.destinations)
     found: list[tuple[Target, int]] = []
-    for index, share in enumerate(route):
-        if share.destination is None or not share.destination.host or (len(route) > 1 and (share.weight or 0) <= 0):
+    for index, share in enumerate(rule.route):
+        weightless = len(rule.route) > 1 and (share.weight or 0) <= 0
+        if share.destination is None or not share.destination.host or weightless:
             continue
-        target_, problem = target(share.destination, origin.at(f"route[{index}].destination"), reader)
+        one, problem = target(share.destination, rule.origin.at(f"route[{index}].destination"), reader)
         problems += (problem,) if problem is not None else ()
-        found.append((target_, share.weight or 1))
+        found.append((one, share.weight or 1))
     if not found:
         text = "no destination gets a share: connections that match this rule are closed"
-        problems.append(Problem("InvalidAction", Level.ERROR, origin.at("route"), text))
+        problems.append(invalid(rule.origin.at("route"), text))
     return found

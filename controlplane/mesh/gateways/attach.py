@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, KeysView
 from controlplane.mesh import hosts
 from controlplane.mesh.destinations import missing
 from controlplane.mesh.gateways.plan import GatewayPlan
-from controlplane.mesh.gateways.server import EVERY_NAMESPACE, Admission, Server, ServerKey
+from controlplane.mesh.gateways.server import EVERY_NAMESPACE, Admission, Kind, Server, ServerKey
 from controlplane.mesh.virtualservice import gateways_of, hosts_of
 from controlplane.model.meta import origin_of
 from controlplane.model.problem import Level, Problem
@@ -28,7 +28,11 @@ def l4_attachments(vs: VirtualService, plan: GatewayPlan, domain: str) -> tuple[
     """The servers that forward connections as its tcp or tls rules say, sorted."""
     if not vs.spec.tcp and not vs.spec.tls:
         return ()
-    return tuple(sorted({server.key for server, _ in _meetings(vs, plan, domain) if not server.kind.speaks_http}))
+    return tuple(sorted({server.key for server, _ in _meetings(vs, plan, domain) if _carries(server.kind, vs)}))
+
+
+def _carries(kind: Kind, vs: VirtualService) -> bool:
+    return bool(vs.spec.tls) if kind is Kind.PASSTHROUGH else bool(vs.spec.tcp) and not kind.speaks_http
 
 
 def admits(admission: Admission, vs_namespace: str) -> bool:
@@ -43,23 +47,26 @@ def narrower(one: str, other: str) -> str | None:
     return one if hosts.covers(other, one) else None
 
 
-def unattached(
-    vs: VirtualService,
-    known: Callable[[str, str], bool],
-    attached: bool,  # noqa: FBT001  a fact, not an option
-) -> tuple[Problem, ...]:
-    """Gateways it names that do not exist; and, if it attached to no server of those that do, that it has no effect."""
-    origin = origin_of(vs, "spec")
-    found: list[Problem] = []
-    keys = gateways_of(vs)
-    absent = [key for key in keys if not known(*key)]
-    for namespace, name in absent:
-        text = f"there is no Gateway {namespace}/{name}; nothing of this object applies there"
-        found.append(missing(origin.at("gateways"), text))
-    if not attached and len(absent) < len(keys):
-        text = "no server of its Gateways admits its hosts from this namespace, so it has no effect there"
-        found.append(Problem("VirtualServiceHostNotFoundInGateway", Level.WARNING, origin.at("hosts"), text))
-    return tuple(found)
+def missing_gateways(vs: VirtualService, known: Callable[[str, str], bool]) -> tuple[Problem, ...]:
+    """The Gateways it names that do not exist. Ask it of every VirtualService, attached anywhere or not."""
+    origin = origin_of(vs, "spec.gateways")
+    return tuple(
+        missing(origin, f"there is no Gateway {namespace}/{name}; nothing of this object applies there")
+        for namespace, name in gateways_of(vs)
+        if not known(namespace, name)
+    )
+
+
+def unattached(vs: VirtualService, plan: GatewayPlan, domain: str) -> tuple[Problem, ...]:
+    """Rules that have no effect on a proxy although its Gateways are named: no server admits the hosts."""
+    if attachments(vs, plan, domain) or l4_attachments(vs, plan, domain):
+        return ()
+    bound = [key for key in gateways_of(vs) if "/".join(key) in plan.gateways]
+    if not bound:
+        return ()
+    named = " or ".join(f"Gateway {namespace}/{name}" for namespace, name in bound)
+    text = f"no server of {named} that could carry these rules admits these hosts from namespace {vs.meta.namespace}"
+    return (Problem("VirtualServiceHostNotFoundInGateway", Level.WARNING, origin_of(vs, "spec.hosts"), text),)
 
 
 def _meetings(vs: VirtualService, plan: GatewayPlan, domain: str) -> Iterator[tuple[Server, str]]:

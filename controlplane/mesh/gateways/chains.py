@@ -87,6 +87,7 @@ def _chains(
         use_remote_address=True,
         gateway=True,
         xff_trusted_hops=settings.num_trusted_proxies,
+        grpc_web=any(one.grpc_web for one in plan.servers if one.table == server.table),
     )
     if server.kind is Kind.HTTP:  # all plain HTTP servers of a place have this one
         return (FilterChain(plan.name, MATCH_ALL, speaks, origins=(server.origin,)),)

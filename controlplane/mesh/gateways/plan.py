@@ -53,6 +53,7 @@ class GatewayPlan(msgspec.Struct, frozen=True):
     listeners: Mapping[str, ListenerPlan]
     tables: Mapping[str, TablePlan]
     by_host: Mapping[str, Mapping[str, tuple[tuple[Server, Admission], ...]]]
+    gateways: frozenset[str] = frozenset()  # "ns/name" of all that are bound, with or without a server left
 
 
 def plan(gateways: Sequence[Gateway], settings: Settings) -> tuple[GatewayPlan, tuple[Problem, ...]]:
@@ -68,7 +69,9 @@ def plan(gateways: Sequence[Gateway], settings: Settings) -> tuple[GatewayPlan, 
             name = bind if bind.startswith(UNIX) else names.http_listener(port, bind or ANY_ADDRESS)
             listeners[name] = ListenerPlan(name, bind, port, tuple(agreed))
     tables = {table.name: table for one in listeners.values() for table in _tables(one)}
-    return GatewayPlan(listeners, tables, _by_host(listeners.values())), tuple(dict.fromkeys(problems))
+    bound = frozenset(f"{gateway.meta.namespace}/{gateway.meta.name}" for gateway in gateways)
+    found = GatewayPlan(listeners, tables, _by_host(listeners.values()), bound)
+    return found, tuple(dict.fromkeys(problems))
 
 
 def _servers(gateways: Sequence[Gateway], settings: Settings, problems: list[Problem]) -> Iterator[Server]:
@@ -88,15 +91,10 @@ def _agreed(rivals: Sequence[Server], settings: Settings, problems: list[Problem
     first = rivals[0]
     kept: list[Server] = []
     claims: dict[str, list[tuple[Admission, Server]]] = {}
-    tables: dict[str, Server] = {}
     for server in rivals:
         if server is not first and not _can_share(server.kind, first.kind):
             what = f"port {server.port} cannot be {first.kind.name} and {server.kind.name} for two servers at once"
             problems += _conflict(server, first, what)
-            continue
-        if server.kind is Kind.HTTPS and (twin := tables.setdefault(server.table, server)) is not server:
-            what = f"two servers of port {server.port} of one Gateway are both named {server.port_name!r}"
-            problems += _conflict(server, twin, what)
             continue
         admits = tuple(_unclaimed(server, claims, settings, problems))
         if admits or not server.admits:

@@ -58,6 +58,7 @@ class Server(msgspec.Struct, frozen=True):
     port_name: str = ""
     tls: ServerTls | None = None
     https_redirect: bool = False
+    grpc_web: bool = False
 
     @property
     def gateway(self) -> str:
@@ -109,6 +110,7 @@ def read_server(
         origin=origin,
         port_name=written.port.name,
         tls=tls,
+        grpc_web=written.port.protocol.upper() == "GRPC-WEB",
         https_redirect=kind is Kind.HTTP and written.tls is not None and bool(written.tls.https_redirect),
     )
     return server, _remarks(written, kind, origin)

@@ -1,11 +1,14 @@
-"""What is wrong with rules by themselves, whoever calls and whatever exists: said once per VirtualService."""
+"""What is wrong with rules by themselves, whoever calls and whatever exists: said once per VirtualService.
+
+Field by field the model has looked already; here is what only the meaning of a whole rule, or of several, shows.
+"""
 
 from collections.abc import Iterator, Sequence
 
-from controlplane.ir.route import MatchKind
-from controlplane.mesh.http.fault import abort_percent, delay_percent, grpc_status
+from controlplane.mesh.http.fault import abort_percent, delay_percent
 from controlplane.mesh.http.match import claims_of, is_usable, route_match
 from controlplane.mesh.http.rule import Rule
+from controlplane.mesh.problems import ineffective, not_supported
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.virtualservice import HTTPFaultInjection, HTTPMatchRequest, HTTPRetry
 
@@ -44,38 +47,21 @@ def _unreachable(rule: Rule, ended_by: Rule) -> Problem:
 
 def _check_match(match: HTTPMatchRequest, origin: Origin) -> Iterator[Problem]:
     for name in claims_of(match):
-        text = f"matching on {name} is not supported yet: this match never matches"
-        yield Problem("FieldNotSupportedYet", Level.ERROR, origin.at(f"headers[{name}]"), text)
+        yield not_supported(origin.at(f"headers[{name}]"), "matching on claims of a token", "this never matches")
     if match.gateways and (match.source_labels or match.source_namespace):
         text = "sourceLabels and sourceNamespace are not looked at where gateways are given"
-        yield Problem("VirtualServiceIneffectiveMatch", Level.WARNING, origin.at("sourceLabels"), text)
-    path = route_match(match).path if match.ignore_uri_case else None
-    if path is not None and path.kind is MatchKind.REGEX:
-        text = "ignoreUriCase has no effect on a regex; write (?i) into it"
-        yield Problem("VirtualServiceIneffectiveMatch", Level.WARNING, origin.at("ignoreUriCase"), text)
+        yield Problem("VirtualServiceIneffectiveMatch", Level.WARNING, origin, text)
 
 
 def _check_retries(retries: HTTPRetry, origin: Origin) -> Iterator[Problem]:
-    says_more = retries.retry_on or retries.per_try_timeout is not None or retries.backoff is not None
-    if not retries.attempts and says_more:
-        text = "attempts is 0 or absent, so nothing is retried and the other fields have no effect"
-        yield Problem("IneffectiveField", Level.WARNING, origin.at("attempts"), text)
+    """`attempts: 0` says what it does; left out it means the same, and hardly anyone expects that."""
+    if retries.attempts is None and retries != HTTPRetry():
+        yield ineffective(origin, "without attempts nothing is retried; say attempts: 2 for Istio's usual number")
 
 
 def _check_fault(fault: HTTPFaultInjection, origin: Origin) -> Iterator[Problem]:
     delay, abort = fault.delay, fault.abort
-    if delay is not None and delay.fixed_delay is None:
-        text = "only fixedDelay is implemented, here as in Istio; no request is delayed"
-        yield Problem("FieldNotSupportedYet", Level.ERROR, origin.at("delay"), text)
-    elif delay is not None and not delay_percent(delay):
-        yield _never(origin.at("delay"), "delayed")
-    if abort is not None and abort.http_status is None and grpc_status(abort) is None:
-        text = "an abort needs httpStatus or a known grpcStatus; no request is aborted"
-        yield Problem("FieldNotSupportedYet", Level.ERROR, origin.at("abort"), text)
-    elif abort is not None and not abort_percent(abort):
-        yield _never(origin.at("abort"), "aborted")
-
-
-def _never(origin: Origin, what: str) -> Problem:
-    text = f"percentage is 0 or absent, so no request is {what}; say percentage.value: 100 for all"
-    return Problem("IneffectiveField", Level.WARNING, origin.at("percentage"), text)
+    if delay is not None and delay.fixed_delay is not None and not delay_percent(delay):
+        yield ineffective(origin.at("delay.percentage"), "it is 0 or absent, so no request is delayed; 100 means all")
+    if abort is not None and not abort_percent(abort):
+        yield ineffective(origin.at("abort.percentage"), "it is 0 or absent, so no request is aborted; 100 means all")

@@ -17,7 +17,7 @@ from controlplane.ir.route import (
     RouteMatch,
     WeightedCluster,
 )
-from controlplane.mesh.destinations import Reader, Target, fitting, target
+from controlplane.mesh.destinations import Reader, Target, target
 from controlplane.mesh.http.answer import BROKEN_RULE, direct_response, redirect
 from controlplane.mesh.http.cors import cors
 from controlplane.mesh.http.fault import fault
@@ -27,7 +27,8 @@ from controlplane.mesh.http.mirror import mirrors
 from controlplane.mesh.http.retry import retry
 from controlplane.mesh.http.rewrite import rewrite
 from controlplane.mesh.http.rule import Rule
-from controlplane.model.problem import Level, Origin, Problem
+from controlplane.mesh.problems import invalid
+from controlplane.model.problem import Origin, Problem
 from controlplane.model.settings import Settings
 from controlplane.model.virtualservice import HTTPMatchRequest, HTTPRoute, HTTPRouteDestination
 
@@ -148,10 +149,9 @@ def _weighted(shares: list[_Share]) -> tuple[WeightedCluster, ...]:
     """A single destination's headers and host move to the route, where Envoy can apply them."""
     if len(shares) == 1:
         return (WeightedCluster(shares[0].target.cluster, 1, NO_HEADER_OPS, shares[0].origin),)
-    weights = fitting([share.weight for share in shares])
     return tuple(
-        WeightedCluster(share.target.cluster, weight, share.headers, share.origin, share.authority)
-        for share, weight in zip(shares, weights, strict=True)
+        WeightedCluster(share.target.cluster, share.weight, share.headers, share.origin, share.authority)
+        for share in shares
     )
 
 
@@ -190,6 +190,5 @@ def _operation(single: Target | None, match: RouteMatch, vs_name: str, port: int
 
 
 def _broken(rule: Rule, field: str, need: str, problems: list[Problem]) -> Action:
-    text = f"{need}; requests that match this rule get 500"
-    problems.append(Problem("InvalidAction", Level.ERROR, rule.origin.at(field), text))
+    problems.append(invalid(rule.origin.at(field), f"{need}; requests that match this rule get 500"))
     return BROKEN_RULE

@@ -1,0 +1,78 @@
+"""Virtual hosts of sidecars: what a service port, or a host only a VirtualService knows, answers to HTTP callers."""
+
+from datetime import timedelta
+
+import msgspec
+
+from controlplane.ir import names
+from controlplane.ir.policy import HashKey
+from controlplane.ir.route import Forward, Route, RouteMatch, VirtualHost, WeightedCluster
+from controlplane.ir.service import Service, ServicePort
+from controlplane.mesh import hosts
+from controlplane.mesh.http.retry import retry
+from controlplane.model.problem import Origin
+from controlplane.model.settings import Settings
+
+_ANY_REQUEST = RouteMatch()
+_NO_TIMEOUT = timedelta(0)
+_NO_KEYS: tuple[HashKey, ...] = ()
+
+
+def default_routes(
+    service: Service, port: ServicePort, hash_keys: tuple[HashKey, ...], settings: Settings
+) -> tuple[Route, ...]:
+    """What a service does with requests when no VirtualService says anything."""
+    return (
+        Route(
+            match=_ANY_REQUEST,
+            action=Forward(
+                destinations=(WeightedCluster(names.outbound_cluster(service.host, port.number)),),
+                timeout=_NO_TIMEOUT,
+                retry=retry(None, settings, hashed=bool(hash_keys)),
+                hash_keys=hash_keys,
+            ),
+            origin=service.origin,
+            operation=f"{service.host}:{port.number}/*",
+        ),
+    )
+
+
+def virtual_host(  # noqa: PLR0913  a service port, who calls, and what rules made of it
+    service: Service,
+    port: ServicePort,
+    routes: tuple[Route, ...] | None,
+    *,
+    caller_namespace: str | None,
+    settings: Settings,
+    hash_keys: tuple[HashKey, ...] = _NO_KEYS,
+    listener_port: int | None = None,
+) -> VirtualHost:
+    """A service port as callers find it by host. `routes` None: no VirtualService speaks for it.
+
+    `listener_port`: where callers reach it, if an explicit listener stands on another port than the service's.
+    """
+    dialled = port.number if listener_port is None else listener_port
+    return VirtualHost(
+        name=names.virtual_host(service.host, port.number),
+        domains=hosts.domains(service, dialled, caller_namespace, settings.cluster_domain),
+        routes=default_routes(service, port, hash_keys, settings) if routes is None else routes,
+        origins=(service.origin,),
+    )
+
+
+def proxy_virtual_host(host: VirtualHost, port: int) -> VirtualHost:
+    """The same host in the table of the explicit proxy, which serves all ports: so its names carry the port."""
+    if port == 80:
+        return host
+    ending = f":{port}"
+    domains = tuple(domain for domain in host.domains if domain.endswith(ending))
+    return msgspec.structs.replace(host, domains=domains)
+
+
+def literal_virtual_host(
+    host: str, port: int, routes: tuple[Route, ...], *, origins: tuple[Origin, ...] = ()
+) -> VirtualHost:
+    """A host of a VirtualService that no service has. Istio has such hosts on port 80 alone, and so do we."""
+    return VirtualHost(
+        name=names.virtual_host(host, port), domains=(host, f"{host}:{port}"), routes=routes, origins=origins
+    )
