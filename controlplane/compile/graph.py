@@ -25,7 +25,7 @@ class Graph:
         inputs = self.inputs = Inputs(store)
         registry = self.registry = Registry(store, inputs)  # who can be called
         rules = self.rules = Rules(store, inputs, registry)  # which rules act on whose calls
-        scopes = self.scopes = Scopes(store, inputs, rules)  # which layers the connected proxies see
+        scopes = self.scopes = Scopes(store, inputs, registry, rules)  # which layers the connected proxies see
         members = self.members = Members(store, inputs, registry, rules, scopes.layers)  # which hosts each layer holds
         outbound = self.outbound = Outbound(store, inputs, registry, rules, members)
         inbound = self.inbound = Inbound(store, inputs, registry, scopes, members)

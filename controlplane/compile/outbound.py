@@ -35,7 +35,7 @@ from controlplane.mesh.tenancy import exported
 from controlplane.model.meta import origin_of
 from controlplane.model.virtualservice import VirtualService
 from controlplane.snapshot.resource import Resource
-from controlplane.store import Fetch, Index, Store
+from controlplane.store import Fetch, Store
 
 NamedKey = tuple[Layer, str]  # (layer, resource name)
 Named = Mapping[NamedKey, Resource]
@@ -93,21 +93,13 @@ class Outbound:
         self.endpoints = store.expand("Assignments", members.all, self._assignments)
         self.virtual_hosts = store.expand("VirtualHosts", members.all, self._virtual_hosts)
 
-        by_table = store.index("MembersByTable", members.all, self._tables_of)
-        self._tables = store.keys("Tables", by_table)
-        self.tables = store.expand("RouteTables", self._tables, self._table)
-        self.catch_alls = store.expand("CatchAlls", self._tables, self._catch_all)
-
-        self._by_address = store.index("MembersByAddress", members.all, _addresses_of)
-        self._by_wildcard = store.index("MembersByWildcardPort", members.all, _wildcards_of)
-        http = store.index("MembersByHttpPort", members.all, _http_ports_of)
-        self._http_ports = store.keys("HttpPorts", http)
-        addresses = store.keys("Addresses", self._by_address)
-        wildcards = store.keys("WildcardPorts", store.index("MembersByPort", members.all, _ports_of))
-        self.vip_listeners = store.expand("VipListeners", addresses, self._vip_listener)
-        self.wildcard_listeners = store.expand("WildcardListeners", wildcards, self._wildcard_listener)
-
-        self._by_egress = store.index("MembersByEgress", members.all, lambda key, m: ((key[0], i) for i in m.egress))
+        self._by_place = store.index("MembersByPlace", members.all, _places_of)
+        self._places = store.keys("Places", self._by_place)
+        tables = store.expand("Tables", self._places, _tables_among)
+        self.tables = store.expand("RouteTables", tables, self._table)
+        self.catch_alls = store.expand("CatchAlls", tables, self._catch_all)
+        self.vip_listeners = store.expand("VipListeners", self._places, self._vip_listener)
+        self.wildcard_listeners = store.expand("WildcardListeners", self._places, self._wildcard_listener)
         explicit = store.expand("ExplicitEgress", members.sidecars, _explicit)
         self.explicit_listeners = store.expand("ExplicitListeners", explicit, self._explicit_listener)
         explicit_tables = store.expand("ExplicitTableNames", members.sidecars, _explicit_tables)
@@ -256,18 +248,11 @@ class Outbound:
         return envoy_route.encode_virtual_host(place.table, host)
 
     def _hash_keys(self, fetch: Fetch, service: Service, port: ServicePort, caller: Caller) -> tuple[HashKey, ...]:
+        if not service.session_affinity and not self.rules.is_ruled(fetch, service.host):
+            return ()
         return self.facts(fetch, service.host, caller).hash_keys.get((port.number, ""), ())
 
     # Route tables: they exist while some member uses them
-
-    def _tables_of(self, key: MemberKey, member: Member) -> Iterable[NamedKey]:
-        layer, _ = key
-        if layer.kind == "forward":
-            return ((layer, names.HTTP_PROXY),)
-        if not member.parts.listeners or not member.placed:
-            return ()
-        placed = (outbound.placement(member.service, port).table for port in member.service.ports)
-        return {(layer, table) for table in placed if table}
 
     def _table(self, _: Fetch, key: NamedKey, __: object) -> Named:
         return {key: envoy_route.encode_table(RouteTable(key[1]))}
@@ -311,44 +296,45 @@ class Outbound:
         fetch.report(*problems)
         return chains
 
-    def _sharing(
-        self, fetch: Fetch, index: Index[Any, MemberKey, Member], layer: Layer, at: object, number: int
-    ) -> list[outbound.Member]:
+    def _sharing(self, fetch: Fetch, place: "Place", number: int) -> list[outbound.Member]:
         """The services of a layer that share an address or a port, with those of the mesh layer below it."""
         found: dict[str, outbound.Member] = {}
-        for one in (layer, MESH) if layer.kind == "namespace" else (layer,):
-            for (_, host), member in fetch.values(index, (one, at)):
+        for one in _with_below(place):
+            for (_, host), member in fetch.values(self._by_place, one):
                 port = member.service.port(number)
                 if host not in found and port is not None:
-                    chains = self._chains(fetch, layer, member.service, port)
+                    chains = self._chains(fetch, place.layer, member.service, port)
                     found[host] = outbound.Member(member.service, port, chains)
         return _oldest_first(found.values())
 
-    def _vip_listener(self, fetch: Fetch, key: tuple[Layer, tuple[str, int]], _: object) -> Named:
-        layer, (address, number) = key
-        members = self._sharing(fetch, self._by_address, layer, (address, number), number)
+    def _vip_listener(self, fetch: Fetch, place: "Place", _: object) -> Named:
+        if place.kind != "address":
+            return {}
+        address, number = place.at
+        members = self._sharing(fetch, place, number)
         settings = settings_of(fetch, self.inputs)
         listener, problems = outbound.vip_listener(address, number, members, settings)
         fetch.report(*problems)
-        return {(layer, listener.name): envoy_listener.encode(listener, settings)}
+        return {(place.layer, listener.name): envoy_listener.encode(listener, settings)}
 
-    def _wildcard_listener(self, fetch: Fetch, key: tuple[Layer, int], _: object) -> Named:
-        layer, number = key
-        below = layer.kind == "namespace" and fetch.has(self._http_ports, (MESH, number))
-        http = below or fetch.has(self._http_ports, key)
-        members = self._sharing(fetch, self._by_wildcard, layer, number, number)
+    def _wildcard_listener(self, fetch: Fetch, place: "Place", _: object) -> Named:
+        if place.kind != "port":
+            return {}
+        number: int = place.at
+        http = any(fetch.has(self._places, one) for one in _with_below(place._replace(kind="http")))
+        members = self._sharing(fetch, place._replace(kind="tcp"), number)
         settings = settings_of(fetch, self.inputs)
-        policy = outbound.outbound_policy(self._members.scope(fetch, layer), settings)
+        policy = outbound.outbound_policy(self._members.scope(fetch, place.layer), settings)
         listener, problems = outbound.wildcard_listener(
             number, members=members, http=http, policy=policy, settings=settings
         )
         fetch.report(*problems)
-        return {(layer, listener.name): envoy_listener.encode(listener, settings)}
+        return {(place.layer, listener.name): envoy_listener.encode(listener, settings)}
 
     def _explicit_listener(self, fetch: Fetch, key: tuple[Layer, int], egress: Egress) -> Named:
         layer, _ = key
         members: list[outbound.Member] = []
-        for _, member in () if egress.protocol.is_http else fetch.values(self._by_egress, key):
+        for _, member in () if egress.protocol.is_http else fetch.values(self._by_place, Place("egress", *key)):
             port = mesh_sidecar.service_port(egress, member.service)
             if port is not None:
                 chains = self._chains(fetch, layer, member.service, port, listener_port=egress.port)
@@ -442,26 +428,42 @@ def _tables(layer: Layer, member: Member, scope: SidecarScope | None) -> Iterato
                 yield HostPlace(table, port, port.number)
 
 
-def _places(member: Member) -> Iterator[tuple[ServicePort, outbound.Placement]]:
-    if member.parts.listeners and member.placed:
-        for port in member.service.ports:
-            yield port, outbound.placement(member.service, port)
+class Place(NamedTuple):
+    """Something that members of a layer share: it exists while one of them needs it."""
+
+    kind: str  # "table", "address", "port" (any wildcard listener), "http" or "tcp" (what is on it), "egress"
+    layer: Layer
+    at: Any  # table name, (address, port), port number, number of the egress listener
 
 
-def _addresses_of(key: MemberKey, member: Member) -> Iterable[tuple[Layer, tuple[str, int]]]:
-    return {(key[0], (address, port.number)) for port, place in _places(member) for address in place.addresses}
+def _places_of(key: MemberKey, member: Member) -> Iterable[Place]:
+    layer, _ = key
+    if layer.kind == "forward":
+        return (Place("table", layer, names.HTTP_PROXY),)
+    found = [Place("egress", layer, i) for i in member.egress]
+    if not member.parts.listeners or not member.placed:
+        return found
+    for port in member.service.ports:
+        place = outbound.placement(member.service, port)
+        if place.table:
+            found.append(Place("table", layer, place.table))
+        found.extend(Place("address", layer, (address, port.number)) for address in place.addresses)
+        if place.wildcard:
+            found.append(Place("port", layer, port.number))
+            if place.http:
+                found.append(Place("http", layer, port.number))
+            if not port.protocol.is_http:
+                found.append(Place("tcp", layer, port.number))
+    return found
 
 
-def _wildcards_of(key: MemberKey, member: Member) -> Iterable[tuple[Layer, int]]:
-    return {(key[0], port.number) for port, place in _places(member) if place.wildcard and not port.protocol.is_http}
+def _with_below(place: Place) -> tuple[Place, ...]:
+    """A namespace's layer lies on the mesh layer: what is shared there is shared here."""
+    return (place, place._replace(layer=MESH)) if place.layer.kind == "namespace" else (place,)
 
 
-def _http_ports_of(key: MemberKey, member: Member) -> Iterable[tuple[Layer, int]]:
-    return {(key[0], port.number) for port, place in _places(member) if place.http}
-
-
-def _ports_of(key: MemberKey, member: Member) -> Iterable[tuple[Layer, int]]:
-    return {(key[0], port.number) for port, place in _places(member) if place.wildcard}
+def _tables_among(_: Fetch, place: Place, __: object) -> Mapping[NamedKey, bool]:
+    return {(place.layer, place.at): True} if place.kind == "table" else {}
 
 
 def _explicit(_: Fetch, layer: Layer, scope: SidecarScope) -> Mapping[tuple[Layer, int], Egress]:

@@ -19,7 +19,7 @@ from controlplane.mesh import sidecar as mesh_sidecar
 from controlplane.mesh.caller import Caller, has_labels
 from controlplane.model import core
 from controlplane.model.gateway import Gateway
-from controlplane.model.proxy import InterceptionMode, Proxy, ProxyType
+from controlplane.model.proxy import InterceptionMode, Locality, Proxy, ProxyType
 from controlplane.model.sidecar import Sidecar
 from controlplane.snapshot.resource import Resource
 from controlplane.store import Fetch, Store
@@ -43,16 +43,30 @@ class Scope(msgspec.Struct, frozen=True):
 class Scopes:
     """From proxies to the layers in use."""
 
-    def __init__(self, store: Store, inputs: Inputs, rules: Rules) -> None:
+    def __init__(self, store: Store, inputs: Inputs, registry: Registry, rules: Rules) -> None:
         self._inputs = inputs
+        self._registry = registry
         self._rules = rules
+        self.proxies = store.derive("KnownProxies", inputs.proxies, self._known)
         self._sidecars = store.index("SidecarsByNamespace", inputs.sidecars, lambda key, _: (key[0],))
         self._gateways = store.index("GatewaysBySelector", inputs.gateways, _selector_entry)
-        self._chosen = store.derive("ChosenSidecars", inputs.proxies, self._choose)
-        self.scopes = store.derive("Scopes", inputs.proxies, self._scope)
+        self._chosen = store.derive("ChosenSidecars", self.proxies, self._choose)
+        self.scopes = store.derive("Scopes", self.proxies, self._scope)
         by_layer = store.index("ProxiesByLayer", self.scopes, lambda _, scope: scope.shared)
         base = store.expand("BaseLayer", inputs.settings, lambda _, __, ___: {MESH: True})
         self.layers = store.union("Layers", base, store.keys("SharedLayers", by_layer))
+
+    def _known(self, fetch: Fetch, _: str, proxy: Proxy) -> Proxy:
+        """A proxy as its platform object describes it; what its own node message claims counts without one only."""
+        workload = self._registry.workload(fetch, proxy.namespace, proxy.name)
+        if workload is None:
+            return proxy
+        return msgspec.structs.replace(
+            proxy,
+            labels=workload.labels,
+            locality=Locality.parse(workload.locality) if workload.locality else proxy.locality,
+            node_name=workload.node or proxy.node_name,
+        )
 
     def _choose(self, fetch: Fetch, _: str, proxy: Proxy) -> Key | None:
         """The Sidecar resource of a proxy, None without one."""
@@ -130,7 +144,7 @@ class Inbound:
         self._members = members
         self._by_selector = store.index("ServicesBySelector", registry.services, _service_selector)
         self._slices = store.index("SlicesByAddress", inputs.slices, _slice_addresses)
-        self._parts = store.derive("InboundParts", inputs.proxies, self._inbound)
+        self._parts = store.derive("InboundParts", scopes.proxies, self._inbound)
         self.listeners = store.expand("ProxyListeners", self._parts, self._encode_listeners)
         self.clusters = store.expand("ProxyClusters", self._parts, self._encode_clusters)
 

@@ -68,8 +68,8 @@ class Registry:
         return mesh_workload.from_pod(pod, (fetch(self._localities, ("", node)) or "") if node else "")
 
     def workload(self, fetch: Fetch, namespace: str, name: str) -> Workload | None:
-        """The Pod of this name."""
-        return fetch(self._pods, (namespace, name))
+        """The Pod of this name, else the WorkloadEntry."""
+        return fetch(self._pods, (namespace, name)) or fetch(self._entries, (namespace, name))
 
     def _endpoints(self, fetch: Fetch, key: tuple[str, str, int]) -> tuple[Endpoint, ...] | None:
         """Endpoints of one port of one declaration of a host; None when there is no such port."""

@@ -55,6 +55,8 @@ class Variants(msgspec.Struct, frozen=True):
     policy: frozenset[str] = frozenset()  # caller namespaces whose DestinationPolicy (or service) is their own
     routes: frozenset[str] = frozenset()  # caller namespaces whose routes are their own
     selectors: frozenset[Selector] = frozenset()
+    ruled: bool = False  # some DestinationRule may act on calls to it
+    routed: bool = False  # some VirtualService may
 
     def special(self) -> frozenset[str]:
         """Caller namespaces that need an answer of their own."""
@@ -137,7 +139,7 @@ class Rules:
                     selectors.add((namespace or "", tuple(sorted(labels.items()))))
                 elif namespace:
                     special.add(namespace)
-        return Variants(visible, home, frozenset(policy), frozenset(special), frozenset(selectors))
+        return Variants(visible, home, frozenset(policy), frozenset(special), frozenset(selectors), bool(destination), bool(routings))
 
     def caller_key(self, fetch: Fetch, host: str, caller: Caller) -> PolicyKey:
         """The policy question of this caller, the same for all callers that must get the same answer."""
@@ -158,8 +160,15 @@ class Rules:
 
     def policy(self, fetch: Fetch, host: str, caller: Caller) -> DestinationPolicy:
         """How `caller` treats calls to `host`."""
+        if not self.is_ruled(fetch, host):
+            return self.unruled(fetch)
         policy = fetch(self.policies, self.caller_key(fetch, host, caller))
         return policy if policy is not None else self.unruled(fetch)
+
+    def is_ruled(self, fetch: Fetch, host: str) -> bool:
+        """Whether a DestinationRule may have a say: most hosts have none, and are not asked about further."""
+        variants = fetch(self.variants, host)
+        return variants is not None and variants.ruled
 
     def unruled(self, fetch: Fetch) -> DestinationPolicy:
         """The policy where no rule says anything."""
@@ -196,9 +205,10 @@ class Rules:
 
     def winner(self, fetch: Fetch, host: str, owner: str | None, caller: Caller) -> Routing | None:
         """The VirtualService that routes this caller's calls to `host`: the most specific, then the oldest."""
-        candidates = self.mesh.candidates(fetch, host)
-        if not candidates:
+        variants = fetch(self.variants, host)
+        if variants is not None and not variants.routed:
             return None
+        candidates = self.mesh.candidates(fetch, host)
         settings = settings_of(fetch, self._inputs)
         acting = [
             (pattern, routing)

@@ -19,6 +19,8 @@ from controlplane.snapshot.view import Change, Changes, View
 from controlplane.store import Collection, Index, Revision, Store
 
 Source = Collection[NamedKey, Resource]
+# What a resource is found by beside its name: its layer alone, its route table, or something it names.
+Filed = tuple[Layer] | tuple[Layer, str] | tuple[Layer, Ref]
 Touched = dict[Layer, dict[str, dict[str, Change]]]  # layer -> type URL -> name -> change
 
 
@@ -30,9 +32,7 @@ class Outputs:
         self.inputs = inputs
         self.sources = sources
         self.type_of: dict[Any, str] = {}
-        self.by_layer: dict[str, list[Index[Layer, NamedKey, Resource]]] = {}
-        self.by_ref: dict[str, list[Index[tuple[Layer, Ref], NamedKey, Resource]]] = {}
-        self.by_table: list[Index[NamedKey, NamedKey, Resource]] = []
+        self._indexes: dict[str, list[Index[Filed, NamedKey, Resource]]] = {}
         for type_url, collections in sources.items():
             for source in collections:
                 self._add(type_url, source)
@@ -40,14 +40,8 @@ class Outputs:
     def _add(self, type_url: str, source: Source) -> None:
         self.store.output(source)
         self.type_of[source] = type_url
-        by_layer = self.store.index(f"{source.name}ByLayer", source, lambda key, _: (key[0],))
-        self.by_layer.setdefault(type_url, []).append(by_layer)
-        if type_url in (types.VIRTUAL_HOST, types.LISTENER):
-            by_ref = self.store.index(f"{source.name}ByRef", source, lambda key, r: ((key[0], ref) for ref in r.refs))
-            self.by_ref.setdefault(type_url, []).append(by_ref)
-        if type_url == types.VIRTUAL_HOST:
-            index = self.store.index(f"{source.name}ByTable", source, lambda key, _: ((key[0], route_of(key[1])),))
-            self.by_table.append(index)
+        index = self.store.index(f"{source.name}Filed", source, _FILED.get(type_url, _by_layer))
+        self._indexes.setdefault(type_url, []).append(index)
 
     def get(self, layer: Layer, type_url: str, name: str) -> Resource | None:
         for source in self.sources.get(type_url, ()):
@@ -55,9 +49,10 @@ class Outputs:
                 return found
         return None
 
-    def names(self, layer: Layer, type_url: str) -> Iterator[str]:
-        for index in self.by_layer.get(type_url, ()):
-            for _, name in self.store.entry(index, layer):
+    def filed(self, type_url: str, under: "Filed") -> Iterator[str]:
+        """Names filed under a layer, or under a route table or a reference within one."""
+        for index in self._indexes.get(type_url, ()):
+            for _, name in self.store.entry(index, under):
                 yield name
 
     def touched(self, revision: Revision) -> Touched:
@@ -72,6 +67,24 @@ class Outputs:
                 before = by_name.get(name)  # the same name may move from one source to another
                 by_name[name] = Change(old, new) if before is None else Change(before.old or old, before.new or new)
         return touched
+
+
+def _by_layer(key: NamedKey, _: Resource) -> Iterable[Filed]:
+    return ((key[0],),)
+
+
+def _by_refs(key: NamedKey, found: Resource) -> Iterable[Filed]:
+    layer = key[0]
+    return ((layer,), *((layer, ref) for ref in found.refs))
+
+
+def _by_table(key: NamedKey, found: Resource) -> Iterable[Filed]:
+    layer, name = key
+    return ((layer,), (layer, route_of(name)), *((layer, ref) for ref in found.refs))
+
+
+_FILED = {types.LISTENER: _by_refs, types.VIRTUAL_HOST: _by_table}
+_REFERRING = (types.LISTENER, types.VIRTUAL_HOST)
 
 
 class LayeredView:
@@ -102,7 +115,7 @@ class LayeredView:
     def names(self, type_url: str) -> tuple[str, ...]:
         found = self._sorted.get(type_url)
         if found is None:
-            merged = {name for layer in self.layers for name in self._outputs.names(layer, type_url)}
+            merged = {name for layer in self.layers for name in self._outputs.filed(type_url, (layer,))}
             found = self._sorted[type_url] = tuple(sorted(merged))
         return found
 
@@ -113,19 +126,13 @@ class LayeredView:
         return type_url in SHOWN
 
     def virtual_hosts(self, route: str) -> Iterable[str]:
-        store = self._outputs.store
-        found = {
-            name
-            for layer in self.layers
-            for index in self._outputs.by_table
-            for _, name in store.entry(index, (layer, route))
-        }
-        return sorted(found)
+        return sorted(
+            {name for layer in self.layers for name in self._outputs.filed(types.VIRTUAL_HOST, (layer, route))}
+        )
 
     def referrers(self, ref: Ref) -> Iterator[Ref]:
-        store = self._outputs.store
-        for type_url, indexes in self._outputs.by_ref.items():
-            names = {name for layer in self.layers for index in indexes for _, name in store.entry(index, (layer, ref))}
+        for type_url in _REFERRING:
+            names = {name for layer in self.layers for name in self._outputs.filed(type_url, (layer, ref))}
             for name in sorted(names):
                 visible = self.get(type_url, name)  # a higher layer may hold a version that does not name it
                 if visible is not None and ref in visible.refs:

@@ -12,13 +12,16 @@ what readers see. They are the same except in an `expand` (runs for source keys,
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from controlplane.store.collection import GraphError, Handle
 from controlplane.store.maps import Map, MapOverlay, Members, Multimap, MultimapOverlay
 
 if TYPE_CHECKING:
     from controlplane.store.engine import Engine
+
+How = Literal["value", "presence", "members"]
+"""What was asked: the value, whether there is one, or who is filed under an index key."""
 
 Changed = dict[Any, tuple[Any, Any]]
 """Entry key -> (old, new), None for absent; only where old and new differ."""
@@ -127,9 +130,37 @@ class Table:
         """Every run key there should be a node for, for audits."""
         return iter(self.data)
 
+    def kept_runs(self) -> Iterator[Any]:
+        """Every run key that something is kept for, for audits."""
+        return iter(self.data)
+
+    def kept(self, key: Any) -> Any:
+        """What is kept of the last run for `key`."""
+        return self.data.get(key)
+
+    def inspect(self, key: Any) -> Changed:
+        """Brings one run key up to date although nobody marked it; tells what that changed."""
+        return self.update((key,))
+
     def entries_of(self, key: Any) -> Iterable[Any]:
         """The entry keys that a run for `key` makes."""
         return (key,)
+
+    def entry_keys(self) -> Iterator[Any]:
+        """Every entry key."""
+        return iter(self.data)
+
+    def runs_of(self, entry: Any) -> Iterable[Any]:
+        """The run keys that made an entry."""
+        return (entry,)
+
+    def comes_and_goes(self, _entry: Any) -> Any:
+        """The greatest change there can be of an entry, for those who ask what it would reach."""
+        return (None, True)
+
+    def made_of(self, key: Any) -> Iterator["tuple[Table, Any, How]"]:
+        """What a run for `key` takes without a fetch: (table, entry key, how)."""
+        yield self.source(0), key, "value"
 
 
 class InputTable(Table):
@@ -144,6 +175,9 @@ class InputTable(Table):
     def value_of(self, key: Any, old: Any) -> Any:
         new = self.pending.pop(key)
         return old if equal(old, new) else new
+
+    def made_of(self, _key: Any) -> Iterator[tuple[Table, Any, How]]:
+        return iter(())
 
 
 class DeriveTable(Table):
@@ -188,6 +222,10 @@ class ExpandTable(Table):
         touched: dict[Any, None] = {}
         for key in keys:
             self._run(key, touched)
+        return self._settle(touched)
+
+    def _settle(self, touched: Iterable[Any]) -> Changed:
+        """Gives each touched entry what its winner emits."""
         changed: Changed = {}
         for entry in touched:
             old = self.data.get(entry)
@@ -233,8 +271,23 @@ class ExpandTable(Table):
     def run_keys(self) -> Iterator[Any]:
         return iter(self._input)
 
+    def kept_runs(self) -> Iterator[Any]:
+        return iter(self.emitted)
+
+    def kept(self, key: Any) -> Any:
+        return self.emitted.get(key)
+
+    def inspect(self, key: Any) -> Changed:
+        """Looks at the entries that were emitted, too: whether each is what its winner says."""
+        emitted = dict.fromkeys(self.entries_of(key))
+        return self.update((key,)) | self._settle(emitted)
+
     def entries_of(self, key: Any) -> Iterable[Any]:
         return tuple(self.emitted.get(key) or ())
+
+    def runs_of(self, entry: Any) -> Iterable[Any]:
+        claims = self.claims.members(entry)
+        return (smallest(claims),) if claims else ()
 
 
 def _checked(function: Any) -> Any:
@@ -283,7 +336,7 @@ class IndexTable(Table):
         return self.engine.index_keys(self, key, before, value)
 
     def _move(self, key: Any, before: tuple[Any, ...], after: tuple[Any, ...], moved: dict[Any, Any]) -> None:
-        stays = set(before).intersection(after)
+        stays = set(before).intersection(after) if before and after else ()
         for entry in before:
             if entry not in stays:
                 self.entries.discard(entry, key)
@@ -306,9 +359,30 @@ class IndexTable(Table):
     def run_keys(self) -> Iterator[Any]:
         return iter(self._input)
 
+    def kept_runs(self) -> Iterator[Any]:
+        return iter(self.keys_of)
+
+    def kept(self, key: Any) -> Any:
+        return self.keys_of.get(key, ())
+
+    def inspect(self, key: Any) -> Changed:
+        """Answers {index key: (whether `key` was filed there, whether it should be)}."""
+        filed = {entry: self.entries.has(entry, key) for entry in self.entries_of(key)}
+        moved = {entry: (not came[key], came[key]) for entry, came in self.update((key,)).items()}
+        return moved | {entry: (False, True) for entry, there in filed.items() if not there and entry not in moved}
+
     def entries_of(self, key: Any) -> Iterable[Any]:
         found: tuple[Any, ...] = self.keys_of.get(key, ())
         return found
+
+    def entry_keys(self) -> Iterator[Any]:
+        return iter(self.entries)
+
+    def runs_of(self, entry: Any) -> Iterable[Any]:
+        return tuple(self.entries.members(entry))
+
+    def comes_and_goes(self, entry: Any) -> Any:
+        return dict.fromkeys(self.entries.members(entry), True)
 
 
 class KeysTable(Table):
@@ -327,6 +401,9 @@ class KeysTable(Table):
 
     def run_keys(self) -> Iterator[Any]:
         return iter(self._entries)
+
+    def made_of(self, key: Any) -> Iterator[tuple[Table, Any, How]]:
+        yield self.source(0), key, "members"
 
 
 class JoinTable(Table):
@@ -374,6 +451,12 @@ class JoinTable(Table):
     def run_keys(self) -> Iterator[Any]:
         entries, left = self._index.entries, self._left.data
         return ((key, member) for key in entries if key in left for member in entries.members(key))
+
+    def made_of(self, key: Any) -> Iterator[tuple[Table, Any, How]]:
+        left, member = key
+        yield self._left, left, "presence"
+        yield self._index, left, "members"
+        yield self._right, member, "value"
 
 
 class MatchTable(Table):
@@ -424,6 +507,15 @@ class MatchTable(Table):
         )
         return iter(dict.fromkeys(pairs))
 
+    def made_of(self, key: Any) -> Iterator[tuple[Table, Any, How]]:
+        left, right = key
+        yield self._left.source(0), left, "value"
+        yield self._values, right, "value"
+        for entry in self._right.entries_of(right):
+            if self._left.entries.has(entry, left):
+                yield self._left, entry, "members"
+                yield self._right, entry, "members"
+
 
 class UnionTable(Table):
     """The entries of several collections whose keys are disjoint. Where they are not, the first wins."""
@@ -443,6 +535,11 @@ class UnionTable(Table):
 
     def run_keys(self) -> Iterator[Any]:
         return chain.from_iterable(self._parts)
+
+    def made_of(self, key: Any) -> Iterator[tuple[Table, Any, How]]:
+        for position, part in enumerate(self._parts):
+            if key in part:
+                yield self.source(position), key, "value"
 
     def overlaps(self) -> list[Any]:
         """Keys that more than one part has: a mistake in the wiring."""
@@ -469,6 +566,9 @@ class QueryTable(Table):
 
     def run_keys(self) -> Iterator[Any]:
         return iter(self.deps)
+
+    def made_of(self, _key: Any) -> Iterator[tuple[Table, Any, How]]:
+        return iter(())
 
 
 TABLES: dict[str, type[Table]] = {
