@@ -69,6 +69,8 @@ from envoy_data_plane.google.protobuf import Struct
 
 FILE: Final = "bootstrap.json"
 XDS_CLUSTER: Final = "xds-grpc"
+# Istio's routes and DNS clusters have fields that Envoy calls deprecated, and it would say so at every update.
+LOG_OPTIONS: Final = ("--component-log-level", "misc:error")
 _CERTIFICATE_FILE: Final = "sds-certificate.json"
 _ROOTS_FILE: Final = "sds-roots.json"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

@@ -16,17 +16,17 @@ from controlplane.snapshot.types import SECRET
 def encode_certificate(name: str, chain: bytes, key: bytes, origins: tuple[Origin, ...] = ()) -> Resource:
     """A certificate chain and its private key, both PEM."""
     message = secret_pb2.Secret(name=name)
-    message.tls_certificate.certificate_chain.inline_bytes = chain
-    message.tls_certificate.private_key.inline_bytes = key
+    _set_data(message.tls_certificate.certificate_chain, chain)
+    _set_data(message.tls_certificate.private_key, key)
     return _resource(message, origins)
 
 
 def encode_bundle(name: str, roots: bytes, revoked: bytes = b"", origins: tuple[Origin, ...] = ()) -> Resource:
     """Trusted roots and a revocation list, both PEM."""
     message = secret_pb2.Secret(name=name)
-    message.validation_context.trusted_ca.inline_bytes = roots
+    _set_data(message.validation_context.trusted_ca, roots)
     if revoked:
-        message.validation_context.crl.inline_bytes = revoked
+        _set_data(message.validation_context.crl, revoked)
     return _resource(message, origins)
 
 
@@ -40,6 +40,14 @@ def of_files(name: str, origins: tuple[Origin, ...] = ()) -> Resource | None:
     if name.startswith(names.FILE_CA):
         return _file_bundle(name, *_paths(name, names.FILE_CA), origins)
     return None
+
+
+def _set_data(source: Any, data: bytes) -> None:
+    """PEM is text, and a person who looks at a configuration can read it."""
+    try:
+        source.inline_string = data.decode()
+    except UnicodeDecodeError:
+        source.inline_bytes = data
 
 
 def _paths(name: str, prefix: str) -> tuple[str, str]:

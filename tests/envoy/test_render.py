@@ -1,0 +1,58 @@
+"""Encoded resources as people read them."""
+
+import json
+
+from controlplane.envoy import cluster, endpoint, listener, render, route, secret
+from controlplane.ir.cluster import Assignment
+from controlplane.ir.listener import RouteTable
+from controlplane.snapshot.routes import placeholder_host
+from tests.envoy import values
+
+KEY = "-----BEGIN PRIVATE KEY-----"
+
+
+def test_private_keys_are_hidden_unless_asked_for() -> None:
+    pair = secret.encode_certificate("kubernetes://a", b"a certificate", KEY.encode())
+    hidden = json.dumps(render.document([pair]))
+    assert KEY not in hidden
+    assert render.REDACTED in hidden
+    assert "a certificate" in hidden
+    shown = render.document([pair], show_secrets=True)["secrets"][0]
+    assert shown["tlsCertificate"]["privateKey"] == {"inlineString": KEY}
+
+
+def test_files_of_keys_are_shown() -> None:
+    found = secret.of_files("file-cert:/tls.crt~/tls.key")
+    assert found is not None
+    written = render.document([found])["secrets"][0]["tlsCertificate"]
+    assert written["privateKey"] == {"filename": "/tls.key"}
+    assert written["watchedDirectory"] == {"path": "/"}
+
+
+def test_bytes_that_are_no_text_are_kept() -> None:
+    found = secret.encode_bundle("x", b"\xff\xfe")
+    written = render.document([found])["secrets"][0]["validationContext"]
+    assert written["trustedCa"] == {"inlineBytes": "//4="}
+
+
+def test_other_names_are_no_files() -> None:
+    assert secret.of_files("kubernetes://a") is None
+
+
+def test_sections_by_name_with_whole_routes() -> None:
+    resources = [
+        listener.encode(values.listener(values.tcp_chain("a")), values.SETTINGS),
+        cluster.encode(values.cluster("b"), values.SETTINGS),
+        cluster.encode(values.cluster("a"), values.SETTINGS),
+        route.encode_table(RouteTable("9080")),
+        placeholder_host("9080"),
+        route.encode_virtual_host("9080", values.virtual_host()),
+        endpoint.encode(Assignment("a", ())),
+    ]
+    found = render.document(resources)
+    assert list(found) == ["listeners", "clusters", "routes", "endpoints", "secrets"]
+    assert [one["name"] for one in found["clusters"]] == ["a", "b"]
+    assert [host["name"] for host in found["routes"][0]["virtualHosts"]] == [f"{values.HOST}:9080"]
+    assert "vhds" not in found["routes"][0]
+    assert found["secrets"] == []
+    assert type(found["listeners"][0]["filterChains"][0]["filters"][0]["typedConfig"]) is dict
