@@ -245,6 +245,8 @@ class Outbound:
         )
         if layer.kind == "forward":
             host = outbound.proxy_virtual_host(host, port.number)
+        elif outbound.is_sniffed(place.table):
+            host = outbound.only_virtual_host(host)
         return envoy_route.encode_virtual_host(place.table, host)
 
     def _hash_keys(self, fetch: Fetch, service: Service, port: ServicePort, caller: Caller) -> tuple[HashKey, ...]:

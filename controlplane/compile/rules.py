@@ -139,7 +139,15 @@ class Rules:
                     selectors.add((namespace or "", tuple(sorted(labels.items()))))
                 elif namespace:
                     special.add(namespace)
-        return Variants(visible, home, frozenset(policy), frozenset(special), frozenset(selectors), bool(destination), bool(routings))
+        return Variants(
+            visible,
+            home,
+            frozenset(policy),
+            frozenset(special),
+            frozenset(selectors),
+            bool(destination),
+            bool(routings),
+        )
 
     def caller_key(self, fetch: Fetch, host: str, caller: Caller) -> PolicyKey:
         """The policy question of this caller, the same for all callers that must get the same answer."""

@@ -13,6 +13,7 @@ TLS_INSPECTOR: Final = _FILTERS + "tls_inspector.v3.TlsInspector"
 HTTP_INSPECTOR: Final = _FILTERS + "http_inspector.v3.HttpInspector"
 ORIGINAL_DST: Final = _FILTERS + "original_dst.v3.OriginalDst"
 PROXY_PROTOCOL: Final = _FILTERS + "proxy_protocol.v3.ProxyProtocol"
+_INSPECTORS: Final = frozenset({TLS_INSPECTOR, HTTP_INSPECTOR})
 KNOWN: Final = frozenset({TLS_INSPECTOR, HTTP_INSPECTOR, ORIGINAL_DST, PROXY_PROTOCOL})
 
 # http_inspector's names. "h2c" is cleartext HTTP/2; inside TLS the ALPN list says "h2".
@@ -27,15 +28,23 @@ class Stopped(msgspec.Struct, frozen=True):
 
 
 def inspect(listener: Any, call: Call, connection: Connection) -> Connection | Stopped:
-    """Runs the filters in order; each sees what those before it changed."""
+    """Runs the filters in order; each sees what those before it changed.
+
+    Until it is read, a PROXY header stands before everything else, and inspectors see that and nothing they know.
+    """
+    veiled = call.proxy_header is not None
     for one in listener.listener_filters:
         if one.HasField("filter_disabled") and _disabled(one.filter_disabled, connection):
             continue
+        if veiled and one.typed_config.type_url in _INSPECTORS:
+            continue
+        veiled = veiled and one.typed_config.type_url != PROXY_PROTOCOL
         seen = _run(one.typed_config, listener, call, connection)
         if isinstance(seen, Stopped):
             return seen
         connection = seen
-    return connection
+    # Envoy adds the original_dst filter by itself, as the last one, to a listener that hands connections over.
+    return _restore(call, connection) if listener.use_original_dst.value else connection
 
 
 def _run(config: Any, listener: Any, call: Call, connection: Connection) -> Connection | Stopped:
@@ -44,14 +53,14 @@ def _run(config: Any, listener: Any, call: Call, connection: Connection) -> Conn
         return _restore(call, connection)
     if kind == PROXY_PROTOCOL:
         return _read_proxy_header(config, call, connection)
-    if kind in {TLS_INSPECTOR, HTTP_INSPECTOR} and call.speaks is Speaks.NOTHING and not call.tls:
+    if kind in _INSPECTORS and call.speaks is Speaks.NOTHING and not call.tls:
         return _wait(listener, connection)
     if kind == TLS_INSPECTOR and call.tls:
         sni, alpn = call.tls.sni.lower(), call.tls.alpn  # the socket keeps the server name in lower case
         return msgspec.structs.replace(
             connection, transport_protocol="tls", server_name=sni, application_protocols=alpn
         )
-    if kind == HTTP_INSPECTOR and not call.tls and call.speaks in _SNIFFED:
+    if kind == HTTP_INSPECTOR and not call.tls and call.speaks in _SNIFFED and call.has_known_method:
         return msgspec.structs.replace(connection, application_protocols=(_SNIFFED[call.speaks],))
     return connection
 

@@ -25,7 +25,13 @@ from controlplane.mesh.listeners import (
 )
 from controlplane.mesh.placement import Placement, is_sniffed, placement
 from controlplane.mesh.policy import OutboundPolicy, catch_all, mesh_policy
-from controlplane.mesh.virtualhosts import default_routes, literal_virtual_host, proxy_virtual_host, virtual_host
+from controlplane.mesh.virtualhosts import (
+    default_routes,
+    literal_virtual_host,
+    only_virtual_host,
+    proxy_virtual_host,
+    virtual_host,
+)
 
 __all__ = [
     "Member",
@@ -37,6 +43,7 @@ __all__ = [
     "is_sniffed",
     "literal_virtual_host",
     "mesh_policy",
+    "only_virtual_host",
     "outbound_policy",
     "placement",
     "proxy_virtual_host",

@@ -69,6 +69,11 @@ def proxy_virtual_host(host: VirtualHost, port: int) -> VirtualHost:
     return msgspec.structs.replace(host, domains=domains)
 
 
+def only_virtual_host(host: VirtualHost) -> VirtualHost:
+    """The host of a table that serves one sniffed port: whatever name a caller uses, it dialled this service."""
+    return msgspec.structs.replace(host, domains=("*",))
+
+
 def literal_virtual_host(
     host: str, port: int, routes: tuple[Route, ...], *, origins: tuple[Origin, ...] = ()
 ) -> VirtualHost:
