@@ -213,7 +213,7 @@ def _check_http_match(found: Findings, path: str, match: HTTPMatchRequest) -> No
         ("authority", match.authority),
     ):
         if one is not None:
-            _check_string_match(found, f"{path}.{field}", one)
+            _check_string_match(found, f"{path}.{field}", one, empty_prefix=field == "uri")
     _check_header_matches(found, f"{path}.headers", match.headers)
     _check_header_matches(found, f"{path}.withoutHeaders", match.without_headers)
     for name, value in match.query_params.items():
@@ -237,12 +237,16 @@ def _check_header_matches(found: Findings, path: str, matches: Mapping[str, Stri
         at = f"{path}[{name}]"
         if not name.startswith(CLAIMS):
             check_header_name(found, at, name.removeprefix(":"))
+        if match.regex == "*" and path.endswith("withoutHeaders"):
+            continue  # no RE2, but Istio takes it for "is there" in this one place
         _check_string_match(found, at, match, presence=True)
 
 
-def _check_string_match(found: Findings, path: str, match: StringMatch, *, presence: bool = False) -> None:
+def _check_string_match(
+    found: Findings, path: str, match: StringMatch, *, presence: bool = False, empty_prefix: bool = False
+) -> None:
     exclusive(found, path, match, ("exact", "prefix", "regex"), need_one=not presence)
-    if match.prefix == "":
+    if match.prefix == "" and not empty_prefix:
         found.error("InvalidMatch", f"{path}.prefix", "an empty prefix matches everything; leave the match out instead")
     if match.regex is not None:
         check_regex(found, f"{path}.regex", match.regex)
