@@ -27,6 +27,7 @@ from controlplane.model.meshconfig import decode_settings
 from controlplane.model.problem import ObjectRef, Problem
 from controlplane.model.proxy import Proxy
 from controlplane.model.settings import Settings
+from controlplane.runtime import garbage
 from controlplane.runtime.clock import SystemClock
 from controlplane.snapshot import types
 from controlplane.snapshot.resource import Resource
@@ -90,12 +91,17 @@ class ControlPlane:
 
     def apply(self, changes: Changes) -> None:
         """One revision from changed objects; `None` is an object that is gone."""
-        self._publish(self.graph.store.apply(self.graph.changes_of(changes)))
+        if self._ready.is_set():
+            self._publish(self.graph.store.apply(self.graph.changes_of(changes)))
+            return
+        with garbage.paused():
+            self._publish(self.graph.store.apply(self.graph.changes_of(changes)))
 
     async def configure(self, settings: Settings) -> None:
         """Other mesh-wide settings: everything may change, so it is worked out in turns with what else happens."""
         async with self._turns:
             await self._in_turns([Change(self.graph.inputs.settings, SETTINGS_KEY, settings)])
+            garbage.settle()
 
     async def _in_turns(self, changes: Iterable[Change[Any, Any]]) -> None:
         loop = asyncio.get_running_loop()
@@ -112,6 +118,7 @@ class ControlPlane:
 
     def start_serving(self) -> None:
         """All sources were read once: answer proxies from here on."""
+        garbage.settle()
         self._ready.set()
 
     # What the server says

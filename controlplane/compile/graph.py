@@ -28,7 +28,7 @@ class Graph:
         scopes = self.scopes = Scopes(store, inputs, registry, rules)  # which layers the connected proxies see
         members = self.members = Members(store, inputs, registry, rules, scopes.layers)  # which hosts each layer holds
         outbound = self.outbound = Outbound(store, inputs, registry, rules, members)
-        inbound = self.inbound = Inbound(store, inputs, registry, scopes, members)
+        inbound = self.inbound = Inbound(store, inputs, registry, scopes, members, outbound)
         gateways = self.gateways = Gateways(store, inputs, registry, rules, outbound, scopes.layers)
         fixed = MeshLayer(store, inputs, scopes.layers)  # PassthroughCluster and its like
         self.outputs = Outputs(

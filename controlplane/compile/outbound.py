@@ -309,6 +309,13 @@ class Outbound:
                     found[host] = outbound.Member(member.service, port, chains)
         return _oldest_first(found.values())
 
+    def _exists(self, fetch: Fetch, place: "Place") -> bool:
+        return any(fetch.has(self._places, one) for one in _with_below(place))
+
+    def forwards_dynamically(self, fetch: Fetch, layer: Layer) -> bool:
+        """Whether the forward proxy of a layer has hosts that are found by the name each request carries."""
+        return fetch.has(self._places, Place("dynamic", layer, names.HTTP_PROXY))
+
     def _vip_listener(self, fetch: Fetch, place: "Place", _: object) -> Named:
         if place.kind != "address":
             return {}
@@ -323,12 +330,16 @@ class Outbound:
         if place.kind != "port":
             return {}
         number: int = place.at
-        http = any(fetch.has(self._places, one) for one in _with_below(place._replace(kind="http")))
         members = self._sharing(fetch, place._replace(kind="tcp"), number)
         settings = settings_of(fetch, self.inputs)
         policy = outbound.outbound_policy(self._members.scope(fetch, place.layer), settings)
         listener, problems = outbound.wildcard_listener(
-            number, members=members, http=http, policy=policy, settings=settings
+            number,
+            members=members,
+            http=self._exists(fetch, place._replace(kind="http")),
+            policy=policy,
+            settings=settings,
+            dynamic_dns=self._exists(fetch, place._replace(kind="dynamic")),
         )
         fetch.report(*problems)
         return {(place.layer, listener.name): envoy_listener.encode(listener, settings)}
@@ -433,15 +444,17 @@ def _tables(layer: Layer, member: Member, scope: SidecarScope | None) -> Iterato
 class Place(NamedTuple):
     """Something that members of a layer share: it exists while one of them needs it."""
 
-    kind: str  # "table", "address", "port" (any wildcard listener), "http" or "tcp" (what is on it), "egress"
+    kind: str  # "table", "address", "port" (any wildcard listener), "http", "tcp", "dynamic" (what is on it), "egress"
     layer: Layer
     at: Any  # table name, (address, port), port number, number of the egress listener
 
 
 def _places_of(key: MemberKey, member: Member) -> Iterable[Place]:
     layer, _ = key
+    dynamic = member.service.resolution is Resolution.DYNAMIC_DNS
     if layer.kind == "forward":
-        return (Place("table", layer, names.HTTP_PROXY),)
+        table = Place("table", layer, names.HTTP_PROXY)
+        return (table, table._replace(kind="dynamic")) if dynamic else (table,)
     found = [Place("egress", layer, i) for i in member.egress]
     if not member.parts.listeners or not member.placed:
         return found
@@ -454,6 +467,8 @@ def _places_of(key: MemberKey, member: Member) -> Iterable[Place]:
             found.append(Place("port", layer, port.number))
             if place.http:
                 found.append(Place("http", layer, port.number))
+                if dynamic:
+                    found.append(Place("dynamic", layer, port.number))
             if not port.protocol.is_http:
                 found.append(Place("tcp", layer, port.number))
     return found

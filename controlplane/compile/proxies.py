@@ -7,6 +7,7 @@ import msgspec
 from controlplane.compile.inputs import Inputs, Key, settings_of
 from controlplane.compile.layers import MESH, Layer
 from controlplane.compile.members import Members, sidecar_layer
+from controlplane.compile.outbound import Outbound
 from controlplane.compile.registry import HostKey, Registry
 from controlplane.compile.rules import Labels, Rules, matched_labels
 from controlplane.envoy import cluster as envoy_cluster
@@ -137,11 +138,20 @@ class Scopes:
 class Inbound:
     """What a sidecar does with calls to its own workload, and the listeners that are its alone."""
 
-    def __init__(self, store: Store, inputs: Inputs, registry: Registry, scopes: Scopes, members: Members) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  the parts it is wired to
+        self,
+        store: Store,
+        inputs: Inputs,
+        registry: Registry,
+        scopes: Scopes,
+        members: Members,
+        outbound_part: Outbound,
+    ) -> None:
         self._inputs = inputs
         self._registry = registry
         self._scopes = scopes
         self._members = members
+        self._outbound = outbound_part
         self._by_selector = store.index("ServicesBySelector", registry.services, _service_selector)
         self._slices = store.index("SlicesByAddress", inputs.slices, _slice_addresses)
         self._parts = store.derive("InboundParts", scopes.proxies, self._inbound)
@@ -167,7 +177,8 @@ class Inbound:
             policy = outbound.outbound_policy(limits, settings)
             listeners.extend((virtual, outbound.virtual_outbound(policy, settings)))
         if (port := http_proxy_port(proxy, settings.proxy_http_port)) and proxy.ips:
-            listeners.append(outbound.http_proxy_listener(proxy.ips[0], port, settings))
+            dynamic = any(self._outbound.forwards_dynamically(fetch, layer) for layer in scope.shared)
+            listeners.append(outbound.http_proxy_listener(proxy.ips[0], port, settings, dynamic_dns=dynamic))
         return tuple(listeners), clusters
 
     def _served(self, fetch: Fetch, proxy: Proxy) -> Iterator[tuple[Service, ServicePort, int]]:

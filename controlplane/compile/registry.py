@@ -14,9 +14,10 @@ from controlplane.mesh import endpoints as mesh_endpoints
 from controlplane.mesh import service as mesh_service
 from controlplane.mesh import serviceentry as mesh_serviceentry
 from controlplane.mesh import workload as mesh_workload
+from controlplane.mesh.caller import has_labels
 from controlplane.model import core
 from controlplane.model.serviceentry import ServiceEntry, WorkloadEntry
-from controlplane.store import Fetch, Store
+from controlplane.store import Fetch, Index, Store
 
 HostKey = tuple[str, str]  # (host, namespace of the declaration)
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -80,18 +81,29 @@ class Registry:
             return None
         if number in service.static:
             return service.static[number]
+        refuse_local = settings_of(fetch, self._inputs).refuse_local_endpoints
         if service.kubernetes:
             slices = [value for _, value in fetch.values(self._slices, (namespace, service.name))]
-            return mesh_endpoints.from_slices(service, port, slices, lambda ns, name: fetch(self._pods, (ns, name)))
-        if not service.selector:
-            return ()
-        return mesh_endpoints.from_workloads(service, port, self._selected(fetch, namespace, service.selector))
+            for part in slices:
+                fetch.report(*mesh_endpoints.problems_of_slice(part))
+            found = mesh_endpoints.from_slices(service, port, slices, lambda ns, name: fetch(self._pods, (ns, name)))
+            entries = self._selected(fetch, self._entries_by_namespace, namespace, service.selector)
+            if not entries:
+                return found
+            return (*found, *mesh_endpoints.from_workloads(service, port, entries, refuse_local=refuse_local))
+        chosen = [
+            *self._selected(fetch, self._entries_by_namespace, namespace, service.selector),
+            *self._selected(fetch, self._pods_by_namespace, namespace, service.selector),
+        ]
+        return mesh_endpoints.from_workloads(service, port, chosen, refuse_local=refuse_local)
 
-    def _selected(self, fetch: Fetch, namespace: str, selector: Mapping[str, str]) -> list[Workload]:
-        pods = fetch.values(self._pods_by_namespace, namespace)
-        entries = fetch.values(self._entries_by_namespace, namespace)
-        workloads = [workload for _, workload in (*entries, *pods)]
-        return [workload for workload in workloads if selector.items() <= workload.labels.items()]
+    def _selected(
+        self, fetch: Fetch, index: Index[str, Key, Workload], namespace: str, selector: Mapping[str, str]
+    ) -> list[Workload]:
+        """Workloads of a namespace with all of a selector's labels; nothing is selected by nothing."""
+        if not selector:
+            return []
+        return [workload for _, workload in fetch.values(index, namespace) if has_labels(workload.labels, selector)]
 
 
 def seniority(service: Service) -> tuple[bool, datetime, str]:
@@ -103,7 +115,8 @@ def _locality(_: Fetch, __: Key, node: core.Node) -> str | None:
     return mesh_workload.locality_of_node(node) or None
 
 
-def _entry_workload(_: Fetch, __: Key, entry: WorkloadEntry) -> Workload:
+def _entry_workload(fetch: Fetch, _: Key, entry: WorkloadEntry) -> Workload:
+    fetch.report(*mesh_workload.problems_of_workload_entry(entry))
     return mesh_workload.from_workload_entry(entry)
 
 
