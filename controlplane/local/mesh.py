@@ -1,0 +1,273 @@
+"""The running mesh: makes what runs equal to the plan, and tells the control plane.
+
+Replicas are never changed, only started and ended; a changed Deployment is new replicas beside old ones. The old ones
+stay until the new ones are ready, are then taken out of the endpoints, get a moment to finish, and end.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import msgspec
+import structlog
+
+from controlplane.local import envoys
+from controlplane.local.lateenfile import LateenFile
+from controlplane.local.manifests import Manifest
+from controlplane.local.objects import Health
+from controlplane.local.plan import GatewayProxy, Inputs, Plan, Replica
+from controlplane.local.planner import plan as make_plan
+from controlplane.local.ports import ControlPlane
+from controlplane.local.processes import Machine
+from controlplane.local.publishing import Publisher, world
+from controlplane.local.running import RunningGateway, RunningReplica
+from controlplane.local.traffic import TrafficMeter
+from controlplane.model.problem import Level, ObjectRef, Origin, Problem
+from controlplane.runtime.tasks import Supervisor
+from controlplane.sources.source import Batch, Changes, Decode, Object
+
+DRAIN = 1.0  # seconds between leaving the endpoints and ending: what was begun is finished
+WAIT_FOR_SUCCESSORS = 30.0
+_SAMPLE_EVERY = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class _Gone(msgspec.Struct, eq=False):
+    """Something that runs, and the task that runs it."""
+
+    task: "asyncio.Task[None]"
+    retiring: bool = False
+
+
+class Mesh:
+    """All that runs on this machine, and what it should be."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        machine: Machine,
+        control: ControlPlane,
+        tasks: Supervisor,
+        decode: Decode,
+    ) -> None:
+        """`inputs` without manifests: these come by `take`."""
+        self.plan = Plan()
+        self.traffic = TrafficMeter()
+        self.changed = asyncio.Event()  # set whenever there is something new to show
+        self._inputs = inputs
+        self._machine = machine
+        self._control = control
+        self._tasks = tasks
+        self._publisher = Publisher(decode)
+        self._values: dict[ObjectRef, Object] = {}
+        self._source_problems: tuple[Problem, ...] = ()
+        self._replicas: dict[tuple[str, str], RunningReplica] = {}
+        self._gateways: dict[tuple[str, str], RunningGateway] = {}
+        self._work: dict[tuple[str, str], _Gone] = {}
+        self._health_news = asyncio.Event()
+        self._workload_names: dict[str, str] = {}  # address -> workload, of everything that ever ran
+
+    # --- what comes in ---------------------------------------------------------------------------------------------
+
+    async def follow(self, batches: AsyncIterator[Batch], first: Callable[[Plan], None]) -> None:
+        """Take batch after batch. `first` judges the first plan before anything is started (it may raise)."""
+        batch = await anext(batches)
+        self._accept(batch)
+        first(self.plan)
+        self._apply(batch.changes)
+        self._control.start_serving()
+        self._reconcile()
+        async for later in batches:
+            self.take(later)
+
+    def take(self, batch: Batch) -> None:
+        """Files changed."""
+        self._accept(batch)
+        self._apply(batch.changes)
+        self._reconcile()
+
+    def use(self, file: LateenFile) -> None:
+        """`lateen.yaml` changed."""
+        self._inputs = msgspec.structs.replace(self._inputs, file=file)
+        self._replan()
+        self._apply({})
+        self._reconcile()
+
+    def _accept(self, batch: Batch) -> None:
+        manifests: dict[ObjectRef, Manifest] = {**self._inputs.manifests}
+        for ref, manifest in batch.manifests.items():
+            if manifest is None:
+                manifests.pop(ref, None)
+            else:
+                manifests[ref] = manifest
+        self._inputs = msgspec.structs.replace(self._inputs, manifests=manifests)
+        self._source_problems = batch.problems
+        self._replan()
+
+    def _replan(self) -> None:
+        try:
+            self.plan = make_plan(self._inputs)
+        except Exception as error:  # the boundary: our bug keeps the last plan, and is told
+            log.exception("our own bug: the last plan stays")
+            origin = Origin(ObjectRef("", "File", "", "lateen"))
+            bug = Problem(
+                "InternalError", Level.ERROR, origin, f"a bug in lateen keeps the last plan running: {error!r}"
+            )
+            self.plan = msgspec.structs.replace(self.plan, problems=(*self.plan.problems, bug))
+
+    # --- what the control plane is told ----------------------------------------------------------------------------
+
+    def _apply(self, changes: Changes) -> None:
+        """The user's objects and ours, of one moment, in one revision."""
+        hidden = self.plan.withheld
+        users = {ref: None if ref in hidden else value for ref, value in changes.items()}
+        leaving = [running.replica for running in self._replicas.values()]
+        health = {key: running.health for key, running in self._replicas.items()}
+        objects = world(self.plan, leaving, health)
+        merged = {**users, **self._publisher.news(objects, leaving)}
+        if merged:
+            self._control.apply(merged)
+        self.changed.set()
+
+    def _noticed(self) -> None:
+        """Somebody's health may have changed."""
+        self._apply({})
+        self._health_news.set()
+        self._health_news = asyncio.Event()
+
+    # --- what runs -------------------------------------------------------------------------------------------------
+
+    def _reconcile(self) -> None:
+        for replica in self.plan.replicas:
+            self._workload_names[replica.address] = replica.workload.name
+            running = self._replicas.get(replica.key)
+            if running is None:
+                self._start_replica(replica)
+            elif running.replica.identity != replica.identity:
+                self._retire(replica.key, wait_for=None)  # the same name anew: it starts when the old one is gone
+            else:
+                running.replica = replica
+        planned = {replica.key for replica in self.plan.replicas}
+        for key, running in self._replicas.items():
+            if key not in planned:
+                self._retire(key, wait_for=running.replica.workload)
+        self._reconcile_gateways()
+        self.changed.set()
+
+    def _reconcile_gateways(self) -> None:
+        wanted = {proxy.key: proxy for proxy in self.plan.gateways}
+        for key, running in tuple(self._gateways.items()):
+            if key not in wanted or _other_identity(running.proxy, wanted[key]):
+                self._tasks.once(f"end {key}", lambda key=key: self._end_gateway(key))  # type: ignore[misc]
+            else:
+                running.proxy = wanted[key]
+        for key, proxy in wanted.items():
+            if key not in self._gateways:
+                running = self._gateways[key] = RunningGateway(proxy, self._machine, self._noticed)
+                self._work[key] = _Gone(self._tasks.once(f"gateway {proxy.name}", running.run))
+
+    def _start_replica(self, replica: Replica) -> None:
+        running = self._replicas[replica.key] = RunningReplica(replica, self._machine, self._noticed)
+        self._work[replica.key] = _Gone(self._tasks.once(f"replica {replica.name}", running.run))
+
+    def _retire(self, key: tuple[str, str], wait_for: ObjectRef | None) -> None:
+        if not self._work[key].retiring:
+            self._work[key].retiring = True
+            self._tasks.once(f"end {key[1]}", lambda: self._end_replica(key, wait_for))
+
+    async def _end_replica(self, key: tuple[str, str], workload: ObjectRef | None) -> None:
+        running = self._replicas[key]
+        if workload is not None:
+            await self._successors_ready(workload)
+        was_ready = running.health is Health.READY
+        running.terminating = True
+        self._noticed()
+        if was_ready:
+            await asyncio.sleep(DRAIN)
+        await _cancelled(self._work.pop(key).task)
+        del self._replicas[key]
+        self._reconcile()  # its name may be wanted again
+        self._noticed()
+
+    async def _successors_ready(self, workload: ObjectRef) -> None:
+        """Until the planned replicas of the workload are ready, or that took too long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_FOR_SUCCESSORS):
+                while not self._all_ready(workload):
+                    await self._health_news.wait()
+
+    def _all_ready(self, workload: ObjectRef) -> bool:
+        planned = [replica for replica in self.plan.replicas if replica.workload == workload]
+        found = [self._replicas.get(replica.key) for replica in planned]
+        return all(running is not None and running.health is Health.READY for running in found)
+
+    async def _end_gateway(self, key: tuple[str, str]) -> None:
+        if (work := self._work.pop(key, None)) is not None:
+            await _cancelled(work.task)
+            self._gateways.pop(key, None)
+            self._reconcile()
+
+    # --- what can be seen ------------------------------------------------------------------------------------------
+
+    def replicas(self) -> tuple[RunningReplica, ...]:
+        """In order of name."""
+        return tuple(self._replicas[key] for key in sorted(self._replicas))
+
+    def gateways(self) -> tuple[RunningGateway, ...]:
+        """In order of name."""
+        return tuple(self._gateways[key] for key in sorted(self._gateways))
+
+    def is_settled(self) -> bool:
+        """Whether everything that can run does, is ready, and nothing is on its way out."""
+        planned = {replica.key for replica in self.plan.replicas}
+        return (
+            self._replicas.keys() == planned
+            and self._gateways.keys() == {proxy.key for proxy in self.plan.gateways}
+            and all(running.health is Health.READY or running.replica.missing for running in self._replicas.values())
+            and all(running.envoy.ready for running in self._gateways.values())
+        )
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that is wrong, worst first."""
+        found = (*self._source_problems, *self.plan.problems, *self._control.problems(), *self._not_running())
+        order = {Level.ERROR: 0, Level.WARNING: 1, Level.INFO: 2}
+        return tuple(sorted(dict.fromkeys(found), key=lambda problem: order[problem.level]))
+
+    def _not_running(self) -> Iterator[Problem]:
+        for running in self.replicas():
+            if running.note and not running.replica.missing:
+                origin = Origin(ObjectRef("", "Pod", *running.replica.key))
+                yield Problem("NotReady", Level.WARNING, origin, running.note)
+
+    def workload_of(self, address: str) -> str | None:
+        """Whose address this is, or was."""
+        return self._workload_names.get(address)
+
+    async def measure(self) -> None:
+        """Ask all Envoys, once a second, where their calls went."""
+        while True:
+            await asyncio.sleep(_SAMPLE_EVERY)
+            await self.sample()
+
+    async def sample(self) -> None:
+        """Ask all Envoys now."""
+        running = [*(one.envoy for one in self.replicas()), *(one.envoy for one in self.gateways())]
+        admins = {envoy.name: envoy.admin for envoy in running if envoy.ready}
+        reports = await asyncio.gather(*(envoys.calls(admin) for admin in admins.values()))
+        self.traffic.sample(dict(zip(admins, reports, strict=True)))
+        self.changed.set()
+
+
+def _other_identity(running: GatewayProxy, wanted: GatewayProxy) -> bool:
+    """Ports may change while it runs; who it is may not."""
+    return (running.address, running.labels, running.service_account) != (
+        wanted.address,
+        wanted.labels,
+        wanted.service_account,
+    )
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])

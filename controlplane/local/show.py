@@ -1,0 +1,184 @@
+"""What a person sees of a running mesh, as values; and the table made of them."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from controlplane.local.mesh import Mesh
+from controlplane.local.objects import Health
+from controlplane.local.running import RunningGateway, RunningReplica
+from controlplane.local.traffic import Share
+from controlplane.model.problem import Level, Problem
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+_MOST_PROBLEMS = 8
+
+
+class ReplicaRow(msgspec.Struct, frozen=True):
+    """One replica."""
+
+    namespace: str
+    workload: str
+    name: str
+    state: str
+    address: str
+    http_proxy: str
+    ports: tuple[str, ...]  # "80 at 10080 -> 20080": container's, sidecar's, command's
+    restarts: int
+    note: str
+
+
+class GatewayRow(msgspec.Struct, frozen=True):
+    """One gateway."""
+
+    namespace: str
+    name: str
+    state: str
+    ports: tuple[str, ...]  # "80 at http://127.0.0.1:10080"
+
+
+class ShareRow(msgspec.Struct, frozen=True):
+    """Calls to one host that one workload answered."""
+
+    host: str
+    workload: str
+    percent: float  # of the recent calls to this host
+    recent: int
+    total: int
+    errors: int
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """All there is to see at one moment."""
+
+    settled: bool
+    replicas: tuple[ReplicaRow, ...]
+    gateways: tuple[GatewayRow, ...]
+    traffic: tuple[ShareRow, ...]
+    problems: tuple[Problem, ...]
+
+
+def shown(mesh: Mesh) -> Shown:
+    """The mesh as it is now."""
+    return Shown(
+        mesh.is_settled(),
+        tuple(_replica(running) for running in mesh.replicas()),
+        tuple(_gateway(running) for running in mesh.gateways()),
+        tuple(_shares(mesh.traffic.shares(mesh.workload_of))),
+        mesh.problems(),
+    )
+
+
+def table(now: Shown) -> "Group":
+    """For a terminal."""
+    from rich.console import Group  # noqa: PLC0415  (rich costs 40 ms; `lateen --help` does not need it)
+
+    parts = [_replica_table(now.replicas)]
+    if now.gateways:
+        parts.append(_gateway_table(now.gateways))
+    parts.append(_traffic_table(now.traffic))
+    return Group(*parts, *_problem_lines(now.problems))
+
+
+def one_line(problem: Problem) -> str:
+    """A problem as one line of text. A file's problem names its place itself."""
+    where = "" if problem.origin.ref.kind == "File" else f"{problem.origin}: "
+    return f"{problem.level}: {where}{problem.message} [{problem.code}]"
+
+
+def _replica(running: RunningReplica) -> ReplicaRow:
+    replica = running.replica
+    ports = tuple(f"{port.container} at {port.inbound} -> {port.command}" for port in replica.ports)
+    state = "no command" if replica.missing else str(running.health)
+    return ReplicaRow(
+        replica.namespace,
+        replica.workload.name,
+        replica.name,
+        state,
+        replica.address,
+        f"http://{replica.address}:{replica.http_proxy_port}",
+        ports,
+        running.restarts,
+        running.note,
+    )
+
+
+def _gateway(running: RunningGateway) -> GatewayRow:
+    proxy = running.proxy
+    ports = tuple(f"{port.number} at {_url(proxy.address, port.bound, port.protocol)}" for port in proxy.ports)
+    return GatewayRow(proxy.namespace, proxy.name, "ready" if running.envoy.ready else "starting", ports)
+
+
+def _url(address: str, port: int, protocol: str) -> str:
+    scheme = {"HTTP": "http://", "HTTP2": "http://", "GRPC": "http://", "HTTPS": "https://"}.get(protocol.upper(), "")
+    return f"{scheme}{address}:{port}"
+
+
+def _shares(shares: Sequence[Share]) -> Iterable[ShareRow]:
+    recent: dict[str, int] = {}
+    for share in shares:
+        recent[share.host] = recent.get(share.host, 0) + share.recent
+    for share in shares:
+        percent = 100 * share.recent / recent[share.host] if recent[share.host] else 0.0
+        yield ShareRow(share.host, share.workload, round(percent, 1), share.recent, share.total, share.errors)
+
+
+_COLOURS: dict[str, str] = {Health.READY: "green", Health.TERMINATING: "yellow", Health.STARTING: "yellow"}
+
+
+def _replica_table(rows: Sequence[ReplicaRow]) -> "Table":
+    made = _table("workload", "replica", "state", "address", "ports", "restarts")
+    for row in rows:
+        colour = _COLOURS.get(row.state, "red")
+        made.add_row(
+            f"{row.namespace}/{row.workload}",
+            row.name,
+            f"[{colour}]{row.state}[/]",
+            row.address,
+            "\n".join(row.ports),
+            str(row.restarts or ""),
+        )
+    return made
+
+
+def _gateway_table(rows: Sequence[GatewayRow]) -> "Table":
+    made = _table("gateway", "state", "ports")
+    for row in rows:
+        made.add_row(f"{row.namespace}/{row.name}", row.state, "\n".join(row.ports))
+    return made
+
+
+def _traffic_table(rows: Sequence[ShareRow]) -> "Table":
+    made = _table("calls to", "answered by", "share, last 10 s", "calls", "errors")
+    previous = ""
+    for row in rows:
+        bar = "█" * round(row.percent / 5)
+        share = f"{row.percent:5.1f} % {bar}" if row.recent else ""
+        made.add_row(row.host if row.host != previous else "", row.workload, share, str(row.total), str(row.errors))
+        previous = row.host
+    if not rows:
+        made.add_row("[dim]no calls yet[/]", "", "", "", "")
+    return made
+
+
+def _table(*columns: str) -> "Table":
+    from rich.table import Table  # noqa: PLC0415  (as above)
+
+    made = Table(*columns, box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    made.title_justify = "left"
+    return made
+
+
+def _problem_lines(problems: Sequence[Problem]) -> Iterable["Text"]:
+    from rich.text import Text  # noqa: PLC0415  (as above)
+
+    colours = {Level.ERROR: "red", Level.WARNING: "yellow", Level.INFO: "dim"}
+    for problem in problems[:_MOST_PROBLEMS]:
+        yield Text(one_line(problem), style=colours[problem.level])
+    if len(problems) > _MOST_PROBLEMS:
+        yield Text(f"and {len(problems) - _MOST_PROBLEMS} more", style="dim")
