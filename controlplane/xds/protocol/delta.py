@@ -16,7 +16,7 @@ from controlplane.snapshot.view import Change, View
 from controlplane.xds.protocol import wire
 from controlplane.xds.protocol.commands import Close, Command, Reason, Send
 from controlplane.xds.protocol.hold import HOLD
-from controlplane.xds.protocol.ledger import UNSEEN, Guess, Ledger
+from controlplane.xds.protocol.ledger import UNSEEN, Ledger, forgotten
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.scope import Scope, Step
 from controlplane.xds.protocol.stream import Stream
@@ -161,7 +161,7 @@ class DeltaStream(Stream):
             ledger.gone.add(name)
         else:
             had = ledger.has(name)
-            ledger.look_at(name, Guess((had,)) if isinstance(had, Resource) else had)
+            ledger.look_at(name, forgotten(had))
 
     # Reconnect
 

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Final
 
 from controlplane.snapshot.resource import Ref, Resource
-from controlplane.snapshot.routes import is_placeholder, route_of
+from controlplane.snapshot.routes import route_of
 from controlplane.snapshot.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
 from controlplane.xds.protocol.content import Content, is_slow
 from controlplane.xds.protocol.hold import Hold
@@ -55,7 +55,7 @@ class Judge:
         if self.is_refused(want):
             return self._instead(ledger, want, has)
         if isinstance(has, Resource) and has.version == want.version:
-            self._settle(ledger, name)
+            ledger.rest(name)
             return Verdict.NOTHING
         if self._must_wait(want, has, now):
             ledger.park(name)
@@ -86,12 +86,6 @@ class Judge:
         """Ask to be asked again."""
         if deadline is not None and (self.deadline is None or deadline < self.deadline):
             self.deadline = deadline
-
-    def _settle(self, ledger: Ledger, name: str) -> None:
-        if ledger.type_url == VIRTUAL_HOST and is_placeholder(name):
-            ledger.calm(name)  # stays in `odd`: the view does not show it once there is a real host
-        else:
-            ledger.drop(name)
 
     def _instead(self, ledger: Ledger, refused: Resource, has: Known) -> Resource | Verdict:
         """Quarantined: the last good version, if the proxy does not surely have one."""

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from controlplane.snapshot.resource import Ref, Resource
-from controlplane.snapshot.routes import route_of
+from controlplane.snapshot.routes import is_placeholder, route_of
 from controlplane.snapshot.types import VIRTUAL_HOST
 from controlplane.snapshot.view import Change
 from controlplane.xds.protocol.commands import Response
@@ -28,6 +28,7 @@ class Guess(NamedTuple):
 
     candidates: tuple[Resource, ...] = ()
     anything: bool = False
+    good: Resource | None = None  # what it took without complaint, last
 
     def may_name(self, ref: Ref) -> bool:
         """Whether what the proxy has may refer to `ref`."""
@@ -36,6 +37,11 @@ class Guess(NamedTuple):
 
 Known = Resource | Guess | None  # None: surely absent
 UNSEEN: Final = Guess((), anything=True)
+
+
+def forgotten(had: Known) -> Known:
+    """It had this, and may have it no more."""
+    return Guess((had,), good=had) if isinstance(had, Resource) else had
 
 
 class Flight(msgspec.Struct, eq=False):
@@ -176,10 +182,20 @@ class Ledger:
             self.odd.pop(name, None)
             return
         shown = self._content.get(self.type_url, name)
-        if (shown.version if shown else None) == (sent.version if sent else None):
+        if (shown.version if shown else None) == (sent.version if sent else None) and not self._is_transient(name):
             self.odd.pop(name, None)
         else:
             self.odd[name] = sent
+
+    def _is_transient(self, name: str) -> bool:
+        """Nobody tells when the view stops showing a placeholder, so what the proxy has of it is always kept."""
+        return self.type_url == VIRTUAL_HOST and is_placeholder(name)
+
+    def rest(self, name: str) -> None:
+        """The proxy has what it should have."""
+        self.calm(name)
+        if not self._is_transient(name):
+            self.odd.pop(name, None)
 
     def park(self, name: str) -> None:
         """Nothing to send for this name before something else happens."""

@@ -18,7 +18,7 @@ from controlplane.xds.protocol.commands import Command, HoldEnded, Send
 from controlplane.xds.protocol.content import is_slow
 from controlplane.xds.protocol.hold import FirstSet, Hold
 from controlplane.xds.protocol.judge import Judge, Verdict
-from controlplane.xds.protocol.ledger import Flight, Guess, Known, Ledger
+from controlplane.xds.protocol.ledger import Flight, Known, Ledger, forgotten
 from controlplane.xds.protocol.pacing import Pacer
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.responses import SPLIT_AT
@@ -118,7 +118,7 @@ class Planner:
         for name in names:
             if ledger.wants(name):
                 has = ledger.has(name)
-                ledger.look_at(name, Guess((has,)) if isinstance(has, Resource) else has)
+                ledger.look_at(name, forgotten(has))
         self._following.append((type_url, tuple(names)))
 
     # Additions, in push order

@@ -184,7 +184,7 @@ class SotwStream(Stream):
         for name in sorted(names):
             has = ledger.has(name)
             if isinstance(has, Guess):
-                has = has.candidates[0] if has.candidates else None
+                has = has.good
             if has is not None:
                 yield has
 

@@ -17,7 +17,7 @@ from controlplane.snapshot.types import CLUSTER, LISTENER, ROUTE, SECRET, VIRTUA
 from controlplane.snapshot.view import Change, Changes, View
 from controlplane.xds.protocol.commands import Accepted, Close, Command, Reason, Refused, WakeAt
 from controlplane.xds.protocol.content import is_slow
-from controlplane.xds.protocol.ledger import UNSEEN, Flight, Guess, Known, Ledger
+from controlplane.xds.protocol.ledger import UNSEEN, Flight, Guess, Known, Ledger, forgotten
 from controlplane.xds.protocol.nack import culprits, halves, is_local
 from controlplane.xds.protocol.planner import Planner
 from controlplane.xds.protocol.quarantine import Quarantine
@@ -209,7 +209,7 @@ class Stream(Planner):
             ledger.gone.add(name)
         else:
             ledger.gone.discard(name)
-            ledger.look_at(name, Guess((had,)) if isinstance(had, Resource) else had)
+            ledger.look_at(name, forgotten(had))
 
     def _begin_sweep(self, ledger: Ledger, route: str = "") -> None:
         """Send all of a type, or all hosts of one route configuration, whatever was sent before."""
@@ -263,7 +263,8 @@ def _guess(prior: Known, sent: Known) -> Guess:
         elif known is not None:
             candidates.append(known)
     anything = any(isinstance(known, Guess) and known.anything for known in (prior, sent))
-    return Guess(tuple(candidates), anything)
+    good = prior.good if isinstance(prior, Guess) else prior
+    return Guess(tuple(candidates), anything, good)
 
 
 def _status_of(ledger: Ledger) -> TypeStatus:
