@@ -67,18 +67,16 @@ from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatc
 from envoy_data_plane.google.protobuf import Any as AnyMessage
 from envoy_data_plane.google.protobuf import Struct
 
+from controlplane.envoy.runtime import FLAGS as RUNTIME_FLAGS
+
 FILE: Final = "bootstrap.json"
 XDS_CLUSTER: Final = "xds-grpc"
-# Istio's routes and DNS clusters have fields that Envoy calls deprecated, and it would say so at every update.
+# DNS clusters have fields, as Istio's, that Envoy calls deprecated; it would say so at every update.
 LOG_OPTIONS: Final = ("--component-log-level", "misc:error")
 _CERTIFICATE_FILE: Final = "sds-certificate.json"
 _ROOTS_FILE: Final = "sds-roots.json"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
-_RUNTIME: Final[Mapping[str, object]] = {
-    "re2.max_program_size.error_level": 32_768,  # Envoy's 100 refuses ordinary regexes
-    "envoy.reloadable_features.http_reject_path_with_fragment": False,
-}
 _OWNER_ONLY: Final = 0o600
 _MOST_CONNECTIONS: Final = 2**31 - 1  # no limit, said aloud: Envoy warns otherwise
 
@@ -259,7 +257,7 @@ def _runtime() -> LayeredRuntime:
     """Our layer below, an operator's live changes above."""
     return LayeredRuntime(
         layers=[
-            RuntimeLayer(name="global config", static_layer=Struct.from_dict(dict(_RUNTIME))),
+            RuntimeLayer(name="global config", static_layer=Struct.from_dict(dict(RUNTIME_FLAGS))),
             RuntimeLayer(name="admin", admin_layer=RuntimeLayerAdminLayer()),
         ]
     )

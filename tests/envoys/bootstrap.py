@@ -13,6 +13,7 @@ from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 
+from controlplane.envoy.runtime import FLAGS
 from controlplane.explain.resources import Resources
 from tests.envoys.certificates import leaf, root_certificate
 from tests.envoys.messages import walk
@@ -37,6 +38,7 @@ def static_bootstrap(resources: Resources, *, validate_clusters: bool = True) ->
     walk(static, lambda message: _judge_clusters(message, validate_clusters=validate_clusters))
     static.secrets.extend(secrets.used[name] for name in sorted(secrets.used))
     _allow_ads(bootstrap)
+    bootstrap.layered_runtime.layers.add(name="global config").static_layer.update(FLAGS)
     return bootstrap
 
 
