@@ -16,6 +16,7 @@ from controlplane.model.durations import parse_duration
 from controlplane.model.kinds import BY_NAME, MESH_GROUPS, SECURITY_GROUP, Kind, MeshObject, Object
 from controlplane.model.meta import Meta
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
+from controlplane.model.text import printable
 from controlplane.model.units import take_out
 from controlplane.model.unsupported import UnsupportedObject
 from controlplane.model.validate import validate
@@ -90,9 +91,25 @@ def _decode_mapping(document: object, kind: Kind | None, namespace: str) -> Deco
         if known.mesh and not document.keys() <= _ENVELOPE:
             return _walked(known, document, namespace)
         obj = msgspec.convert(document, _reader(known).type, dec_hook=_from_text)
+        if known.mesh and not _has_string_keys(document["spec"]):
+            return _walked(known, document, namespace)
     except (*_NOT_READABLE, TypeError, ValueError):
         return _walked(known, document, namespace)
     return _finished(known, _unwrapped(known, obj), namespace)
+
+
+def _has_string_keys(document: object) -> bool:
+    """YAML has keys of any type; msgspec passes over what is no field name. (Types have bounded the depth already.)"""
+    rest = [document]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, Mapping):
+            if not all(isinstance(key, str) for key in value):
+                return False
+            rest.extend(value.values())
+        elif isinstance(value, list | tuple):
+            rest.extend(value)
+    return True
 
 
 # The fast way.
@@ -221,10 +238,10 @@ def _not_served(head: _Head, document: Mapping[str, Any], namespace: str) -> Dec
     known = BY_NAME.get((group, head.kind))
     if known is not None:
         served = ", ".join(f"{group}/{one}".removeprefix("/") for one in known.versions)
-        message = f"{head.kind} has no version {version or head.api_version}; use one of {served}"
+        message = printable(f"{head.kind} has no version {version or head.api_version}; use one of {served}")
         return Decoded(None, (Problem("VersionNotServed", Level.ERROR, Origin(ref, "apiVersion"), message),))
     if group not in MESH_GROUPS:
-        message = f"{head.api_version} {head.kind} has nothing to do with traffic and is not read"
+        message = printable(f"{head.api_version} {head.kind} has nothing to do with traffic and is not read")
         return Decoded(None, (Problem("KindIgnored", Level.INFO, Origin(ref), message),))
     return _unsupported(ref, document)
 
@@ -238,10 +255,10 @@ def _unsupported(ref: ObjectRef, document: Mapping[str, Any]) -> Decoded:
 
 
 def _unsupported_problem(ref: ObjectRef) -> Problem:
-    if ref.group == SECURITY_GROUP:
-        message = f"{ref.kind} is not enforced yet: what it forbids is allowed"
-        return Problem("KindNotSupportedYet", Level.ERROR, Origin(ref), message)
-    return Problem("KindNotSupportedYet", Level.WARNING, Origin(ref), f"{ref.kind} is not supported yet: no effect")
+    secures = ref.group == SECURITY_GROUP
+    says = "is not enforced yet: what it forbids is allowed" if secures else "is not supported yet: no effect"
+    level = Level.ERROR if secures else Level.WARNING
+    return Problem("KindNotSupportedYet", level, Origin(ref), printable(f"{ref.kind} {says}"))
 
 
 def _ref(group: str, kind: str, document: Mapping[str, Any], namespace: str) -> ObjectRef:

@@ -199,7 +199,9 @@ class OutlierDetection(Value):
     split_external_local_origin_errors: bool | None = None  # Count connect failures apart from answers.
     consecutive_local_origin_failures: UInt32 | None = None  # Connect failures before ejection; default 5.
     consecutive_gateway_errors: UInt32 | None = None  # 502, 503, 504 before ejection; 0 or absent = off.
-    consecutive_5xx_errors: UInt32 | None = None  # 5xx before ejection; default 5, 0 = off.
+    consecutive_5xx_errors: UInt32 | None = msgspec.field(
+        default=None, name="consecutive5xxErrors"
+    )  # 5xx before ejection; default 5, 0 = off.
     interval: Duration | None = None  # Time between sweeps; default 10s.
     base_ejection_time: Duration | None = None  # Shortest ejection, times the number of ejections; default 30s.
     max_ejection_percent: Int32 | None = None  # Most hosts ejected at once; default 10.

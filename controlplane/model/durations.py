@@ -11,7 +11,7 @@ _MICROSECONDS = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_00
 _PART = r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|ns)"
 _WHOLE = re2.compile(rf"(-|\+)?(?:{_PART})+")
 _PARTS = re2.compile(_PART)
-_MAX_LENGTH = 64
+MAX_LENGTH = 64  # characters; a year in nanoseconds has 20
 
 
 @lru_cache(maxsize=1024)
@@ -19,7 +19,7 @@ def parse_duration(text: str) -> timedelta:
     """From "1h30m" and the like; finer than a microsecond is cut off. Raises ValueError with what is expected."""
     if text == "0":
         return Duration(0)
-    matched = len(text) <= _MAX_LENGTH and _WHOLE.fullmatch(text)
+    matched = len(text) <= MAX_LENGTH and _WHOLE.fullmatch(text)
     if not matched:
         raise ValueError('must be a duration such as "1.5s", "100ms" or "1h30m"')
     micros = sum(float(number) * _MICROSECONDS[unit] for number, unit in _PARTS.findall(text))

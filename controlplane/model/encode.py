@@ -26,4 +26,4 @@ def _to_text(value: object) -> str:
 def _without_marks(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_marks(item) for key, item in value.items() if not (key == "invalid" and item is True)}
-    return [_without_marks(item) for item in value] if isinstance(value, list) else value
+    return [_without_marks(item) for item in value] if isinstance(value, list | tuple) else value

@@ -25,6 +25,7 @@ from controlplane.model.destinationrule import (
     WorkloadLabels,
 )
 from controlplane.model.gateway import GatewaySpec, Server, ServerTLSSettings
+from controlplane.model.meta import Meta
 from controlplane.model.serviceentry import ServiceEntrySpec, WorkloadSelector
 from controlplane.model.sidecar import EgressListener, IngressListener, SidecarSpec
 from controlplane.model.value import Read
@@ -63,7 +64,6 @@ DROPPED: Fields = frozenset(
         (HTTPRoute, "mirrors"),
         (DestinationRuleSpec, "subsets"),
         (TrafficPolicy, "port_level_settings"),
-        (GatewaySpec, "servers"),
     }
 )
 
@@ -83,6 +83,7 @@ DROPPED_BUT_LAST: Fields = frozenset(
         (CorsPolicy, "allow_methods"),
         (CorsPolicy, "allow_headers"),
         (CorsPolicy, "expose_headers"),
+        (GatewaySpec, "servers"),
         (Server, "hosts"),
         (ServerTLSSettings, "cipher_suites"),
         (ServerTLSSettings, "ecdh_curves"),
@@ -194,7 +195,7 @@ def _field(owner: type, field: str, value: Any, bad: _Bad) -> tuple[Any, bool]:
         return kept, False
     if (owner, field) in ABSENT:
         return None, False
-    return kept, not issubclass(owner, Read)
+    return kept, not issubclass(owner, Read) or (owner, field) == (Meta, "name")
 
 
 def _list(owner: type, field: str, value: tuple[Any, ...], bad: _Bad) -> tuple[Any, bool]:

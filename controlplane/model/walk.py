@@ -23,6 +23,7 @@ from msgspec import inspect
 
 from controlplane.model.durations import parse_duration
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
+from controlplane.model.text import printable
 from controlplane.model.units import NARROWING, unreadable
 from controlplane.model.value import Duration, Mark
 
@@ -326,5 +327,4 @@ def _shown(value: object) -> str:
 
 
 def _cut(text: str) -> str:
-    printable = "".join(c if c.isprintable() else "?" for c in text[: _SHOWN + 1])
-    return printable if len(text) <= _SHOWN else f"{printable[:_SHOWN]}…"
+    return printable(text, _SHOWN)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from math import inf
 from typing import Any, Final, TypeVar
 
 import re2
@@ -192,7 +193,7 @@ def check_percent(found: Findings, path: str, value: float | None) -> None:
 
 def check_at_least(found: Findings, path: str, value: float | None, least: int = 0) -> None:
     """A number that is not too small."""
-    if value is not None and value < least:
+    if value is not None and not least <= value < inf:  # not a number fails too
         found.error("InvalidValue", path, f"must be at least {least}; found {value:g}")
 
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 from controlplane.model.destinationrule import (
+    BackendUtilization,
     ConnectionPoolSettings,
     ConsistentHashLB,
     DestinationRule,
@@ -171,10 +172,19 @@ def _check_load_balancer(found: Findings, path: str, lb: LoadBalancerSettings) -
     if lb.warmup is not None:
         _check_warmup(found, f"{path}.warmup", lb.warmup)
     check_duration(found, f"{path}.warmupDurationSecs", lb.warmup_duration_secs, zero=True)
+    if lb.backend_utilization is not None:
+        _check_utilization(found, f"{path}.backendUtilization", lb.backend_utilization)
     slow = lb.warmup is not None or lb.warmup_duration_secs is not None
     if slow and (lb.consistent_hash is not None or lb.simple in {SimpleLB.RANDOM, SimpleLB.PASSTHROUGH}):
         at = f"{path}.warmup" if lb.warmup is not None else f"{path}.warmupDurationSecs"
         found.warn("NoEffect", at, "only ROUND_ROBIN and LEAST_REQUEST warm endpoints up")
+
+
+def _check_utilization(found: Findings, path: str, settings: BackendUtilization) -> None:
+    check_duration(found, f"{path}.blackoutPeriod", settings.blackout_period, zero=True)
+    check_duration(found, f"{path}.weightExpirationPeriod", settings.weight_expiration_period, zero=True)
+    check_duration(found, f"{path}.weightUpdatePeriod", settings.weight_update_period)
+    check_at_least(found, f"{path}.errorUtilizationPenalty", settings.error_utilization_penalty)
 
 
 def _check_consistent_hash(found: Findings, path: str, lb: ConsistentHashLB) -> None:

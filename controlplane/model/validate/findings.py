@@ -1,6 +1,7 @@
 """Where the validators of one object put what they find."""
 
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
+from controlplane.model.text import printable
 
 
 class Findings:
@@ -23,4 +24,4 @@ class Findings:
         return tuple(self._problems)
 
     def _add(self, code: str, level: Level, path: str, message: str) -> None:
-        self._problems.append(Problem(code, level, Origin(self._ref, path), message))
+        self._problems.append(Problem(code, level, Origin(self._ref, printable(path)), printable(message)))

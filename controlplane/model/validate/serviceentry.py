@@ -32,6 +32,10 @@ from controlplane.model.validate.common import (
 from controlplane.model.validate.findings import Findings
 
 MAX_HOSTS: Final = 256
+MAX_ADDRESSES: Final = 256
+MAX_ADDRESS: Final = 64  # characters; the longest IPv6 block has 43
+MAX_ENDPOINTS: Final = 4096
+MAX_WORKLOAD_ADDRESS: Final = 256  # characters of a name or path
 UNIX: Final = "unix://"
 _RESOLVING: Final = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
 
@@ -63,12 +67,17 @@ def _check_hosts(found: Findings, spec: ServiceEntrySpec) -> None:
             found.error("InvalidHost", f"spec.hosts[{i}]", '"*" is every host there is; name the hosts of this service')
         else:
             check_host(found, f"spec.hosts[{i}]", host)
-        if i >= MAX_HOSTS:
-            found.error("InvalidHost", f"spec.hosts[{i}]", f"at most {MAX_HOSTS} hosts are allowed")
+    _check_length(found, "spec.hosts", spec.hosts, MAX_HOSTS)
+
+
+def _check_length(found: Findings, path: str, values: Sequence[object], most: int) -> None:
+    if len(values) > most:
+        found.error("InvalidValue", path, f"has {len(values)} entries; at most {most} are allowed")
 
 
 def _check_addresses(found: Findings, spec: ServiceEntrySpec) -> None:
     unique(found, "spec.addresses", spec.addresses)
+    _check_length(found, "spec.addresses", spec.addresses, MAX_ADDRESSES)
     blocks = spec.resolution in {None, Resolution.NONE, Resolution.STATIC}
     for i, address in enumerate(spec.addresses):
         if "/" in address and not blocks:
@@ -121,6 +130,7 @@ def _check_resolution(found: Findings, spec: ServiceEntrySpec) -> None:
 
 
 def _check_endpoints(found: Findings, spec: ServiceEntrySpec) -> None:
+    _check_length(found, "spec.endpoints", spec.endpoints, MAX_ENDPOINTS)
     names = {port.name for port in spec.ports}
     resolves = spec.resolution in _RESOLVING
     for i, endpoint in enumerate(spec.endpoints):
@@ -157,6 +167,10 @@ def _check_address(found: Findings, path: str, workload: WorkloadEntrySpec, *, m
     if not address:
         if not workload.network:
             required(found, path, address, why=", unless network is set")
+    elif len(address) > MAX_WORKLOAD_ADDRESS:
+        found.error(
+            "InvalidAddress", path, f"has {len(address)} characters; at most {MAX_WORKLOAD_ADDRESS} are allowed"
+        )
     elif address.startswith(UNIX):
         _check_socket(found, path, address.removeprefix(UNIX), workload.ports)
     elif not is_ip(address) and not (may_resolve and is_fqdn(address)):

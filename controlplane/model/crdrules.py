@@ -1,0 +1,262 @@
+"""What the CRDs say beyond the types of the model: bounds, required fields, and fields that exclude others.
+
+An API server that knows these rules answers `kubectl apply` with them, before anything of ours has seen the object.
+They are a part of what `validate` says; a test holds that nothing is refused here that is accepted there.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from controlplane.model.destinationrule import (
+    ClientTLSSettings,
+    ConsistentHashLB,
+    CookieAttribute,
+    DestinationRuleSpec,
+    HTTPCookie,
+    HTTPSettings,
+    LoadBalancerSettings,
+    LocalityLbSetting,
+    OutlierDetection,
+    PortSelector,
+    PortTrafficPolicy,
+    RetryBudget,
+    Subset,
+    TCPSettings,
+    TrafficPolicy,
+    Tunnel,
+    Warmup,
+)
+from controlplane.model.gateway import Port, Server, ServerTLSSettings, TLSCertificate
+from controlplane.model.serviceentry import ServiceEntryPort, ServiceEntrySpec, WorkloadEntrySpec
+from controlplane.model.sidecar import EgressListener, IngressListener, SidecarSpec
+from controlplane.model.validate.common import MAX_REGEX
+from controlplane.model.validate.destinationrule import MAX_PORT_POLICIES
+from controlplane.model.validate.serviceentry import (
+    MAX_ADDRESS,
+    MAX_ADDRESSES,
+    MAX_ENDPOINTS,
+    MAX_HOSTS,
+    MAX_WORKLOAD_ADDRESS,
+)
+from controlplane.model.validate.tls import MAX_CERTIFICATES
+from controlplane.model.virtualservice import (
+    Delegate,
+    Destination,
+    FaultAbort,
+    FaultDelay,
+    HTTPBody,
+    HTTPDirectResponse,
+    HTTPFaultInjection,
+    HTTPMatchRequest,
+    HTTPMirrorPolicy,
+    HTTPRedirect,
+    HTTPRetry,
+    HTTPRewrite,
+    HTTPRoute,
+    HTTPRouteDestination,
+    L4MatchAttributes,
+    Percent,
+    RegexRewrite,
+    RouteDestination,
+    StringMatch,
+    TCPRoute,
+    TLSMatchAttributes,
+    TLSRoute,
+)
+
+Schema = dict[str, Any]
+
+
+class Cel(msgspec.Struct, frozen=True):
+    """One CEL rule (`x-kubernetes-validations`) of an object.
+
+    An API server estimates what a rule may cost and refuses the whole CRD when that is too much; below a list
+    without `maxItems` every rule is. So these are for objects that occur once, or in bounded lists.
+    """
+
+    rule: str
+    message: str
+
+
+REQUIRED: Final[Mapping[type, Sequence[str]]] = {
+    Destination: ("host",),
+    HTTPRouteDestination: ("destination",),
+    RouteDestination: ("destination",),
+    HTTPMirrorPolicy: ("destination",),
+    HTTPDirectResponse: ("status",),
+    Delegate: ("name",),
+    RegexRewrite: ("match", "rewrite"),
+    TLSRoute: ("match", "route"),
+    TLSMatchAttributes: ("sniHosts",),
+    TCPRoute: ("route",),
+    DestinationRuleSpec: ("host",),
+    Subset: ("name",),
+    PortTrafficPolicy: ("port",),
+    PortSelector: ("number",),
+    Tunnel: ("targetHost", "targetPort"),
+    Warmup: ("duration",),
+    HTTPCookie: ("name",),
+    CookieAttribute: ("name",),
+    Server: ("port", "hosts"),
+    Port: ("protocol",),
+    TLSCertificate: ("serverCertificate", "privateKey"),
+    ServiceEntrySpec: ("hosts",),
+    ServiceEntryPort: ("number", "name"),
+    IngressListener: ("port",),
+    EgressListener: ("hosts",),
+}
+
+_PORT: Final = {"minimum": 1, "maximum": 65535}
+_NATURAL: Final = {"minimum": 0}
+_PERCENT: Final = {"minimum": 0, "maximum": 100}
+_STATUS: Final = {"minimum": 200, "maximum": 599}
+
+# Bounds of fields, as JSON schema says them.
+BOUNDS: Final[Mapping[tuple[type, str], Schema]] = {
+    (PortSelector, "number"): _PORT,
+    (HTTPMatchRequest, "port"): _PORT,
+    (L4MatchAttributes, "port"): _PORT,
+    (TLSMatchAttributes, "port"): _PORT,
+    (HTTPRedirect, "port"): _PORT,
+    (Tunnel, "targetPort"): _PORT,
+    (ServiceEntryPort, "number"): _PORT,
+    (ServiceEntryPort, "targetPort"): _PORT,
+    (Port, "number"): {"maximum": 65535},  # 0 beside a Unix socket
+    (HTTPRouteDestination, "weight"): _NATURAL,
+    (RouteDestination, "weight"): _NATURAL,
+    (HTTPRetry, "attempts"): _NATURAL,
+    (Percent, "value"): _PERCENT,
+    (FaultDelay, "percent"): _PERCENT,
+    (HTTPRoute, "mirrorPercent"): _PERCENT,
+    (FaultAbort, "httpStatus"): _STATUS,
+    (HTTPDirectResponse, "status"): _STATUS,
+    (StringMatch, "regex"): {"maxLength": MAX_REGEX},
+    (RegexRewrite, "match"): {"maxLength": MAX_REGEX},
+    (TCPSettings, "maxConnections"): _NATURAL,
+    **{
+        (HTTPSettings, field): _NATURAL
+        for field in (
+            "http1MaxPendingRequests",
+            "http2MaxRequests",
+            "maxRequestsPerConnection",
+            "maxRetries",
+            "maxConcurrentStreams",
+        )
+    },
+    (OutlierDetection, "maxEjectionPercent"): _PERCENT,
+    (OutlierDetection, "minHealthPercent"): _PERCENT,
+    (RetryBudget, "percent"): _PERCENT,
+    (Warmup, "minimumPercent"): _PERCENT,
+    (Warmup, "aggression"): {"minimum": 1},
+    (TrafficPolicy, "portLevelSettings"): {"maxItems": MAX_PORT_POLICIES},
+    (ServerTLSSettings, "credentialNames"): {"maxItems": MAX_CERTIFICATES},
+    (ServerTLSSettings, "tlsCertificates"): {"maxItems": MAX_CERTIFICATES},
+    (ServiceEntrySpec, "hosts"): {"minItems": 1, "maxItems": MAX_HOSTS},
+    (ServiceEntrySpec, "addresses"): {
+        "maxItems": MAX_ADDRESSES,
+        "items": {"type": "string", "maxLength": MAX_ADDRESS},
+    },
+    (ServiceEntrySpec, "endpoints"): {"maxItems": MAX_ENDPOINTS},
+    (WorkloadEntrySpec, "address"): {"maxLength": MAX_WORKLOAD_ADDRESS},
+    (Server, "hosts"): {"minItems": 1},
+    (EgressListener, "hosts"): {"minItems": 1},
+}
+
+# Names that are not camelCase but that Istio's own CRD keeps; an API server would prune them unheard.
+ALIASES: Final[Mapping[tuple[type, str], str]] = {(HTTPRoute, "mirrorPercent"): "mirror_percent"}
+
+_LISTS: Final = frozenset(
+    {
+        "route",
+        "distribute",
+        "failover",
+        "failoverPriority",
+        "tlsCertificates",
+        "credentialNames",
+        "endpoints",
+        "mirrors",
+    }
+)
+
+
+def _set(name: str) -> Schema:
+    """The field is there, and is no empty list."""
+    there: Schema = {"required": [name]}
+    return there | {"properties": {name: {"minItems": 1}}} if name in _LISTS else there
+
+
+def _exactly_one(*names: str) -> Schema:
+    return {"oneOf": [_set(name) for name in names]}
+
+
+def _at_most_one(*names: str) -> Schema:
+    return {"oneOf": [{"not": _any_of(*names)}, *(_set(name) for name in names)]}
+
+
+def _any_of(*names: str) -> Schema:
+    return {"anyOf": [_set(name) for name in names]}
+
+
+def _without(name: str, *others: str) -> Schema:
+    return {"not": {**_set(name), **_any_of(*others)}}
+
+
+# What each object must hold as a whole: a schema, or CEL for what schemas cannot say.
+RULES: Final[Mapping[type, Sequence[Schema | Cel]]] = {
+    StringMatch: (_at_most_one("exact", "prefix", "regex"),),
+    HTTPRoute: (_exactly_one("route", "redirect", "directResponse", "delegate"), _at_most_one("mirror", "mirrors")),
+    HTTPRedirect: (_at_most_one("port", "derivePort"), _at_most_one("uri", "prefixRewrite")),
+    HTTPBody: (_exactly_one("string", "bytes"),),
+    HTTPRewrite: (_at_most_one("uri", "uriRegexRewrite"), _any_of("uri", "uriRegexRewrite", "authority")),
+    HTTPFaultInjection: (_any_of("delay", "abort"),),
+    FaultDelay: (_any_of("fixedDelay", "exponentialDelay"),),
+    FaultAbort: (_exactly_one("httpStatus", "grpcStatus", "http2Error"),),
+    LoadBalancerSettings: (_at_most_one("simple", "consistentHash"),),
+    ConsistentHashLB: (
+        _exactly_one("httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName"),
+        _at_most_one("ringHash", "maglev"),
+    ),
+    LocalityLbSetting: (_at_most_one("distribute", "failover"), _at_most_one("distribute", "failoverPriority")),
+    ClientTLSSettings: (_without("credentialName", "clientCertificate", "privateKey", "caCertificates"),),
+    ServerTLSSettings: (
+        _at_most_one("serverCertificate", "tlsCertificates", "credentialName", "credentialNames"),
+        _at_most_one("caCertificates", "caCertCredentialName"),
+    ),
+    ServiceEntrySpec: (
+        Cel(
+            "!has(self.workloadSelector) || !has(self.endpoints) || size(self.endpoints) == 0",
+            "endpoints and workloadSelector exclude each other",
+        ),
+        Cel(
+            "!has(self.resolution) || self.resolution in ['NONE', 'STATIC']"
+            " || !has(self.addresses) || self.addresses.all(a, !a.contains('/'))",
+            "a CIDR block in addresses needs resolution NONE or STATIC",
+        ),
+        Cel(
+            "(has(self.resolution) && !(self.resolution in ['NONE', 'DYNAMIC_DNS']))"
+            " || !has(self.endpoints) || size(self.endpoints) == 0",
+            "resolution NONE and DYNAMIC_DNS take no endpoints; use STATIC or DNS",
+        ),
+        Cel(
+            "!has(self.resolution) || self.resolution != 'DNS_ROUND_ROBIN'"
+            " || !has(self.endpoints) || size(self.endpoints) <= 1",
+            "resolution DNS_ROUND_ROBIN takes one endpoint at most; use DNS",
+        ),
+    ),
+    WorkloadEntrySpec: (
+        Cel("has(self.address) || has(self.network)", "one of address, network is required"),
+        Cel(
+            "!has(self.address) || !self.address.startsWith('unix://') || !has(self.ports) || size(self.ports) == 0",
+            "a Unix socket has no ports; remove ports",
+        ),
+    ),
+    SidecarSpec: (
+        Cel(
+            "!has(self.outboundTrafficPolicy) || !has(self.outboundTrafficPolicy.egressProxy)"
+            " || !has(self.outboundTrafficPolicy.mode) || self.outboundTrafficPolicy.mode == 'ALLOW_ANY'",
+            "egressProxy needs mode ALLOW_ANY",
+        ),
+    ),
+}

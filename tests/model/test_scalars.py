@@ -1,0 +1,135 @@
+"""Durations, node ids, mesh settings."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.model.durations import format_duration, parse_duration
+from controlplane.model.meshconfig import decode_settings
+from controlplane.model.proxy import BadNodeError, InterceptionMode, Locality, ProxyType, parse_node
+from controlplane.model.settings import Settings
+from controlplane.model.virtualservice import HTTPRetry
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1.5s", 1.5),
+        ("1h30m", 5400),
+        ("100ms", 0.1),
+        ("0", 0),
+        ("0s", 0),
+        (".5s", 0.5),
+        ("-2s", -2),
+        ("1us", 1e-6),
+        ("1m1s", 61),
+    ],
+)
+def test_durations_are_read(text, seconds):
+    assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "1 s", "1d", "1s ", "P1D", "1.5.5s", "--1s", "1s" * 40])
+def test_other_text_is_no_duration(text):
+    with pytest.raises(ValueError, match="must be a duration"):
+        parse_duration(text)
+
+
+@given(st.timedeltas(min_value=timedelta(days=-9000), max_value=timedelta(days=9000)))
+def test_durations_are_written_as_they_are_read(duration):
+    assert parse_duration(format_duration(duration)) == duration
+
+
+def test_a_sidecar_says_who_it_is():
+    proxy = parse_node(
+        "sidecar~10.0.0.7~reviews-v1-abc.default~default.svc.cluster.local",
+        {
+            "LABELS": {"app": "reviews", "n": 1},
+            "SERVICE_ACCOUNT": "reviews",
+            "INSTANCE_IPS": "10.0.0.7,fd00::7",
+            "CLUSTER_ID": "Kubernetes",
+            "NETWORK": "net-1",
+            "NODE_NAME": "node-1",
+            "ISTIO_VERSION": "1.30.0",
+            "INTERCEPTION_MODE": "TPROXY",
+        },
+        Locality("eu", "eu-1a"),
+    )
+    assert (proxy.type, proxy.namespace, proxy.name) == (ProxyType.SIDECAR, "default", "reviews-v1-abc")
+    assert proxy.ips == ("10.0.0.7", "fd00::7")
+    assert proxy.labels == {"app": "reviews"}
+    assert proxy.domain == "cluster.local"
+    assert proxy.interception is InterceptionMode.TPROXY
+    assert str(proxy.locality) == "eu/eu-1a"
+    assert proxy.key == ("default", "reviews-v1-abc")
+
+
+def test_a_router_without_metadata_is_named_by_its_id():
+    proxy = parse_node("router~10.0.0.1~gw-x.istio-system~istio-system.svc.my.domain", {"NAMESPACE": 5, "LABELS": "x"})
+    assert (proxy.type, proxy.namespace, proxy.domain) == (ProxyType.ROUTER, "istio-system", "my.domain")
+
+
+@pytest.mark.parametrize("node", ["", "sidecar~1~2", "waypoint~1~a.b~c", "sidecar~1~a.b~c~d"])
+def test_a_node_that_does_not_say_who_it_is_is_refused(node):
+    with pytest.raises(BadNodeError, match="node id"):
+        parse_node(node, {})
+
+
+@pytest.mark.parametrize("text", ["", "eu", "eu/zone", "eu/zone/rack"])
+def test_localities_are_written_as_they_are_read(text):
+    assert str(Locality.parse(text)) == text
+
+
+def test_settings_have_istios_defaults():
+    settings, problems = decode_settings({})
+    assert settings == Settings()
+    assert problems == ()
+    assert settings.root_namespace == "lateen-system"
+
+
+def test_settings_are_read_from_mesh_config():
+    settings, problems = decode_settings(
+        {
+            "accessLogFile": "/dev/stdout",
+            "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+            "rootNamespace": "istio-config",
+            "defaultConfig": {"drainDuration": "10s", "gatewayTopology": {"numTrustedProxies": 2}},
+            "defaultHttpRetryPolicy": {"attempts": 0},
+            "tenancy": "istio",
+        }
+    )
+    assert problems == ()
+    assert settings.root_namespaces == ("istio-config",)
+    assert settings.drain_duration == timedelta(seconds=10)
+    assert settings.num_trusted_proxies == 2
+    assert settings.default_http_retry_policy == HTTPRetry(attempts=0)
+
+
+def test_what_mesh_config_has_and_lateen_has_not_is_said():
+    _, problems = decode_settings({"extensionProviders": [], "defaultConfig": {"concurrency": 2}, "acessLogFile": "x"})
+    assert {(one.code, one.origin.path) for one in problems} == {
+        ("NotSupportedYet", "extensionProviders"),
+        ("NotSupportedYet", "defaultConfig.concurrency"),
+        ("UnknownField", "acessLogFile"),
+    }
+
+
+def test_a_bad_setting_keeps_its_default():
+    settings, problems = decode_settings(
+        {
+            "connectTimeout": "0s",
+            "dnsRefreshRate": 5,
+            "proxyListenPort": 99999,
+            "defaultServiceExportTo": ["A B"],
+            "trustDomain": "td",
+        }
+    )
+    assert settings == Settings(trust_domain="td")
+    assert {one.origin.path for one in problems} == {
+        "connectTimeout",
+        "dnsRefreshRate",
+        "proxyListenPort",
+        "defaultServiceExportTo[0]",
+    }
