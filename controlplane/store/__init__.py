@@ -3,6 +3,7 @@
 Nothing here knows what is computed, who asks, or when. `Store` is the way in.
 """
 
+from controlplane.store.audit import InconsistencyError, Mismatch
 from controlplane.store.collection import (
     Change,
     Collection,
@@ -14,6 +15,7 @@ from controlplane.store.collection import (
     Readable,
     StoreError,
 )
+from controlplane.store.lineage import Read
 from controlplane.store.store import Changes, Fork, Revision, StaleForkError, Store
 
 __all__ = [
@@ -23,9 +25,12 @@ __all__ = [
     "Fetch",
     "Fork",
     "GraphError",
+    "InconsistencyError",
     "Index",
     "Input",
+    "Mismatch",
     "Query",
+    "Read",
     "Readable",
     "Revision",
     "StaleForkError",

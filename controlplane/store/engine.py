@@ -13,11 +13,11 @@ synchronous and knows no domain; when to run, and for how long at a stretch, is 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from controlplane.store.collection import Change, Fetch, GraphError, Handle, Index, Node, Readable
-from controlplane.store.graph import Graph
-from controlplane.store.tables import TABLES, Changed, IndexTable, InputTable, Table
+from controlplane.store.graph import Graph, GraphDescription
+from controlplane.store.tables import TABLES, Changed, IndexTable, InputTable, Table, equal
 
 IDLE: Final = -1
 """The slot limit while no function runs: nothing may be fetched."""
@@ -47,6 +47,14 @@ class Monitor:
         self.trace: Trace | None = None
 
 
+class Record(NamedTuple):
+    """What an apply did that somebody wants to be told."""
+
+    changed: dict[int, Changed]
+    failed: dict[Node, Exception]
+    noted: dict[Node, tuple[Any, ...]]
+
+
 def pairs(reads: Reads) -> Iterator[tuple[int, Hashable]]:
     """A flat record (slot, key, slot, key, …) as pairs."""
     flat = iter(reads)
@@ -57,13 +65,22 @@ class Engine:
     """All tables of one store, fork or recomputation, and the evaluation over them."""
 
     __slots__ = (
-        "below", "dirty", "failed", "fetch", "graph", "interrupted", "limit", "log", "monitor", "moved", "orphans",
-        "outputs", "queries", "readers", "record", "reported", "tables",
+        "below", "dirty", "failed", "fetch", "graph", "interrupted", "last_good", "limit", "log", "monitor", "moved",
+        "noted", "orphans", "outputs", "queries", "readers", "record", "reported", "tables",
     )  # fmt: skip
 
-    def __init__(self, graph: Graph, outputs: set[int], monitor: Monitor, below: "Engine | None") -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        outputs: set[int],
+        monitor: Monitor,
+        below: "Engine | None",
+        last_good: "Engine | None" = None,
+    ) -> None:
         self.graph = graph
         self.below = below
+        self.last_good = last_good
+        """Where a recomputation finds what was good last, for functions that fail in it as they did there."""
         self.outputs = outputs
         self.monitor = monitor
         self.limit = IDLE
@@ -76,6 +93,8 @@ class Engine:
         """What changed in outputs since the record was taken last."""
         self.failed: dict[Node, Exception] = {}
         """Runs that ended with an exception since `record` was taken last."""
+        self.noted: dict[Node, tuple[Any, ...]] = {}
+        """What runs report that reported something else before, since `record` was taken last."""
         self.moved = False
         """Whether anything changed since `record` was taken last."""
         self.interrupted = False
@@ -169,11 +188,21 @@ class Engine:
             if first is not new and first != new:
                 record[key] = (first, new)
 
-    def take_record(self) -> tuple[dict[int, Changed], dict[Node, Exception]]:
-        """What changed in outputs and what failed since the last time."""
-        taken = (self.record, self.failed)
-        self.record, self.failed, self.moved = {}, {}, False
+    def take_record(self) -> "Record":
+        """What happened since the last time."""
+        taken = Record(self.record, self.failed, self.noted)
+        self.record, self.failed, self.noted, self.moved = {}, {}, {}, False
         return taken
+
+    def describe(self) -> GraphDescription:
+        """The graph with the number of entries and the collections that were really read. Looks at every node."""
+        reads = {t.slot: {self.owner(s).slot for _, deps in t.deps.items() for s in deps[::2]} for t in self.tables}
+        sizes = {t.slot: sum(1 for _ in t.entry_keys()) for t in self.tables}
+        return GraphDescription(self.graph, sizes, reads)
+
+    def owner(self, slot: int) -> Table:
+        """The table that a recorded read went to; ~slot stands for presence."""
+        return self.tables[slot if slot >= 0 else ~slot]
 
     def sink(self, limit: int) -> bool:
         """Moves up to `limit` entries into the engine below. Answers whether all are there."""
@@ -202,7 +231,7 @@ class Engine:
                 new = old
         except Exception as error:  # noqa: BLE001  any bug of a function poisons its own key and no more
             self._fail(table, key, error)
-            new = old
+            new = old if self.last_good is None else self.last_good.tables[table.slot].kept(key)
         else:
             if table.failures:
                 self._recover(table, key)
@@ -229,7 +258,7 @@ class Engine:
             keys = tuple(dict.fromkeys(table.function(key, value)))
         except Exception as error:  # noqa: BLE001  any bug of a function poisons its own key and no more
             self._fail(table, key, error)
-            keys = before
+            keys = before if self.last_good is None else self.last_good.tables[table.slot].kept(key)
         else:
             if table.failures:
                 self._recover(table, key)
@@ -255,10 +284,15 @@ class Engine:
         """Keeps what a run reported instead of what the run before it did."""
         found = tuple(dict.fromkeys(self.reported[start:]))
         del self.reported[start:]
+        if not equal(found, table.reports.get(key, ())):
+            self._report(table, key, found)
+
+    def _report(self, table: Table, key: Any, found: tuple[Any, ...]) -> None:
         if found:
             table.reports[key] = found
         else:
             table.reports.pop(key, None)
+        self.noted[table.slot, key] = found
 
     def _fail(self, table: Table, key: Any, error: Exception) -> None:
         table.failures[key] = error
@@ -300,8 +334,8 @@ class Engine:
         """Drops what is known about a run whose source entry is gone."""
         if table.failures:
             self._recover(table, key)
-        if table.reports:
-            table.reports.pop(key, None)
+        if table.reports and key in table.reports:
+            self._report(table, key, ())
         reads = table.deps.pop(key, None)
         if reads:
             self._unlink((table.slot, key), pairs(reads))

@@ -17,12 +17,13 @@ result comes out equal. The same functions do the first build, one change, the d
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from controlplane.store.audit import InconsistencyError, Mismatch, inspect_each, recompute
 from controlplane.store.collection import (
     IK,
     Change,
@@ -33,14 +34,17 @@ from controlplane.store.collection import (
     Index,
     Input,
     K,
+    Node,
     Query,
     Readable,
     StoreError,
     V,
 )
-from controlplane.store.engine import Counts, Engine, Monitor
-from controlplane.store.graph import Graph
-from controlplane.store.tables import Changed, IndexTable, Table
+from controlplane.store.engine import Counts, Engine, Monitor, Record
+from controlplane.store.graph import Graph, GraphDescription
+from controlplane.store.lineage import Entry, Read, affected, origins, why
+from controlplane.store.maps import Map
+from controlplane.store.tables import Changed, IndexTable, Table, equal
 
 K2 = TypeVar("K2")
 V2 = TypeVar("V2")
@@ -96,12 +100,14 @@ class Revision(msgspec.Struct, frozen=True):
     changes: Changes
     failures: Nodes
     """(collection, key) -> exception: the runs that failed in this revision. Their last values stay."""
+    reports: Mapping[tuple[Handle, Any], tuple[Any, ...]] = msgspec.field(default_factory=dict)
+    """(collection, key) -> what its run reports now, for those that reported something else before."""
 
 
 class _Stepping:
     """A big change under way: worked out on `working`, while `serving` answers and takes small changes."""
 
-    __slots__ = ("late", "overtaken", "working")
+    __slots__ = ("late", "noted", "overtaken", "working")
 
     def __init__(self, working: Engine) -> None:
         self.working = working
@@ -109,6 +115,14 @@ class _Stepping:
         """Applied to `serving` already, not yet to `working`."""
         self.overtaken: defaultdict[int, dict[Any, None]] = defaultdict(dict)
         """slot -> keys of outputs that were published since the big change began"""
+        self.noted: dict[Node, None] = {}
+        """Nodes whose reports were published since then"""
+
+    def note(self, record: Record) -> None:
+        """Remembers what was published while the big change is under way."""
+        for slot, changed in record.changed.items():
+            self.overtaken[slot].update(dict.fromkeys(changed))
+        self.noted.update(dict.fromkeys(record.noted))
 
 
 class Store:
@@ -124,6 +138,8 @@ class Store:
         self._trace: Trace = None
         self.revision = 0
         """The number of the state that is served."""
+        self.assert_mode = False
+        """Recompute everything after each change, and raise InconsistencyError where it comes out different."""
 
     # --- wiring ----------------------------------------------------------------------------------------------
 
@@ -228,6 +244,33 @@ class Store:
         """Collection name -> how often its function ran."""
         return {handle.name: self._monitor.counts[handle.slot] for handle in self._graph}
 
+    def graph(self) -> GraphDescription:
+        """The collections, what each is made from and what it was seen to read: `str()` for text, `.dot()`."""
+        return self._serving().describe()
+
+    def why(self, collection: Handle, key: Any) -> tuple[Read, ...]:
+        """What the making of an entry took and asked for, one step back."""
+        return why(self._table(collection).engine, collection, key)
+
+    def origins(self, collection: Handle, key: Any) -> tuple[Entry, ...]:
+        """The input entries that an entry was made of."""
+        return origins(self._table(collection).engine, collection, key)
+
+    def affected(self, collection: Handle, key: Any) -> tuple[Entry, ...]:
+        """The entries that may change when this one does, all the way down, nearest first."""
+        return affected(self._table(collection).engine, collection, key)
+
+    def audit(
+        self, budget: Callable[[], bool], nodes: Iterable[tuple[Handle, Any]] | None = None
+    ) -> Generator[None, None, tuple[Mismatch, ...]]:
+        """Runs nodes again, beside what is served, and returns those that come out different: a bug of ours.
+
+        In steps of one node, yields when `budget()` says it is time. Changes may be applied between two steps.
+        `nodes` are (collection, run key); all by default.
+        """
+        flat = None if nodes is None else ((handle.slot, key) for handle, key in nodes)
+        return inspect_each(lambda: (self._serving(), self.revision), flat, budget)
+
     # --- changing ----------------------------------------------------------------------------------------------
 
     def apply(self, changes: Iterable[Change[Any, Any]]) -> Revision:
@@ -304,17 +347,19 @@ class Store:
     def _publish(self, engine: Engine) -> Revision:
         if engine.moved:
             self.revision += 1
-        record, failed = engine.take_record()
+        record = engine.take_record()
         if self._stepping:
-            for slot, changed in record.items():
-                self._stepping.overtaken[slot].update(dict.fromkeys(changed))
-        return self._revision(record, failed)
+            self._stepping.note(record)
+        return self._revision(record)
 
-    def _revision(self, record: Mapping[int, Changed], failed: Mapping[tuple[int, Hashable], Exception]) -> Revision:
+    def _revision(self, record: Record) -> Revision:
         graph = self._graph
-        changes: dict[Any, Changed] = {graph[slot]: changed for slot, changed in record.items() if changed}
-        failures = {(graph[slot], key): error for (slot, key), error in failed.items()}
-        return Revision(self.revision, Changes(changes), failures)
+        changes: dict[Any, Changed] = {graph[slot]: changed for slot, changed in record.changed.items() if changed}
+        failures = {(graph[slot], key): error for (slot, key), error in record.failed.items()}
+        reports = {(graph[slot], key): reported for (slot, key), reported in record.noted.items()}
+        if self.assert_mode and (mismatches := recompute(self._serving())):
+            raise InconsistencyError(mismatches)
+        return Revision(self.revision, Changes(changes), failures, reports)
 
     def _split(self) -> Engine:
         """Lays an engine to serve and one to work on over the base, which now rests. Returns the latter."""
@@ -345,19 +390,15 @@ class Store:
         """Serves what was worked out, and reports the difference to what was served until now."""
         served, working = self._serving(), stepping.working
         self.revision += working.moved
-        record, failed = working.take_record()
+        record = working.take_record()
         for slot, keys in stepping.overtaken.items():
-            changed = record.setdefault(slot, {})
-            old, new = served.tables[slot].data, working.tables[slot].data
-            for key in keys:
-                pair = (old.get(key), new.get(key))
-                changed.pop(key, None)
-                if pair[0] is not pair[1] and pair[0] != pair[1]:
-                    changed[key] = pair
+            _rebase(record.changed.setdefault(slot, {}), keys, served.tables[slot].data, working.tables[slot].data)
+        for slot, key in stepping.noted:
+            record.noted[slot, key] = working.tables[slot].reports.get(key, ())
         self._top = working
         if working.below is None:
             self._base = working
-        return self._revision(record, failed)
+        return self._revision(record)
 
     def _sink_some(self) -> bool:
         """Moves some entries of a big change down. Answers whether there are more."""
@@ -367,6 +408,15 @@ class Store:
             self._top = self._base
             return False
         return True
+
+
+def _rebase(changed: Changed, keys: Iterable[Any], old: Map, new: Map) -> None:
+    """Makes the record for `keys` the difference between what was served last and what is served now."""
+    for key in keys:
+        changed.pop(key, None)
+        before, after = old.get(key), new.get(key)
+        if not equal(before, after):
+            changed[key] = (before, after)
 
 
 class Fork(Store):
@@ -384,6 +434,7 @@ class Fork(Store):
         self._outputs = set(parent._outputs)  # noqa: SLF001
         self._top = self._base = self._engine(below)
         self.revision = parent.revision
+        self.assert_mode = parent.assert_mode
 
     def _serving(self) -> Engine:
         if self._parent.revision != self._started:

@@ -63,9 +63,23 @@ class Mesh:
         )
         self.hosts_by_scope: Index[Scope, Host, Any] = store.index("HostsByScope", self.routes, self.scopes_of_route)
         self.served: Collection[tuple[Scope, Host], Any] = store.join("ScopeHosts", self.scopes, self.hosts_by_scope)
+        self.proxies_by_label: Index[str, Key, Any] = store.index(
+            "ProxiesByLabel", self.proxies, lambda _, labels: labels
+        )
+        self.selected: Collection[tuple[Key, Key], Rule] = store.match(
+            "Selected", self.proxies_by_label, self.selectors
+        )
         self.counts: Collection[str, int] = store.derive("Members", self.namespaces, self.members_of)
         self.everything: Collection[Any, Any] = store.union("Everything", self.routes, self.orphans)
-        for collection in (self.live, self.served, self.everything, self.rules_of_scope, self.cluster, self.counts):
+        for collection in (
+            self.live,
+            self.served,
+            self.everything,
+            self.rules_of_scope,
+            self.cluster,
+            self.counts,
+            self.selected,
+        ):
             store.output(collection)
 
     def live_service(self, fetch: Fetch, key: Key, service: Service) -> Service | None:
@@ -93,6 +107,7 @@ class Mesh:
             seen.add(step)
             rule = fetch(self.rules, step)
             if rule is None:
+                fetch.report(f"{step} is missing")
                 return None
             _trip(rule.boom, "query")
             total += rule.weight
@@ -124,7 +139,11 @@ class Mesh:
         return (cluster, None, ())
 
     def orphan_of(self, fetch: Fetch, host: Host, _: object) -> str | None:
-        return None if fetch.has(self.hosts, host) else "no such host"
+        """Presence of a query's answer counts, its value does not."""
+        if fetch.has(self.hosts, host):
+            return None
+        fetch.report(f"{host} is nowhere", "nowhere", "nowhere")
+        return "no such host, with endpoints" if fetch.has(self.assigned, host) else "no such host"
 
     def scope(self, fetch: Fetch, _key: Key, labels: tuple[str, ...]) -> Scope:
         return tuple(sorted({rule for label in labels for rule in fetch.keys(self.selectors, label)}))

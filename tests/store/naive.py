@@ -15,9 +15,10 @@ class State(NamedTuple):
     emitted: dict[str, dict[Any, Any]]
     """Expand: what each source key emits. Index: the index keys each source key is under."""
     failures: frozenset[tuple[str, Any]]
+    reports: dict[tuple[str, Any], tuple[Any, ...]]
 
 
-EMPTY = State({}, {}, {}, frozenset())
+EMPTY = State({}, {}, {}, frozenset(), {})
 
 
 def compute(graph: Any, inputs: Mapping[str, Mapping[Any, Any]], before: State = EMPTY) -> State:
@@ -37,6 +38,9 @@ class _Fetch:
     def has(self, source: Any, key: Any) -> bool:
         return self(source, key) is not None
 
+    def report(self, *values: Any) -> None:
+        self._computation.reporting[-1].update(dict.fromkeys(values))
+
     def keys(self, index: Any, key: Any) -> tuple[Any, ...]:
         return tuple(sorted(self._computation.entries[index.name].get(key, ())))
 
@@ -54,6 +58,8 @@ class _Computation:
         self.emitted: dict[str, dict[Any, Any]] = {}
         self.failures: set[tuple[str, Any]] = set()
         self.asked: dict[str, dict[Any, Any]] = {handle.name: {} for handle in graph if handle.kind == "query"}
+        self.reports: dict[tuple[str, Any], tuple[Any, ...]] = {}
+        self.reporting: list[dict[Any, None]] = []
         self.fetch = _Fetch(self)
 
     def run(self) -> State:
@@ -62,14 +68,18 @@ class _Computation:
             compute(handle)
         for name, values in self.asked.items():
             self.data[name] = {key: value for key, value in values.items() if value is not None}
-        return State(self.data, self.entries, self.emitted, frozenset(self.failures))
+        return State(self.data, self.entries, self.emitted, frozenset(self.failures), self.reports)
 
     def _call(self, handle: Any, key: Any, last: Any, *arguments: Any) -> Any:
+        self.reporting.append({})
         try:
             return handle.function(*arguments)
         except Exception:  # noqa: BLE001  as the engine does
             self.failures.add((handle.name, key))
             return last
+        finally:
+            if reported := tuple(self.reporting.pop()):
+                self.reports[handle.name, key] = reported
 
     def _input(self, handle: Any) -> None:
         self.data[handle.name] = dict(self.inputs.get(handle.name, {}))
@@ -108,6 +118,13 @@ class _Computation:
         for key in self.data[left.name]:
             for member in self.entries[index.name].get(key, ()):
                 self.data[handle.name][key, member] = right[member]
+
+    def _match(self, handle: Any) -> None:
+        left, right = handle.sources
+        values = self.data[right.sources[0].name]
+        for entry, members in self.entries[right.name].items():
+            for key in self.entries[left.name].get(entry, ()):
+                self.data[handle.name].update({(key, member): values[member] for member in members})
 
     def _union(self, handle: Any) -> None:
         for part in reversed(handle.sources):

@@ -30,6 +30,7 @@ def _inside(table: Table) -> Any:
     found: list[Any] = [
         dict(table.deps.items()),
         dict(table.failures.items()),
+        dict(table.reports.items()),
         _members(table.readers),
         _members(table.presence),
     ]

@@ -1,13 +1,15 @@
 """Reports stand beside values; a match joins two indexes pair by pair."""
 
+from typing import Any
+
 import pytest
 
-from controlplane.store import Change, GraphError, Store
+from controlplane.store import Change, Fetch, GraphError, Input, Store
 
 
 def reporting_store():
     store = Store()
-    numbers = store.input("Numbers")
+    numbers: Input[str, int] = store.input("Numbers")
 
     def half(fetch, _key, value):
         if value % 2:
@@ -41,7 +43,7 @@ def test_a_report_goes_with_its_node():
 
 def test_a_nested_query_keeps_its_own_reports():
     store = Store()
-    numbers = store.input("Numbers")
+    numbers: Input[str, int] = store.input("Numbers")
 
     def inner_of(fetch, _key):
         fetch.report("inner")
@@ -71,8 +73,8 @@ def test_a_fork_reports_for_itself():
 
 def test_reporting_outside_of_a_run_is_refused():
     store = Store()
-    numbers = store.input("Numbers")
-    kept = []
+    numbers: Input[str, int] = store.input("Numbers")
+    kept: list[Fetch] = []
     store.derive("Kept", numbers, lambda fetch, _k, _v: kept.append(fetch))
     store.apply([Change(numbers, "a", 1)])
     with pytest.raises(GraphError):
@@ -81,7 +83,8 @@ def test_reporting_outside_of_a_run_is_refused():
 
 def matching_store():
     store = Store()
-    left, right = store.input("Left"), store.input("Right")
+    left: Input[str, Any] = store.input("Left")
+    right: Input[str, Any] = store.input("Right")
     by_left = store.index("ByLeft", left, lambda _key, value: value)
     by_right = store.index("ByRight", right, lambda _key, value: value[0])
     pairs = store.match("Pairs", by_left, by_right)
