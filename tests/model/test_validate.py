@@ -53,6 +53,7 @@ RULES: list[tuple[str, str, Any, str, str]] = [
     (VS, "http[0].route[0].headers.request.set", {"Host": "x"}, "", ""),
     (VS, "http[0].route[0].headers.request.remove[0]", "host", "InvalidHeader", ""),
     (VS, "http[0].route[0].headers.response.set", {"x": "a\nb"}, "InvalidHeader", "http[0].route[0].headers.response.set[x]"),
+    (VS, "http[0].route[0].headers.response.set", {"x": "%START_TIME(%Y/%m)%, %REQ(A?:B):9%, 5%%"}, "", ""),
     (VS, "http[0].route[0].headers.response.set", {"x": "%REQ(a)"}, "InvalidHeader", "http[0].route[0].headers.response.set[x]"),
     (VS, "http[0].retries.attempts", 0, "NoEffect", "http[0].retries"),
     (VS, "http[0].retries.retryOn", "5xx, 700", "InvalidRetryOn", ""),
