@@ -27,7 +27,8 @@ _OBJECT_NAME = re2.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-
 _LABEL_VALUE = re2.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABEL_KEY = re2.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _HEADER_NAME = re2.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-# Envoy's substitution commands: %PROTOCOL%, %REQ(x-id):20%, %START_TIME(%Y-%m)%; a lone percent sign makes Envoy refuse the whole update.
+# Envoy's substitution commands: %PROTOCOL%, %REQ(x-id):20%, %START_TIME(%Y-%m)%.
+# A lone percent sign makes Envoy refuse the whole update.
 _HEADER_VALUE = re2.compile(r"(?:[^%]|%%|%[A-Z][A-Z0-9_]*(?:\([^)]*\))?(?::\d+)?%)*")
 
 PROTOCOLS: Final = frozenset(
