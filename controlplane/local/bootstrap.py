@@ -18,6 +18,7 @@ from controlplane.local.sidecars import POD_LABEL
 
 _XDS_CLUSTER: Final = "xds-grpc"  # Istio's name for it
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_CONNECTION_MONITOR: Final = "envoy.resource_monitors.global_downstream_max_connections"
 _DOMAIN: Final = "cluster.local"
 
 
@@ -78,9 +79,22 @@ def bootstrap(node: Node, xds_socket: Path, admin_socket: Path) -> str:
         node=core.Node(id=node.id, cluster=node.cluster, metadata=Struct.from_dict(dict(node.metadata))),
         admin=boot.Admin(address=core.Address(pipe=core.Pipe(path=str(admin_socket), mode=0o600))),
         dynamic_resources=boot.BootstrapDynamicResources(lds_config=ads, cds_config=ads, ads_config=_delta_ads(core)),
+        overload_manager=_connection_limit(),
         static_resources=boot.BootstrapStaticResources(clusters=[_xds_cluster(xds_socket)]),
     )
     return str(document.to_json(indent=1))
+
+
+def _connection_limit() -> Any:
+    """Envoy asks for one; no laptop has as many sockets."""
+    from envoy_data_plane.envoy.config.overload import v3 as overload  # noqa: PLC0415
+    from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections import v3 as connections  # noqa: PLC0415
+    from envoy_data_plane.google.protobuf import Any as Packed  # noqa: PLC0415
+
+    limit = connections.DownstreamConnectionsConfig(max_active_downstream_connections=100_000)
+    return overload.OverloadManager(
+        resource_monitors=[overload.ResourceMonitor(name=_CONNECTION_MONITOR, typed_config=Packed.pack(limit))]
+    )
 
 
 def _delta_ads(core: Any) -> Any:

@@ -58,7 +58,7 @@ class Children:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._reader: asyncio.StreamReader | None = None
+        self._following: asyncio.Task[None] | None = None
         self._starting: dict[str, asyncio.Future[int]] = {}
         self._running: dict[str, asyncio.Future[int]] = {}
         self._count = 0
@@ -73,7 +73,9 @@ class Children:
                 start_new_session=True,
                 env={"PATH": os.defpath},
             )
-        self._reader, self._writer = await asyncio.open_connection(sock=ours)
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        # Ours and not a supervisor's: it must live until the last process was seen to end.
+        self._following = asyncio.get_running_loop().create_task(self._follow(reader), name="keeper")
         return self
 
     async def __aexit__(
@@ -83,11 +85,17 @@ class Children:
         assert self._process is not None
         self._writer.close()
         await asyncio.to_thread(self._process.wait, _GRACE_OF_KEEPER)
+        assert self._following is not None
+        self._following.cancel()
+        await asyncio.gather(self._following, return_exceptions=True)
 
-    async def run(self) -> None:
-        """Follow what happens to the processes. Ends only by `KeeperDied`."""
-        assert self._reader is not None
-        while line := await self._reader.readline():
+    async def died(self) -> None:
+        """Waits for ever; `KeeperDied` when all processes are lost."""
+        assert self._following is not None
+        await asyncio.shield(self._following)
+
+    async def _follow(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
             self._happened(json.loads(line))
         for waiting in (*self._starting.values(), *self._running.values()):
             if not waiting.done():

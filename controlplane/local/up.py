@@ -93,7 +93,7 @@ async def running(
         machine = Machine(children, clock, state, envoy_binary(), dict(os.environ))
         mesh = Mesh(inputs, machine, control, tasks, decode)
         now = Running(mesh, control, tasks, state)
-        tasks.critical("keeper", children.run)
+        tasks.critical("keeper", children.died)
         source = FilesSource(request.roots, decode)
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         tasks.critical("files", lambda: _follow(mesh, source, first))

@@ -45,25 +45,17 @@ async def start(children: Children, tmp_path: Path, *argv: str, name: str = "x")
     return await children.start(name, argv, env=ENV, directory=tmp_path, log=tmp_path / "log")
 
 
-async def following(children: Children) -> asyncio.Task[None]:
-    return asyncio.ensure_future(children.run())
-
-
 async def test_a_process_runs_where_and_as_told_and_its_end_is_known(tmp_path: Path) -> None:
     async with Children() as children:
-        task = await following(children)
         child = await start(children, tmp_path, PYTHON, "-c", "import os; print(os.getcwd()); raise SystemExit(3)")
         assert await asyncio.wait_for(child.wait(), 10) == 3
-        task.cancel()
     assert (tmp_path / "log").read_text() == f"{tmp_path}\n"
 
 
 async def test_what_cannot_be_started_says_why(tmp_path: Path) -> None:
     async with Children() as children:
-        task = await following(children)
         with pytest.raises(StartError, match="nowhere"):
             await asyncio.wait_for(start(children, tmp_path, "/nowhere"), 10)
-        task.cancel()
 
 
 async def test_a_process_that_does_not_end_when_asked_is_made_to(tmp_path: Path) -> None:
@@ -71,34 +63,29 @@ async def test_a_process_that_does_not_end_when_asked_is_made_to(tmp_path: Path)
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
     )
     async with Children() as children:
-        task = await following(children)
         child = await start(children, tmp_path, PYTHON, "-c", stubborn)
         assert await asyncio.to_thread(wait_until, lambda: (tmp_path / "log").read_text() == "up\n")
         await child.end(grace=0.2)
         assert await child.wait() == -signal.SIGKILL
-        task.cancel()
 
 
 async def test_leaving_ends_everything_even_daemons(tmp_path: Path) -> None:
     async with Children() as children:
-        task = await following(children)
         await start(children, tmp_path, PYTHON, "-c", DAEMONIZING)
         assert await asyncio.to_thread(wait_until, lambda: "\n" in (tmp_path / "log").read_text())
         pids = [int(word) for word in (tmp_path / "log").read_text().split()]
         assert len(pids) == 2
         assert all(is_alive(pid) for pid in pids)
-        task.cancel()
     assert not [pid for pid in pids if is_alive(pid)]
 
 
 async def test_a_dead_keeper_is_noticed(tmp_path: Path) -> None:
     async with Children() as children:
-        task = await following(children)
         child = await start(children, tmp_path, PYTHON, "-c", "import time; time.sleep(600)")
         assert children._process
         os.kill(children._process.pid, signal.SIGKILL)
         with pytest.raises(KeeperDied):
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(children.died(), 10)
         with pytest.raises(KeeperDied):
             await child.wait()
         assert await asyncio.to_thread(wait_until, lambda: not is_alive(child.pid))
@@ -111,7 +98,6 @@ from controlplane.local.children import Children
 
 async def main():
     async with Children() as children:
-        task = asyncio.ensure_future(children.run())
         log = Path(sys.argv[1])
         await children.start("x", [sys.executable, "-c", sys.argv[2]], env={}, directory="/", log=log)
         await asyncio.sleep(600)
@@ -133,8 +119,6 @@ def test_whatever_ends_the_owner_ends_all_processes(tmp_path: Path, number: sign
 
 async def test_a_child_hears_the_signals_its_keeper_does_not(tmp_path: Path) -> None:
     async with Children() as children:
-        task = await following(children)
         child = await start(children, tmp_path, PYTHON, "-c", "import time; time.sleep(600)")
         await child.end(grace=5)
         assert await child.wait() == -signal.SIGTERM
-        task.cancel()
