@@ -98,7 +98,11 @@ class Members:
         service = fetch(self._registry.owners, host)
         if service is None:
             return None
-        policies = [self._rules.policy(fetch, host, Caller(namespace)) for namespace in ("", *sorted(variants.policy))]
+        if variants.ruled:
+            callers = ("", *sorted(variants.policy))
+            policies = [self._rules.policy(fetch, host, Caller(namespace)) for namespace in callers]
+        else:
+            policies = [self._rules.unruled(fetch)]
         zone, node = mesh_clusters.place_sensitivity(service, policies)
         return tuple(kind for kind, wanted in (("zone", zone), ("node", node)) if wanted) or None
 
@@ -130,17 +134,21 @@ class Members:
         return self._admitted(fetch, layer, host, ALL)
 
     def _admitted(self, fetch: Fetch, layer: Layer, host: str, parts: Parts) -> Mapping[MemberKey, Member]:
-        """The member a layer gets if callers of its namespace see the host and its Sidecar, if any, admits it."""
+        member = self.admit(fetch, layer, host, parts)
+        return {} if member is None else {(layer, host): member}
+
+    def admit(self, fetch: Fetch, layer: Layer, host: str, parts: Parts = ALL) -> Member | None:
+        """The member a layer has if callers of its namespace see the host and its Sidecar, if any, admits it."""
         service = self._registry.service_for(fetch, host, layer.namespace)
         variants = fetch(self._rules.variants, host)
         if service is None or variants is None or not variants.visible.covers(layer.namespace):
-            return {}
+            return None
         scope = self.scope(fetch, layer)
         if scope is None:
-            return {(layer, host): Member(service, parts)}
+            return Member(service, parts)
         egress = tuple(i for i, one in enumerate(scope.egress) if one.hosts.admits(service.namespace, host))
         placed = any(scope.egress[i].port is None for i in egress)
-        return {(layer, host): Member(service, parts, egress, placed)} if egress else {}
+        return Member(service, parts, egress, placed) if egress else None
 
     def _selectors(self, fetch: Fetch, layer: Layer, _: bool) -> tuple[Selector, ...] | None:  # noqa: FBT001
         """The selectors that pick a layer's callers."""

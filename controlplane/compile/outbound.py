@@ -5,7 +5,7 @@ moves one assignment. What several hosts share (a listener on a port, a route ta
 of a member with that port: the second service on port 80 changes nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -35,8 +35,10 @@ from controlplane.mesh.tenancy import exported
 from controlplane.model.meta import origin_of
 from controlplane.model.virtualservice import VirtualService
 from controlplane.snapshot.resource import Resource
-from controlplane.store import Fetch, Store
+from controlplane.store import Fetch, Query, Store
 
+MemberFunction = Callable[[Fetch, MemberKey, Member], tuple[Resource, ...]]
+Sets = Query[MemberKey, tuple[Resource, ...]]
 NamedKey = tuple[Layer, str]  # (layer, resource name)
 Named = Mapping[NamedKey, Resource]
 
@@ -89,6 +91,9 @@ class Outbound:
         self.rules = rules
         self._members = members
         self._facts = store.query("RoutingFacts", self._routing_facts)
+        self._cluster_sets = store.query("ClusterSets", self._admitted(self._clusters_of))
+        self._assignment_sets = store.query("AssignmentSets", self._admitted(self._assignments_of))
+        self._host_sets = store.query("VirtualHostSets", self._admitted(self._virtual_hosts_of))
         self.clusters = store.expand("Clusters", members.all, self._clusters)
         self.endpoints = store.expand("Assignments", members.all, self._assignments)
         self.virtual_hosts = store.expand("VirtualHosts", members.all, self._virtual_hosts)
@@ -141,35 +146,61 @@ class Outbound:
         layer, host = key
         if not member.parts.clusters:
             return {}
+        shared = self._once(fetch, self._cluster_sets, layer, host)
+        return _named(layer, self._clusters_of(fetch, key, member) if shared is None else shared)
+
+    def _admitted(self, function: MemberFunction) -> Callable[[Fetch, MemberKey], tuple[Resource, ...] | None]:
+        """`function` for a pair that no layer in use needs to hold."""
+
+        def run(fetch: Fetch, key: MemberKey) -> tuple[Resource, ...] | None:
+            member = self._members.admit(fetch, *key)
+            return None if member is None else function(fetch, key, member)
+
+        return run
+
+    def _once(self, fetch: Fetch, sets: Sets, layer: Layer, host: str) -> tuple[Resource, ...] | None:
+        """What layers share that differ in labels no rule about this host looks at; None where that cannot be."""
+        if layer.kind != "labels":
+            return None
+        _, _, labels = self.rules.caller_key(fetch, host, layer.caller)
+        return fetch(sets, (layer._replace(labels=labels), host)) or ()
+
+    def _clusters_of(self, fetch: Fetch, key: MemberKey, member: Member) -> tuple[Resource, ...]:
+        layer, host = key
+        service = member.service
         settings = settings_of(fetch, self.inputs)
         policy = self.rules.policy(fetch, host, layer.caller)
-        encoded = (
+        return tuple(
             envoy_cluster.encode(cluster, settings)
-            for port in member.service.ports
+            for port in service.ports
             if port.protocol is not Protocol.UDP
             for cluster in mesh_clusters.outbound(
-                member.service,
+                service,
                 port,
                 policy,
                 settings,
                 captured=layer.captured,
-                endpoints=self.resolved_endpoints(fetch, member.service, port),
+                endpoints=self.resolved_endpoints(fetch, service, port),
             )
         )
-        return {(layer, resource.name): resource for resource in encoded}
 
     def _assignments(self, fetch: Fetch, key: MemberKey, member: Member) -> Named:
         layer, host = key
         if not member.parts.endpoints:
             return {}
+        shared = self._once(fetch, self._assignment_sets, layer, host)
+        return _named(layer, self._assignments_of(fetch, key, member) if shared is None else shared)
+
+    def _assignments_of(self, fetch: Fetch, key: MemberKey, member: Member) -> tuple[Resource, ...]:
+        layer, host = key
+        service = member.service
         policy = self.rules.policy(fetch, host, layer.caller)
-        found: dict[NamedKey, Resource] = {}
-        for port in member.service.ports:
-            if port.protocol is Protocol.UDP:
-                continue
-            for resource in self.port_assignments(fetch, layer, member.service, port, policy, captured=layer.captured):
-                found[(layer, resource.name)] = resource
-        return found
+        return tuple(
+            resource
+            for port in service.ports
+            if port.protocol is not Protocol.UDP
+            for resource in self.port_assignments(fetch, layer, service, port, policy, captured=layer.captured)
+        )
 
     def resolved_endpoints(self, fetch: Fetch, service: Service, port: ServicePort) -> tuple[Endpoint, ...] | None:
         """Endpoints a selector found for a service that proxies resolve themselves: they stand in its cluster."""
@@ -210,13 +241,15 @@ class Outbound:
         layer, host = key
         if not member.parts.hosts:
             return {}
-        found: dict[NamedKey, Resource] = {}
+        shared = self._once(fetch, self._host_sets, layer, host)
+        return _named(layer, self._virtual_hosts_of(fetch, key, member) if shared is None else shared)
+
+    def _virtual_hosts_of(self, fetch: Fetch, key: MemberKey, member: Member) -> tuple[Resource, ...]:
+        layer, host = key
         winner = self.rules.winner(fetch, host, member.service.namespace, layer.caller)
         scope = self._members.scope(fetch, layer)
-        for place in _tables(layer, member, scope):
-            resource = self._virtual_host(fetch, layer, member.service, place, winner)
-            found[(layer, resource.name)] = resource
-        return found
+        places = _tables(layer, member, scope)
+        return tuple(self._virtual_host(fetch, layer, member.service, place, winner) for place in places)
 
     def _virtual_host(
         self, fetch: Fetch, layer: Layer, service: Service, place: "HostPlace", winner: Routing | None
@@ -404,6 +437,10 @@ class Outbound:
 
 
 LITERAL_PORT = 80  # where a host lives that only a VirtualService names, as in Istio
+
+
+def _named(layer: Layer, resources: Iterable[Resource]) -> Named:
+    return {(layer, resource.name): resource for resource in resources}
 
 
 def _oldest_first(members: Iterable[outbound.Member]) -> list[outbound.Member]:
