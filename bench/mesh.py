@@ -5,10 +5,9 @@ and a VirtualService (90/10, a header match, timeout, retries); services are spr
 """
 
 from collections.abc import Iterator
+from typing import Any
 
-from controlplane.model import core
 from controlplane.model.decode import decode
-from controlplane.model.kinds import Object
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import ObjectRef
 from controlplane.model.proxy import Proxy, ProxyType
@@ -130,7 +129,7 @@ def virtual_service(index: int, weight: int) -> dict:
     }
 
 
-def value_of(document: dict) -> Object:
+def value_of(document: dict) -> Any:
     """One object; a benchmark's own objects have no problems."""
     decoded = decode(document)
     assert decoded.value is not None, decoded.problems
@@ -138,7 +137,7 @@ def value_of(document: dict) -> Object:
     return decoded.value
 
 
-def objects(services: int) -> dict[ObjectRef, Object]:
+def objects(services: int) -> dict[ObjectRef, Any]:
     """The whole mesh."""
     values = (value_of(document) for index in range(services) for document in documents(index))
     return {ref_of(value): value for value in values}
@@ -155,6 +154,3 @@ def sidecar(number: int = 0, namespace: str = "ns-0", labels: dict[str, str] | N
         labels=labels or {"app": name},
         ips=(f"10.200.{number // 256}.{number % 256}",),
     )
-
-
-__all__ = ["core", "objects", "sidecar"]
