@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test golden check format crds lock clean
+.PHONY: help demo test prove bench golden check format crds lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ demo: $(READY) ## watch a canary shift real traffic between two versions, on thi
 
 test: $(READY) ## run all tests, small sizes
 	$(BIN)/pytest -n auto -q
+
+prove: $(READY) ## run every numbered point at full size and print what was shown
+	$(BIN)/pytest -q -p no:randomly -m point --full --bench --timeout 3600
+
+bench: $(READY) ## measure what things cost, on this machine
+	$(BIN)/python -m bench
 
 golden: $(READY) ## write the golden files anew; look at the difference before committing
 	$(BIN)/python -m tests.golden

@@ -1,12 +1,29 @@
 """Options and fixtures every room shares."""
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import pytest
+
+from tests.proof.ledger import PROPERTY, Line, lines_of, table
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="full sizes of the numbered points instead of small ones")
+    parser.addoption("--bench", action="store_true", help="also the points that are about time: alone on the machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "point: proves a numbered point; `make prove` runs these at full size")
+    config.addinivalue_line("markers", "bench: is about time, so it runs alone and only when asked for (--bench)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--bench"):
+        return
+    timed = [item for item in items if item.get_closest_marker("bench")]
+    config.hook.pytest_deselected(items=timed)
+    items[:] = [item for item in items if not item.get_closest_marker("bench")]
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +31,35 @@ def size(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
     """`size(small, full)`: how many cases to run. Nothing is skipped in either run; `--full` runs more of it."""
     full: bool = request.config.getoption("--full")
     return lambda small, all_of_them: all_of_them if full else small
+
+
+class Proved(Protocol):
+    """See `proved`."""
+
+    def __call__(
+        self, point: str, what: str, *, bound: str, figure: str, holds: bool, cases: int, asked: int
+    ) -> None: ...
+
+
+@pytest.fixture
+def proved(record_property: Callable[[str, Any], None]) -> Proved:
+    """Leaves a line in the ledger and fails the test if the point does not hold or too few cases were run."""
+
+    def record(point: str, what: str, *, bound: str, figure: str, holds: bool, cases: int, asked: int) -> None:
+        line = Line(point, what, bound, figure, cases, asked, holds)
+        record_property(PROPERTY, tuple(line))
+        assert cases >= asked, f"only {cases} of {asked} cases: {line}"
+        assert holds, line
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [
+        report for many in terminalreporter.stats.values() for report in many if hasattr(report, "user_properties")
+    ]
+    lines = lines_of(reports)
+    if lines:
+        terminalreporter.section("what was shown")
+        for row in table(lines):
+            terminalreporter.write_line(row)

@@ -1,0 +1,42 @@
+"""Points that are proved by tests leave a line in a ledger; `make prove` prints it.
+
+A test that takes the `proved` fixture says what it found; fewer cases than asked for fail it, whatever it found.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+PROPERTY = "proof"
+
+
+class Line(NamedTuple):
+    """One thing that was to be shown."""
+
+    point: str  # "2", "6.3"
+    what: str
+    bound: str
+    figure: str
+    cases: int
+    asked: int
+    holds: bool
+
+
+def lines_of(reports: Iterable[Any]) -> list[Line]:
+    """The ledger, from what the tests left with their reports (they may have run in other processes)."""
+    found = [Line(*value) for report in reports for name, value in report.user_properties if name == PROPERTY]
+    return sorted(set(found), key=lambda line: ([int(part) for part in line.point.split(".")], line.what))
+
+
+def table(lines: Iterable[Line]) -> list[str]:
+    """Aligned columns for a terminal."""
+    rows = [("point", "what", "bound", "figure", "cases", "verdict")]
+    rows += [
+        (line.point, line.what, line.bound, line.figure, f"{line.cases:,}", "holds" if _good(line) else "FALLS SHORT")
+        for line in lines
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _good(line: Line) -> bool:
+    return line.holds and line.cases >= line.asked
