@@ -1,5 +1,6 @@
 """How a request is told from others: matchers of strings, headers, query parameters and claims."""
 
+from functools import lru_cache
 from typing import Any, Final
 
 from envoy.config.route.v3 import route_components_pb2
@@ -30,8 +31,12 @@ def string(match: StringMatch) -> Any:
 
 def route_match(match: RouteMatch) -> bytes:
     """An encoded `RouteMatch`."""
-    if match.is_catch_all:
-        return _EVERYTHING
+    return _EVERYTHING if match.is_catch_all else _conditions(match)
+
+
+@lru_cache(maxsize=4096)
+def _conditions(match: RouteMatch) -> bytes:
+    """Remembered: a weight that moves leaves the conditions of its rule alone."""
     message = route_components_pb2.RouteMatch()
     _set_path(message, match.path)
     message.headers.extend(map(_header, match.headers))

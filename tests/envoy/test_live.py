@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from http.client import HTTPConnection, HTTPResponse
 from json import loads
+from socket import create_connection
 
 import pytest
 
@@ -251,3 +252,9 @@ def test_access_log_says_route_and_flags(envoy: RunningEnvoy) -> None:
     assert '"GET /rewrite-path/logged HTTP/1.1" 200 - via_upstream' in forwarded
     assert forwarded.endswith(" rewrite-path")
     assert '"GET /nobody/logged HTTP/1.1" 503 UH no_healthy_upstream' in failed
+
+
+def test_old_clients_are_served(envoy: RunningEnvoy) -> None:
+    with create_connection(envoy.address("test"), timeout=10) as connection:
+        connection.sendall(b"GET /without HTTP/1.0\r\nHost: a\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.0 200 ")

@@ -33,6 +33,7 @@ def manager(chain: HttpChain, direction: Direction, settings: Settings) -> Any:
     _set_identity(message, chain, direction)
     if chain.idle_timeout is not None:
         message.common_http_protocol_options.idle_timeout.CopyFrom(duration(chain.idle_timeout))
+    message.http_protocol_options.accept_http_10 = True  # old clients and proxies; Envoy's 426 surprises everybody
     if not chain.allow_absolute_url:
         message.http_protocol_options.allow_absolute_url.value = False
     return message
