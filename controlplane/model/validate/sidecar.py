@@ -114,8 +114,8 @@ def _check_egress_host(found: Findings, path: str, host: str) -> None:
     if not slash:
         found.error("InvalidHost", path, f'"{host}" has no namespace; write namespace/name, ./name or */name')
         return
-    if namespace not in {".", "*", "~"} and not is_dns_label(namespace):
-        found.error("InvalidHost", path, f'"{namespace}" is not a namespace, ".", "*" or "~"')
+    if (namespace.removeprefix("~") or "~") not in {".", "*", "~"} and not is_dns_label(namespace.removeprefix("~")):
+        found.error("InvalidHost", path, f'"{namespace}" is not a namespace, ".", "*", "~" or "~" before one of these')
     check_host(found, path, name)
 
 
