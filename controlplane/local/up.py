@@ -134,7 +134,8 @@ def judge_first(plan: Plan) -> None:
     """What would make a start pointless. Raises `Misuse`."""
     if not plan.replicas and not plan.gateways:
         words = "; ".join(problem.message for problem in plan.problems[:1])
-        raise Misuse(f"nothing to run: no Deployment, Pod or Gateway was found{f' ({words})' if words else ''}")
+        hint = words or "subdirectories are read with -R"
+        raise Misuse(f"nothing to run: no Deployment, Pod or Gateway was found ({hint})")
     addresses = [*(replica.address for replica in plan.replicas), *(proxy.address for proxy in plan.gateways)]
     unusable = [address for address in addresses if not sockets.can_bind(address, 0)]
     if unusable:

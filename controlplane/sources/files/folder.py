@@ -54,6 +54,10 @@ class Folder:
         claims = self._claims.get(ref)
         return claims[0] if claims else None
 
+    def documents(self) -> Iterator[Document]:
+        """The document that speaks for each object, in order of name."""
+        return (self._claims[ref][0] for ref in sorted(self._claims))
+
     def problems(self) -> Iterator[Problem]:
         """Broken files and contested objects, in a fixed order."""
         for broken in sorted(broken for parsed in self._files.values() for broken in parsed.broken):

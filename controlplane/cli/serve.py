@@ -1,0 +1,124 @@
+"""`lateen serve`: the control plane alone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from controlplane.app.control import ControlPlane, open_control_plane
+from controlplane.cli.refusal import Refused
+from controlplane.cli.settings import read_mesh_config
+from controlplane.local.debug import routes
+from controlplane.local.lateenfile import NAME
+from controlplane.local.statedir import Misuse, StateDirectory, state_directory
+from controlplane.local.up import first_of, stop_signals
+from controlplane.model.decode import decode
+from controlplane.model.meshconfig import decode_settings
+from controlplane.model.problem import Problem
+from controlplane.runtime.clock import SystemClock
+from controlplane.runtime.logs import set_up_logs
+from controlplane.runtime.tasks import CriticalTaskEnded, Supervisor
+from controlplane.runtime.unixhttp import serving
+from controlplane.sources.files.scanning import Roots
+from controlplane.sources.files.source import FilesSource
+from controlplane.sources.source import Batch
+from controlplane.xds.admission import MeshAdmission
+from controlplane.xds.credentials import CertificateFiles, Certificates
+
+log = structlog.get_logger(__name__)
+
+
+class _Options(msgspec.Struct, frozen=True):
+    roots: Roots
+    mesh_config: Mapping[str, Any]
+    xds_socket: Path | None
+    listen: tuple[str, int] | None
+    certificates: Path | None
+
+
+class _Files:
+    """The objects of the directory, and what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.problems: tuple[Problem, ...] = ()
+
+    async def follow(self, batches: AsyncIterator[Batch], control: ControlPlane) -> None:
+        async for batch in batches:
+            self.problems = batch.problems
+            control.apply(batch.changes)
+            control.start_serving()
+            log.info("applied", objects=len(batch.changes), problems=len(batch.problems))
+
+
+def serve(  # noqa: PLR0913  (the options of one command)
+    paths: tuple[Path, ...],
+    *,
+    recursive: bool,
+    mesh_config: Path | None,
+    xds_socket: Path | None,
+    address: str | None,
+    certificates: Path | None,
+) -> None:
+    """Run until interrupted."""
+    for path in paths:
+        if not path.exists():
+            raise Refused(f"{path}: no such directory or file")
+    if (address is None) != (certificates is None):
+        raise Refused("--listen and --certificates go together: xDS over TCP is served over mTLS only")
+    listen = _address(address) if address is not None else None
+    options = _Options(
+        Roots(paths, recursive, frozenset({NAME})), read_mesh_config(mesh_config), xds_socket, listen, certificates
+    )
+    set_up_logs("info")
+    try:
+        with state_directory(paths, "serve") as state:
+            asyncio.run(_until_stopped(options, state))
+    except Misuse as wrong:
+        raise Refused(str(wrong)) from wrong
+    except CriticalTaskEnded as ended:
+        raise Refused(f"{ended}: {ended.__cause__!r}") from ended
+
+
+async def _until_stopped(options: _Options, state: StateDirectory) -> None:
+    socket = options.xds_socket or state.xds_socket
+    files = _Files()
+    async with (
+        stop_signals() as stop,
+        open_control_plane(options.mesh_config, socket) as control,
+        Supervisor(SystemClock()) as tasks,
+        serving(state.debug_socket, routes(control, None)),
+    ):
+        if options.listen is not None and options.certificates is not None:
+            await _listen(control, options.listen, options.certificates, options.mesh_config)
+        source = FilesSource(options.roots, decode)
+        tasks.critical("files", lambda: files.follow(source.batches(), control))
+        log.info("serving", xds=str(socket))
+        await first_of(stop, tasks)
+
+
+async def _listen(
+    control: ControlPlane, listen: tuple[str, int], directory: Path, mesh_config: Mapping[str, Any]
+) -> None:
+    """xDS over TCP, for whoever has a certificate of this mesh."""
+    files = CertificateFiles(directory / "cert-chain.pem", directory / "key.pem", directory / "root-cert.pem")
+    try:
+        certificates = Certificates(files)
+    except (OSError, ValueError) as error:
+        raise Misuse(f"{directory}: the certificates cannot be used: {error}") from error
+    settings, _ = decode_settings(mesh_config)
+    trusted = frozenset({settings.trust_domain, *settings.trust_domain_aliases})
+    try:
+        port = await control.server.listen_tcp(*listen, certificates, MeshAdmission(trusted))
+    except (OSError, RuntimeError) as error:
+        raise Misuse(f"cannot listen on {listen[0]}:{listen[1]}: {error}") from error
+    log.info("serving", xds=f"{listen[0]}:{port}")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise Refused(f"--listen {text}: HOST:PORT was expected")
+    return host, int(port)

@@ -1,0 +1,96 @@
+"""`lateen up`: the laptop mesh, with its live table."""
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from controlplane.app.control import open_control_plane
+from controlplane.cli.refusal import Refused
+from controlplane.cli.settings import read_mesh_config
+from controlplane.local.lateenfile import LateenFile
+from controlplane.local.mesh import Mesh
+from controlplane.local.show import one_line, shown, table
+from controlplane.local.statedir import Misuse, StateDirectory, state_directory
+from controlplane.local.up import Request, check, first_of, running, stop_signals
+from controlplane.model.problem import Problem
+from controlplane.runtime.logs import set_up_logs
+from controlplane.runtime.tasks import CriticalTaskEnded
+
+_REDRAW_EVERY = 0.5  # seconds
+
+log = structlog.get_logger(__name__)
+
+
+def up(paths: tuple[Path, ...], *, recursive: bool, mesh_config: Path | None, plain: bool) -> None:
+    """Run until interrupted."""
+    request = Request(paths, recursive, read_mesh_config(mesh_config))
+    live = sys.stdout.isatty() and not plain
+    try:
+        file = check(request)
+        with state_directory(paths, "up") as state:
+            if live:
+                with state.own_log.open("a") as log_file:  # the table owns the terminal
+                    set_up_logs("info", log_file)
+                    asyncio.run(_until_stopped(request, file, state, live=True))
+            else:
+                set_up_logs("info")
+                asyncio.run(_until_stopped(request, file, state, live=False))
+    except Misuse as wrong:
+        raise Refused(str(wrong)) from wrong
+    except CriticalTaskEnded as ended:
+        raise Refused(f"{ended}: {ended.__cause__!r}") from ended
+
+
+async def _until_stopped(request: Request, file: LateenFile, state: StateDirectory, *, live: bool) -> None:
+    async with stop_signals() as stop, running(request, file, state, open_control_plane) as now:
+        show = _draw if live else _tell
+        now.tasks.critical("show", lambda: show(now.mesh))
+        await first_of(stop, now.tasks)
+
+
+async def _draw(mesh: Mesh) -> None:
+    """The table, drawn again when something changed, at most twice a second."""
+    from rich.live import Live  # noqa: PLC0415  (only where somebody looks)
+
+    with Live(table(shown(mesh)), auto_refresh=False, transient=True) as screen:
+        while True:
+            mesh.changed.clear()
+            screen.update(table(shown(mesh)), refresh=True)
+            await mesh.changed.wait()
+            await asyncio.sleep(_REDRAW_EVERY)
+
+
+async def _tell(mesh: Mesh) -> None:
+    """Log lines: replicas that became something else, problems that appeared, and when all is ready."""
+    states: dict[str, str] = {}
+    problems: set[Problem] = set()
+    settled = False
+    while True:
+        mesh.changed.clear()
+        now = shown(mesh)
+        states = _tell_states(states, {f"{row.namespace}/{row.name}": row.state for row in now.replicas})
+        problems = _tell_problems(problems, now.problems)
+        if now.settled and not settled:
+            log.info("ready", replicas=len(now.replicas), gateways=[row.ports for row in now.gateways])
+        settled = now.settled
+        await mesh.changed.wait()
+
+
+def _tell_states(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    for name, state in now.items():
+        if before.get(name) != state:
+            log.info("replica", name=name, state=state)
+    for name in before.keys() - now.keys():
+        log.info("replica", name=name, state="ended")
+    return now
+
+
+def _tell_problems(before: set[Problem], now: Iterable[Problem]) -> set[Problem]:
+    found = dict.fromkeys(now)
+    for problem in found:
+        if problem not in before:
+            log.warning("problem", problem=one_line(problem))
+    return set(found)
