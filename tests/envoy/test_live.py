@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from http.client import HTTPConnection, HTTPResponse
 from json import loads
-from socket import create_connection
+from socket import create_connection, create_server
 
 import pytest
 
@@ -75,6 +75,7 @@ ROUTES = (
     values.route(to("sticky", hash_keys=(HashCookie("user", "/", timedelta(hours=1)),)), at("/sticky")),
     values.route(to("nobody"), at("/nobody")),
     values.route(to("draining"), at("/draining")),
+    values.route(to("silent", timeout=timedelta(seconds=20)), at("/silent")),
     values.route(to("v1"), at("/(a{1,50}|b{1,50}|c{1,50}|d{1,50}){1,3}", kind=REGEX), name="long regex"),
     values.route(to("v1"), at("/", HeaderMatch("x-any", StringMatch(PREFIX, "")))),
 )
@@ -87,7 +88,14 @@ def upstreams() -> Iterator[Upstreams]:
 
 
 @pytest.fixture(scope="module")
-def envoy(upstreams: Upstreams) -> Iterator[RunningEnvoy]:
+def silent() -> Iterator[tuple[str, int]]:
+    """A place that takes connections and never answers."""
+    with create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()
+
+
+@pytest.fixture(scope="module")
+def envoy(upstreams: Upstreams, silent: tuple[str, int]) -> Iterator[RunningEnvoy]:
     places = {name: upstreams.add(name) for name in ("v1", "v2", "mirrored", "spare")}
     resources = [
         listener.encode(
@@ -95,6 +103,7 @@ def envoy(upstreams: Upstreams) -> Iterator[RunningEnvoy]:
         ),
         *(_cluster(name, values.endpoint(*places[name])) for name in ("v1", "v2", "mirrored")),
         _cluster("nobody"),
+        _cluster("silent", values.endpoint(*silent)),
         _cluster(
             "draining",
             values.endpoint(*places["v1"], health=Health.DRAINING),
@@ -258,3 +267,14 @@ def test_old_clients_are_served(envoy: RunningEnvoy) -> None:
     with create_connection(envoy.address("test"), timeout=10) as connection:
         connection.sendall(b"GET /without HTTP/1.0\r\nHost: a\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.0 200 ")
+
+
+def test_a_callers_grpc_deadline_ends_a_call_before_the_timeout(envoy: RunningEnvoy) -> None:
+    answer = call(envoy, "/silent/deadline", "POST", content_type="application/grpc", grpc_timeout="100m")
+    assert answer.response_headers["grpc-status"] == "4"  # DEADLINE_EXCEEDED
+
+    def logged() -> list[str]:
+        return [line for line in envoy.output().splitlines() if "/silent/deadline" in line]
+
+    envoy.wait_for(lambda: len(logged()) == 1, lambda: "a line")
+    assert " max_duration_timeout " in logged()[0]
