@@ -260,8 +260,7 @@ class Engine:
             self._file_reports(table, key, reported_mark)
         counts = table.counts
         counts.runs += 1
-        if new is old:
-            counts.unchanged += 1
+        counts.unchanged += new is old
         if self.monitor.trace is not None:
             self.monitor.trace(table.name, key)
         return new
@@ -279,8 +278,7 @@ class Engine:
             keys = before
         counts = table.counts
         counts.runs += 1
-        if keys is before:
-            counts.unchanged += 1
+        counts.unchanged += keys is before
         if self.monitor.trace is not None:
             self.monitor.trace(table.name, key)
         return keys
