@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from controlplane.explain.headers import first
 from controlplane.explain.matchers import pattern
 from controlplane.explain.request import Request
 
@@ -25,12 +26,12 @@ def targets(action: Any, request: Request) -> list[Target]:
     if kind == "weighted_clusters":
         return [_weighted(entry, request) for entry in action.weighted_clusters.clusters if entry.weight.value]
     if kind == "cluster_header":
-        return [Target(request.headers.get(action.cluster_header.lower(), ""), 1)]
+        return [Target(first(request.headers, action.cluster_header), 1)]
     return [Target(action.cluster, 1)]
 
 
 def _weighted(entry: Any, request: Request) -> Target:
-    name = entry.name or request.headers.get(entry.cluster_header.lower(), "")
+    name = entry.name or first(request.headers, entry.cluster_header)
     return Target(name, entry.weight.value, entry)
 
 
@@ -115,18 +116,21 @@ def _substitution(text: str) -> Iterator[str | int]:
 
 
 def upstream_authority(action: Any, entry: Any | None, request: Request) -> str:
-    """The Host the upstream sees. With `auto_host_rewrite` it is the endpoint's own name: "" here."""
-    if entry is not None and entry.host_rewrite_literal:
-        return str(entry.host_rewrite_literal)
+    """The Host the upstream sees: the weighted cluster's rewrite, then the route's over it.
+
+    With `auto_host_rewrite` it is the endpoint's own name: "" here.
+    """
+    before = str(entry.host_rewrite_literal) if entry is not None else ""
+    before = before or request.authority
     kind = action.WhichOneof("host_rewrite_specifier")
     if kind == "host_rewrite_literal":
         return str(action.host_rewrite_literal)
     if kind == "auto_host_rewrite" and action.auto_host_rewrite.value:
         return ""
     if kind == "host_rewrite_header":
-        return request.headers.get(action.host_rewrite_header.lower(), "") or request.authority
+        return first(request.headers, action.host_rewrite_header) or before
     if kind == "host_rewrite_path_regex":
         rewrite = action.host_rewrite_path_regex
         path = request.path.partition("?")[0]
         return substituted(rewrite.pattern.regex, rewrite.substitution, path)
-    return request.authority
+    return before

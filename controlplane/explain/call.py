@@ -2,9 +2,15 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
+
+_METHODS: Final = frozenset(
+    "ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE"  # noqa: SIM905 — one text
+    " MSEARCH NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT REBIND REPORT SEARCH SOURCE"
+    " SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
+)
 
 
 class Address(NamedTuple):
@@ -61,6 +67,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "GET"
     scheme: str = ""  # of an absolute-form request (HTTP/1) or :scheme (HTTP/2); "" = what fits `tls`
     headers: tuple[tuple[str, str], ...] = ()  # in order, repeated names allowed; without pseudo-headers
+
+    @property
+    def has_known_method(self) -> bool:
+        """HTTP/1 parsers know a list of methods; HTTP/2 takes any."""
+        return self.speaks is Speaks.HTTP2 or self.method in _METHODS
 
     @property
     def speaks_http(self) -> bool:

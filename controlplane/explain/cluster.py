@@ -12,6 +12,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import health_check_pb2
 
 from controlplane.explain.call import Address
+from controlplane.explain.headers import Headers, first
 from controlplane.explain.outcome import Connection, Endpoint, Failure
 
 _HEALTHY = frozenset({health_check_pb2.UNKNOWN, health_check_pb2.HEALTHY})
@@ -61,11 +62,11 @@ def is_original_destination(cluster: Any) -> bool:
     return bool(cluster.type == cluster_pb2.Cluster.ORIGINAL_DST)
 
 
-def original_destination(cluster: Any, connection: Connection, headers: Mapping[str, str]) -> tuple[Endpoint, ...]:
+def original_destination(cluster: Any, connection: Connection, headers: Headers) -> tuple[Endpoint, ...]:
     """Where the caller meant to go; nothing if that is not known."""
     config = cluster.original_dst_lb_config
     header = config.http_header_name or "x-envoy-original-dst-host"
-    named = headers.get(header, "") if config.use_http_header else ""
+    named = first(headers, header) if config.use_http_header else ""
     if named:
         return (Endpoint(named),)
     if not connection.restored:

@@ -88,8 +88,9 @@ def _by_source_type(chains: Sequence[Any], connection: Connection) -> list[Any]:
 
 
 def _is_local(connection: Connection) -> bool:
+    """Loopback is 127.0.0.1 and ::1 alone: the rest of 127.0.0.0/8 counts as external."""
     remote = connection.remote.ip
-    return remote == connection.local.ip or ip_address(remote).is_loopback
+    return remote in {connection.local.ip, "127.0.0.1", "::1"}
 
 
 def _by_source(chains: Sequence[Any], connection: Connection) -> list[Any]:

@@ -8,6 +8,7 @@ from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.type.v3 import percent_pb2
 
+from controlplane.explain.headers import first
 from controlplane.explain.matchers import header_matches, string_matches
 from controlplane.explain.outcome import Failure
 from controlplane.explain.request import Request
@@ -16,12 +17,8 @@ _HTTP: Final = "type.googleapis.com/envoy.extensions.filters.http."
 CORS: Final = _HTTP + "cors.v3.Cors"
 FAULT: Final = _HTTP + "fault.v3.HTTPFault"
 _CORS_POLICY: Final = _HTTP + "cors.v3.CorsPolicy"
+_ABORTED: Final = "fault_filter_abort"
 _FILTER_CONFIG: Final = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
-
-# HTTP statuses of gRPC codes, by which Envoy answers a caller who does not speak gRPC.
-_HTTP_OF_GRPC: Final = dict(
-    enumerate((200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401))
-)
 
 
 class Place(NamedTuple):
@@ -37,6 +34,7 @@ class Answer(NamedTuple):
 
     filter: str
     failure: Failure
+    grpc_status: int | None = None  # for gRPC callers, where it does not follow from the HTTP status
 
 
 def answer(manager: Any, place: Place, request: Request) -> Answer | None:
@@ -44,9 +42,9 @@ def answer(manager: Any, place: Place, request: Request) -> Answer | None:
     for one in manager.http_filters:
         kind = one.typed_config.type_url
         if kind == CORS and _is_answered_preflight(_specific(one.name, place, _CORS_POLICY), request):
-            return Answer(one.name, Failure("", 200, "cors_preflight"))
+            return Answer(one.name, Failure("", 200, "cors_response"))
         if kind == FAULT and (abort := _abort(one, place, request)):
-            return Answer(one.name, abort)
+            return abort
     return None
 
 
@@ -74,8 +72,8 @@ def _configured(level: Any, name: str) -> Iterator[Any]:
 
 
 def _is_answered_preflight(packed: bytes | None, request: Request) -> bool:
-    origin = request.headers.get("origin", "")
-    asks = request.method == "OPTIONS" and request.headers.get("access-control-request-method")
+    origin = first(request.headers, "origin")
+    asks = request.method == "OPTIONS" and first(request.headers, "access-control-request-method")
     if packed is None or not origin or not asks:
         return False
     policy = cors_pb2.CorsPolicy.FromString(packed)
@@ -85,21 +83,15 @@ def _is_answered_preflight(packed: bytes | None, request: Request) -> bool:
     return enabled and (allowed or not forwards)
 
 
-def _abort(one: Any, place: Place, request: Request) -> Failure | None:
+def _abort(one: Any, place: Place, request: Request) -> Answer | None:
     fault = fault_of(one, place)
     if not fault.HasField("abort") or not is_certain(fault.abort.percentage):
         return None
     if not all(header_matches(matcher, request.headers) for matcher in fault.headers):
         return None
-    return Failure("FI", _abort_status(fault.abort, request), "fault_filter_abort")
-
-
-def _abort_status(abort: Any, request: Request) -> int:
-    if abort.WhichOneof("error_type") == "http_status":
-        return int(abort.http_status)
-    if request.headers.get("content-type", "").startswith("application/grpc"):
-        return 200
-    return _HTTP_OF_GRPC.get(abort.grpc_status, 500)
+    if fault.abort.WhichOneof("error_type") == "grpc_status":  # in a 200, whatever the caller speaks
+        return Answer(one.name, Failure("FI", 200, _ABORTED), fault.abort.grpc_status)
+    return Answer(one.name, Failure("FI", fault.abort.http_status, _ABORTED))
 
 
 def is_certain(percent: Any) -> bool:

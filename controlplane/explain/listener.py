@@ -10,12 +10,12 @@ _ANY4, _ANY6 = "0.0.0.0", "::"  # noqa: S104 — the names of wildcard listeners
 
 def at_socket(listeners: Mapping[str, Any], where: Address) -> Any | None:
     """The bound listener whose socket the kernel chooses: an exact address before a wildcard."""
-    return _find((one for one in _ordered(listeners) if is_bound(one)), where)
+    return _find((one for one in listeners.values() if is_bound(one)), where)
 
 
 def at_original_destination(listeners: Mapping[str, Any], where: Address) -> Any | None:
     """The listener a `use_original_dst` listener hands the connection to, whether it is bound to a port or not."""
-    return _find(_ordered(listeners), where)
+    return _find(iter(listeners.values()), where)
 
 
 def hands_over(listener: Any) -> bool:
@@ -37,14 +37,9 @@ def addresses(listener: Any) -> Iterator[Any]:
             yield address.socket_address
 
 
-def _ordered(listeners: Mapping[str, Any]) -> Iterator[Any]:
-    return (listeners[name] for name in sorted(listeners))
-
-
 def _find(listeners: Iterator[Any], where: Address) -> Any | None:
-    ranked = ((_rank(at, where), listener) for listener in listeners for at in addresses(listener))
-    best = max((pair for pair in ranked if pair[0]), key=lambda pair: pair[0], default=None)
-    return best[1] if best else None
+    found = [(rank, one) for one in listeners for at in addresses(one) if (rank := _rank(at, where))]
+    return min(found, key=lambda pair: (-pair[0], pair[1].name))[1] if found else None
 
 
 def _rank(at: Any, where: Address) -> int:

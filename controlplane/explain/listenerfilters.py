@@ -51,18 +51,24 @@ def _run(config: Any, listener: Any, call: Call, connection: Connection) -> Conn
     kind = config.type_url
     if kind == ORIGINAL_DST:
         return _restore(call, connection)
+    if _is_kept_waiting(kind, call):
+        return _wait(listener, connection)
     if kind == PROXY_PROTOCOL:
         return _read_proxy_header(config, call, connection)
-    if kind in _INSPECTORS and call.speaks is Speaks.NOTHING and not call.tls:
-        return _wait(listener, connection)
     if kind == TLS_INSPECTOR and call.tls:
         sni, alpn = call.tls.sni.lower(), call.tls.alpn  # the socket keeps the server name in lower case
         return msgspec.structs.replace(
             connection, transport_protocol="tls", server_name=sni, application_protocols=alpn
         )
-    if kind == HTTP_INSPECTOR and not call.tls and call.speaks in _SNIFFED and call.has_known_method:
+    if kind == HTTP_INSPECTOR and not call.tls and call.speaks in _SNIFFED:
         return msgspec.structs.replace(connection, application_protocols=(_SNIFFED[call.speaks],))
     return connection
+
+
+def _is_kept_waiting(kind: str, call: Call) -> bool:
+    """Whether this filter wants to read and the client says nothing."""
+    silent = call.speaks is Speaks.NOTHING and not call.tls
+    return silent and (kind in _INSPECTORS or (kind == PROXY_PROTOCOL and not call.proxy_header))
 
 
 def _restore(call: Call, connection: Connection) -> Connection:

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import re2
 
+from controlplane.explain.headers import Headers
+
 
 @lru_cache(maxsize=4096)
 def pattern(regex: str) -> Any:
@@ -45,22 +47,21 @@ _PLAIN: Final[Mapping[str, Callable[[str, str], bool]]] = {
 }
 
 
-def header_matches(matcher: Any, headers: Mapping[str, str]) -> bool:
-    """`envoy.config.route.v3.HeaderMatcher` on lower-case names and values joined by commas.
+def header_matches(matcher: Any, headers: Headers) -> bool:
+    """`envoy.config.route.v3.HeaderMatcher`: whether any value fits, then the inversion.
 
     A header that is missing matches nothing, inverted or not, unless it counts as empty; only the question whether
     it is there can be answered by its absence.
     """
-    value = headers.get(_header_name(matcher.name))
-    if value is None and matcher.treat_missing_header_as_empty:
-        value = ""
+    values = headers.get(_header_name(matcher.name), ())
+    if not values and matcher.treat_missing_header_as_empty:
+        values = ("",)
     kind = matcher.WhichOneof("header_match_specifier")
     if kind in {None, "present_match"}:
         wanted = matcher.present_match if kind else True
-        return bool(((value is not None) == wanted) != matcher.invert_match)
-    if value is None:
-        return False
-    return bool(_value_matches(matcher, kind, value) != matcher.invert_match)
+        return bool((bool(values) == wanted) != matcher.invert_match)
+    fits = any(_value_matches(matcher, kind, value) for value in values)
+    return bool(values) and bool(fits != matcher.invert_match)
 
 
 def _header_name(name: str) -> str:

@@ -1,5 +1,6 @@
 """What reads the bytes behind a filter chain: the terminal network filter."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
@@ -34,11 +35,11 @@ def _last(chain: Any, type_url: str) -> bytes | None:
 
 
 def tcp_targets(chain: Any, proxy: Any, server_name: str) -> list[Target]:
-    """The clusters a TCP proxy draws from; `sni_cluster` puts the server name before them."""
-    if server_name and any(one.typed_config.type_url == _SNI_CLUSTER for one in chain.filters):
-        return [Target(server_name, 1)]
+    """The clusters a TCP proxy draws from; `sni_cluster` puts the server name before a single one."""
     if proxy.WhichOneof("cluster_specifier") == "weighted_clusters":
         return [Target(entry.name, entry.weight) for entry in proxy.weighted_clusters.clusters]
+    if server_name and any(one.typed_config.type_url == _SNI_CLUSTER for one in chain.filters):
+        return [Target(server_name, 1)]
     return [Target(proxy.cluster, 1)]
 
 
@@ -46,6 +47,11 @@ def tls_context(chain: Any) -> Any | None:
     """The DownstreamTlsContext of a chain that terminates TLS."""
     config = chain.transport_socket.typed_config
     return tls_pb2.DownstreamTlsContext.FromString(config.value) if config.type_url == _TLS else None
+
+
+def negotiated(context: Any, alpn: Sequence[str]) -> str:
+    """The application protocol of the handshake: the first of the server's list that the client offers."""
+    return next((one for one in context.common_tls_context.alpn_protocols if one in alpn), "")
 
 
 def secret_names(context: Any) -> list[str]:

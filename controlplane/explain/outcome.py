@@ -93,7 +93,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     destinations: tuple[Destination, ...] = ()
     failure: Failure | None = None
-    status: int = 0  # of Envoy's own answer
+    status: int = 0  # of Envoy's own answer, as the caller sees it: 200 to gRPC callers, with `grpc_status`
+    grpc_status: int | None = None  # of Envoy's own answer to a gRPC call
     location: str = ""  # of a redirect
     body: bytes = b""  # of a direct response
     doubts: tuple[str, ...] = ()  # what the configuration does that this simulator does not follow

@@ -9,7 +9,7 @@ from typing import Final
 import re2
 
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_MUST_ESCAPE: Final = frozenset(b' "#<>?`{}^') | frozenset(range(0x20)) | frozenset(range(0x7F, 0x100))
+_MUST_ESCAPE: Final = frozenset(b' "#<>?`{|}^') | frozenset(range(0x20)) | frozenset(range(0x7F, 0x100))
 _ESCAPED_SLASH: Final = re2.compile("%2[Ff]|%5[Cc]")
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
@@ -22,11 +22,13 @@ def canonical(path: str) -> str | None:
 
 
 def merge_slashes(path: str) -> str:
-    """`//a///b` -> `/a/b`; a slash in the query stays."""
+    """`//a///b` -> `/a/b`; a slash in the query stays, and so does a path of slashes alone, as `//`."""
     plain, mark, query = path.partition("?")
-    while "//" in plain:
-        plain = plain.replace("//", "/")
-    return plain + mark + query
+    if "//" not in plain:
+        return path
+    kept = "/".join(segment for segment in plain.split("/") if segment)
+    end = "/" if plain.endswith("/") else ""
+    return f"/{kept}{end}{mark}{query}"
 
 
 def has_escaped_slash(path: str) -> bool:

@@ -4,18 +4,17 @@ Routes are matched against these headers, not against what the client sent: path
 `x-forwarded-proto` and `:scheme` decided, repeated headers joined.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from controlplane.explain.call import Call, Speaks, split_port
+from controlplane.explain.headers import Headers, first, received, sanitized
 from controlplane.explain.outcome import Connection, Failure
 from controlplane.explain.paths import canonical, has_escaped_slash, merge_slashes, unescape_slashes
 
 # path_with_escaped_slashes_action; 0 and 1 leave the path alone
 _REJECT, _REDIRECT, _FORWARD = 2, 3, 4
-_HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding"})
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -25,17 +24,17 @@ class Request(msgspec.Struct, frozen=True):
     path: str
     method: str
     scheme: str
-    headers: Mapping[str, str]  # lower-case names, pseudo-headers included, repeated values joined
+    headers: Headers
     presented_certificate: bool | None = None  # None: no TLS
 
     @property
     def forwarded_proto(self) -> str:
         """What Envoy believes about TLS in front of it: requests over TLS were "https"."""
-        return self.headers.get("x-forwarded-proto", "")
+        return first(self.headers, "x-forwarded-proto")
 
     def moved(self, authority: str, path: str) -> "Request":
         """The same request to another place."""
-        headers = {**self.headers, ":authority": authority, ":path": path}
+        headers = {**self.headers, ":authority": (authority,), ":path": (path,)}
         return msgspec.structs.replace(self, authority=authority, path=path, headers=headers)
 
 
@@ -50,27 +49,30 @@ def arrive(manager: Any, call: Call, connection: Connection, *, terminated: bool
     """`manager` is the HttpConnectionManager that reads the request; `terminated`: Envoy has taken off TLS before."""
     if reason := _refused(manager, call, terminated=terminated):
         return reason
-    path = call.path or "/"
-    if reason := _refused_path(path):
-        return reason
-    normal = _normalize(manager, path)
+    normal = _normalize(manager, call.path.partition("#")[0] or "/")
     if isinstance(normal, Rejection):
         return normal
-    headers = _joined(call, manager)
+    headers = sanitized(manager, received(call.headers), call.source.ip)
     proto = _forwarded_proto(manager, call, headers)
-    scheme = _scheme(call, proto)
-    authority = _strip(manager, call.authority, connection.local.port)
-    pseudo = {":authority": authority, ":path": normal, ":method": call.method, ":scheme": scheme}
-    headers |= {**pseudo, "x-forwarded-proto": proto}
+    authority = _strip(manager, call.authority or _default_host(manager, call), connection.local.port)
+    pseudo = {":authority": authority, ":path": normal, ":method": call.method, ":scheme": _scheme(call, proto)}
+    decided = {name: (value,) for name, value in {**pseudo, "x-forwarded-proto": proto}.items()}
     certificate = call.tls.client_certificate if call.tls else None
-    return Request(authority, normal, call.method, scheme, headers, certificate)
+    return Request(authority, normal, call.method, pseudo[":scheme"], {**headers, **decided}, certificate)
 
 
 def _refused(manager: Any, call: Call, *, terminated: bool) -> Rejection | None:
-    if not call.speaks_http or (call.tls and not terminated):
+    if not call.speaks_http or not call.has_known_method or (call.tls and not terminated):
         return Rejection(Failure("DPE", 400, "http1.codec_error"))
+    if call.speaks is not Speaks.HTTP2 and call.scheme and not call.authority:
+        return Rejection(Failure("DPE", 400, "http1.invalid_url"))
+    is_edge = manager.use_remote_address.value and not manager.xff_num_trusted_hops
+    if is_edge and call.speaks is not Speaks.HTTP2 and call.scheme.lower() == "https" and not terminated:
+        return Rejection(Failure("DPE", 403, "http1.https_url_on_plaintext_connection"))
     if call.speaks is Speaks.HTTP10 and not manager.http_protocol_options.accept_http_10:
-        return Rejection(Failure("", 426, "low_version"))
+        return Rejection(Failure("DPE", 426, "low_version"))
+    if call.speaks is Speaks.HTTP2 and not call.authority:
+        return Rejection(Failure("DPE", 0, "http2.violation.of.messaging.rule"))  # the stream is reset
     if not call.authority and not _default_host(manager, call):
         return Rejection(Failure("", 400, "missing_host_header"))
     return None
@@ -79,12 +81,6 @@ def _refused(manager: Any, call: Call, *, terminated: bool) -> Rejection | None:
 def _default_host(manager: Any, call: Call) -> str:
     options = manager.http_protocol_options
     return str(options.default_host_for_http_10) if call.speaks is Speaks.HTTP10 else ""
-
-
-def _refused_path(path: str) -> Rejection | None:
-    if "#" in path:
-        return Rejection(Failure("", 400, "path_normalization_failed"))
-    return None
 
 
 def _normalize(manager: Any, path: str) -> str | Rejection:
@@ -106,30 +102,11 @@ def _normalize(manager: Any, path: str) -> str | Rejection:
     return Rejection(Failure("", 307, "path_normalization_failed"), path) if redirect else path
 
 
-def _joined(call: Call, manager: Any) -> dict[str, str]:
-    """Repeated headers become one value with commas, cookies with semicolons; hop-by-hop headers go."""
-    found: dict[str, str] = {}
-    for name, value in call.headers:
-        lower = name.lower()
-        glue = "; " if lower == "cookie" else ","
-        found[lower] = f"{found[lower]}{glue}{value.strip()}" if lower in found else value.strip()
-    upgrading = "upgrade" in found
-    for name in _HOP_BY_HOP:
-        if not upgrading:
-            found.pop(name, None)
-    found.pop("host", None)
-    if manager.use_remote_address.value:
-        before = found.get("x-forwarded-for")
-        if not manager.skip_xff_append:
-            found["x-forwarded-for"] = f"{before},{call.source.ip}" if before else call.source.ip
-    return found
-
-
-def _forwarded_proto(manager: Any, call: Call, headers: Mapping[str, str]) -> str:
+def _forwarded_proto(manager: Any, call: Call, headers: Headers) -> str:
     """An edge proxy trusts nobody; others believe what is there."""
     own = "https" if call.tls else "http"
     trusted = not manager.use_remote_address.value or manager.xff_num_trusted_hops > 0
-    return headers.get("x-forwarded-proto", own) if trusted else own
+    return first(headers, "x-forwarded-proto") if trusted and "x-forwarded-proto" in headers else own
 
 
 def _scheme(call: Call, proto: str) -> str:

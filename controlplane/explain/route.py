@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from controlplane.explain.headers import is_grpc
 from controlplane.explain.matchers import full_match, header_matches, parameter_matches, query_parameters
 from controlplane.explain.request import Request
 
@@ -19,6 +20,8 @@ class Chosen(msgspec.Struct, frozen=True):
 
 def choose(virtual_host: Any, config: Any, request: Request) -> Chosen:
     refusals: list[str] = []
+    if not request.forwarded_proto:  # an empty x-forwarded-proto from a trusted client: Envoy gives up
+        return Chosen(None, -1, ("x-forwarded-proto is empty",))
     for index, route in enumerate(virtual_host.routes):
         why_not = refusal(route.match, config, request)
         if why_not is None:
@@ -39,11 +42,11 @@ def refusal(match: Any, config: Any, request: Request) -> str | None:
 def _refusals(match: Any, config: Any, request: Request) -> Iterator[str]:
     if _fraction(match) == 0:
         yield "its runtime fraction is 0"
-    if match.HasField("grpc") and not _is_grpc(request):
+    if match.HasField("grpc") and not is_grpc(request.headers):
         yield "not a gRPC request"
     for header in match.headers:
         if not header_matches(header, request.headers):
-            yield f"header {header.name} is {request.headers.get(header.name.lower())!r}"
+            yield f"header {header.name} is {', '.join(request.headers.get(header.name.lower(), ())) or 'not there'}"
     if match.query_parameters:
         yield from _parameters(match, query_parameters(request.path))
     if match.HasField("tls_context") and not _certificate_fits(match.tls_context, request):
@@ -79,11 +82,6 @@ def _fraction(match: Any) -> float:
 def is_drawn(match: Any) -> bool:
     """Whether chance decides if it matches."""
     return 0 < _fraction(match) < 1
-
-
-def _is_grpc(request: Request) -> bool:
-    kind = request.headers.get("content-type", "")
-    return kind == "application/grpc" or kind.startswith("application/grpc+")
 
 
 def _certificate_fits(wanted: Any, request: Request) -> bool:

@@ -21,6 +21,7 @@ from controlplane.explain import (
     virtualhost,
 )
 from controlplane.explain.call import Call, Speaks
+from controlplane.explain.headers import is_grpc, received
 from controlplane.explain.origins import in_metadata
 from controlplane.explain.outcome import (
     Connection,
@@ -39,9 +40,12 @@ from controlplane.snapshot.resource import Ref
 from controlplane.snapshot.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
 
 _NO_ROUTE = Failure("NR", 404, "route_not_found")
+_NOT_HTTP1 = Failure("DPE", 400, "http1.codec_error")
 _NO_CHAIN = Failure("NR", 0, "filter_chain_not_found")
 # RouteAction.cluster_not_found_response_code
 _NO_CLUSTER_STATUS = (503, 404, 500)
+_GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+_GRPC_UNKNOWN = 2
 
 
 def simulate(resources: Resources, call: Call, origins: Origins | None = None) -> Outcome:
@@ -55,6 +59,7 @@ class _Walk:
     def __init__(self, resources: Resources, call: Call, origins: Origins) -> None:
         self._resources = resources
         self._call = call
+        self._is_grpc = is_grpc(received(call.headers))
         self._origins = origins
         self._steps: list[Step] = []
         self._doubts: list[str] = []
@@ -132,30 +137,50 @@ class _Walk:
 
     def _serve(self, chain: Any, manager: Any, connection: Connection) -> Outcome:
         self._note(Stage.NETWORK_FILTER, "http_connection_manager", "requests are routed", message=manager)
-        if self._call.speaks is Speaks.NOTHING:
+        terminated = network.tls_context(chain) is not None
+        if self._call.speaks is Speaks.NOTHING and (terminated or not self._call.tls):
             self._note(Stage.REQUEST, None, "no request arrives")
             return self._end(Verdict.WAITING)
-        request = arrive(manager, self._call, connection, terminated=network.tls_context(chain) is not None)
+        if reason := self._language_barrier(chain):
+            self._note(Stage.REQUEST, None, "the client does not speak what ALPN settled on")
+            return self._end(Verdict.ANSWERED if reason.status else Verdict.CLOSED, reason, status=reason.status)
+        request = arrive(manager, self._call, connection, terminated=terminated)
         if isinstance(request, Rejection):
             self._note(Stage.REQUEST, None, request.failure.details)
-            return self._answer(request.failure, location=request.location)
+            return self._reject(request)
         self._note(Stage.REQUEST, f"{request.method} {request.authority}{request.path}", "as routing sees it")
         return self._find_host(manager, connection, request)
+
+    def _language_barrier(self, chain: Any) -> Failure | None:
+        """A client that does not speak what the TLS handshake settled on."""
+        context, tls = network.tls_context(chain), self._call.tls
+        agreed = network.negotiated(context, tls.alpn) if context and tls else ""
+        if agreed == "h2" and self._call.speaks is not Speaks.HTTP2:
+            return Failure("DPE", 0, "")
+        return _NOT_HTTP1 if agreed not in {"", "h2"} and self._call.speaks is Speaks.HTTP2 else None
+
+    def _reject(self, rejection: Rejection) -> Outcome:
+        """Protocol errors are answered by the codec, which knows nothing of gRPC."""
+        failure = rejection.failure
+        if failure.flag == "DPE":
+            verdict = Verdict.ANSWERED if failure.status else Verdict.CLOSED
+            return self._end(verdict, failure, status=failure.status)
+        return self._fail(failure, location=rejection.location)
 
     def _find_host(self, manager: Any, connection: Connection, request: Request) -> Outcome:
         config = self._route_configuration(manager)
         if config is None:
-            return self._answer(_NO_ROUTE)
+            return self._fail(_NO_ROUTE)
         host, domain = virtualhost.choose(config, request)
         if host is None:
             count = len(config.virtual_hosts)
             self._note(Stage.VIRTUAL_HOST, None, f"none of {count} has a domain for {request.authority!r}")
-            return self._answer(_NO_ROUTE)
+            return self._fail(_NO_ROUTE)
         origins = self._of(VIRTUAL_HOST, f"{config.name}/{host.name}")
-        self._note(Stage.VIRTUAL_HOST, host.name, f"domain {domain}", origins, host)
+        self._note(Stage.VIRTUAL_HOST, host.name, f"domain {domain}", origins=origins, message=host)
         if virtualhost.needs_tls(host, request):
             self._note(Stage.ROUTE, "require_tls", "the virtual host wants TLS")
-            return self._end(Verdict.ANSWERED, status=301, location=action.tls_location(request))
+            return self._answer(301, location=action.tls_location(request))
         return self._find_route(manager, connection, request, config, host)
 
     def _route_configuration(self, manager: Any) -> Any | None:
@@ -166,7 +191,7 @@ class _Walk:
             config = self._resources.routes.get(name)
         why = f"has {len(config.virtual_hosts)} virtual hosts" if config else f"{name!r} is not there"
         found = name if config is not None else None
-        self._note(Stage.ROUTE_CONFIGURATION, found, why, self._of(ROUTE, name), config)
+        self._note(Stage.ROUTE_CONFIGURATION, found, why, origins=self._of(ROUTE, name), message=config)
         return config
 
     def _find_route(self, manager: Any, connection: Connection, request: Request, config: Any, host: Any) -> Outcome:
@@ -175,26 +200,26 @@ class _Walk:
         if chosen.route is None:
             why = f"none of {len(host.routes)} takes the request"
             self._note(Stage.ROUTE, None, why, tried=chosen.refusals)
-            return self._answer(_NO_ROUTE)
+            return self._fail(_NO_ROUTE)
         found = chosen.route
         name, why = route.name_of(found, chosen.index), f"{route.wanted_path(found.match)} fits"
-        self._note(Stage.ROUTE, name, why, in_metadata(found), found, chosen.refusals)
+        self._note(Stage.ROUTE, name, why, origins=in_metadata(found), message=found, tried=chosen.refusals)
         place = httpfilters.Place(found, host, config)
         self._doubts += doubts.of_filters(manager, place)
         if early := httpfilters.answer(manager, place, request):
             self._note(Stage.HTTP_FILTER, early.filter, early.failure.details)
-            return self._answer(early.failure)
+            return self._fail(early.failure, grpc_status=early.grpc_status)
         return self._act(found, connection, request)
 
     def _act(self, found: Any, connection: Connection, request: Request) -> Outcome:
         kind = found.WhichOneof("action")
         if kind == "redirect":
             to = action.location(found.match, found.redirect, request)
-            return self._end(Verdict.ANSWERED, status=action.redirect_status(found.redirect), location=to)
+            return self._answer(action.redirect_status(found.redirect), location=to)
         if kind == "direct_response":
             body = found.direct_response.body
             content = body.inline_bytes or body.inline_string.encode()
-            return self._end(Verdict.ANSWERED, status=found.direct_response.status, body=content)
+            return self._answer(found.direct_response.status, body=content)
         self._doubts += doubts.of_action(found.route)
         targets = action.targets(found.route, request)
         return self._draw(targets, connection, request, found=found)
@@ -227,23 +252,23 @@ class _Walk:
             return self._end(Verdict.FORWARDED, destinations=destinations)
         if tcp:
             return self._end(Verdict.CLOSED, first, destinations=destinations)
-        return self._end(Verdict.ANSWERED, first, destinations=destinations, status=first.status)
+        return self._fail(first, destinations=destinations)
 
     def _endpoints(
         self, target: action.Target, connection: Connection, request: Request, found: Any | None
     ) -> tuple[tuple[Endpoint, ...], Failure | None]:
         chosen = self._resources.clusters.get(target.cluster)
         if chosen is None:
-            self._note(Stage.CLUSTER, None, f"{target.cluster!r} is not there", self._of(CLUSTER, target.cluster))
+            self._note(Stage.CLUSTER, None, f"{target.cluster!r} is not there")
             code = found.route.cluster_not_found_response_code if found is not None else 0
             return (), Failure("NC", _NO_CLUSTER_STATUS[code], cluster.NO_CLUSTER.details)
         self._doubts += doubts.of_cluster(chosen)
         why = f"weight {target.weight}" if target.entry is not None else "named by the route"
-        self._note(Stage.CLUSTER, chosen.name, why, self._of(CLUSTER, chosen.name), chosen)
+        self._note(Stage.CLUSTER, chosen.name, why, origins=self._of(CLUSTER, chosen.name), message=chosen)
         endpoints, why = self._usable(chosen, connection, request)
         origins = self._of(ENDPOINT, chosen.eds_cluster_config.service_name or chosen.name)
         listed = ", ".join(endpoint.address for endpoint in endpoints) or None
-        self._note(Stage.ENDPOINTS, listed, why, origins)
+        self._note(Stage.ENDPOINTS, listed, why, origins=origins)
         return endpoints, None if endpoints else cluster.NO_ENDPOINT
 
     def _usable(self, chosen: Any, connection: Connection, request: Request) -> tuple[tuple[Endpoint, ...], str]:
@@ -259,25 +284,26 @@ class _Walk:
 
     # --- the record -------------------------------------------------------------------------------------------
 
-    def _note(
-        self,
-        stage: Stage,
-        found: str | None,
-        why: str,
-        origins: tuple[Origin, ...] = (),
-        message: Any = None,
-        tried: tuple[str, ...] = (),
-    ) -> None:
-        self._steps.append(Step(stage, found, why, origins, message, tried))
+    def _note(self, stage: Stage, found: str | None, why: str, **more: Any) -> None:
+        self._steps.append(Step(stage, found, why, **more))
 
     def _note_listener(self, found: Any, why: str) -> None:
-        self._note(Stage.LISTENER, found.name, why, self._of(LISTENER, found.name), found)
+        self._note(Stage.LISTENER, found.name, why, origins=self._of(LISTENER, found.name), message=found)
 
     def _of(self, type_url: str, name: str) -> tuple[Origin, ...]:
         return self._origins.get(Ref(type_url, name), ())
 
-    def _answer(self, failure: Failure, location: str = "") -> Outcome:
-        return self._end(Verdict.ANSWERED, failure, status=failure.status, location=location)
+    def _answer(
+        self, status: int, failure: Failure | None = None, *, grpc_status: int | None = None, **fields: Any
+    ) -> Outcome:
+        """To a gRPC caller everything is a gRPC error inside a 200, even a redirect."""
+        if not self._is_grpc:
+            return self._end(Verdict.ANSWERED, failure, status=status, **fields)
+        code = _GRPC_OF_HTTP.get(status, _GRPC_UNKNOWN) if grpc_status is None else grpc_status
+        return self._end(Verdict.ANSWERED, failure, status=200, grpc_status=code, **{**fields, "body": b""})
+
+    def _fail(self, failure: Failure, **fields: Any) -> Outcome:
+        return self._answer(failure.status, failure, **fields)
 
     def _end(self, verdict: Verdict, failure: Failure | None = None, **fields: Any) -> Outcome:
         unique = tuple(dict.fromkeys(self._doubts))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from controlplane.explain.call import split_port
+from controlplane.explain.headers import first
 from controlplane.explain.request import Request
 
 
@@ -17,7 +18,7 @@ def choose(config: Any, request: Request) -> tuple[Any | None, str]:
 
 def _host(config: Any, request: Request) -> str:
     name: str = config.vhost_header
-    host = request.headers.get(name.lower(), "") if name else request.authority
+    host = first(request.headers, name) if name else request.authority
     return (split_port(host)[0] if config.ignore_port_in_host_matching else host).lower()
 
 
@@ -35,8 +36,8 @@ def _rank(domain: str, host: str) -> tuple[int, int]:
 
 
 def needs_tls(virtual_host: Any, request: Request) -> bool:
-    """`require_tls`: anything Envoy does not believe to be https is sent there first."""
-    return bool(virtual_host.require_tls) and request.forwarded_proto != "https"
+    """`require_tls`: what Envoy believes to be anything but https is sent there first."""
+    return bool(virtual_host.require_tls) and request.forwarded_proto not in {"https", ""}
 
 
 def names(config: Any) -> Iterable[str]:

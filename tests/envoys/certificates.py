@@ -1,7 +1,11 @@
 """Certificates for tests: one root a process, leaves made when asked for."""
 
+import atexit
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import NamedTuple
 
 from cryptography import x509
@@ -35,6 +39,17 @@ def leaf(*names: str) -> Pair:
         .sign(root_key, SHA256())
     )
     return Pair(certificate.public_bytes(Encoding.PEM).decode(), _pem(key))
+
+
+@cache
+def leaf_file(*names: str) -> Path:
+    """Certificate and key of `leaf` in one private file, for `ssl`, which reads no strings. Gone at exit."""
+    folder = Path(mkdtemp(prefix="lateen-leaf-"))
+    atexit.register(rmtree, folder, ignore_errors=True)
+    path = folder / "pair.pem"
+    path.touch(mode=0o600)
+    path.write_text("".join(leaf(*names)))
+    return path
 
 
 @cache

@@ -105,6 +105,10 @@ class RunningEnvoy:
         if self._process.poll() is not None:
             raise EnvoyLeftError(f"envoy left with {self._process.returncode}:\n{self.output()[-4000:]}")
 
+    def wait_for(self, true: Callable[[], bool], what: Callable[[], str]) -> None:
+        """Polls until it is true, as long as Envoy lives."""
+        wait_for(true, what, self.check_alive)
+
     def ready(self) -> bool:
         try:
             return self.admin("/ready").strip() == "LIVE"

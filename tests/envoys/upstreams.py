@@ -3,8 +3,8 @@
 One thread serves any number of addresses. Each tells HTTP/1.1, cleartext HTTP/2 and anything else apart by the first
 bytes, so that the same upstream stands behind an HTTP route, a gRPC-like cluster and a TCP proxy.
 
-HTTP answers: 200, header `x-upstream: <name>`, and over HTTP/1.1 a JSON body with what arrived (`method`, `path`,
-`headers`). Other bytes: a line `<name>`, then they come back as they are.
+HTTP answers: 200, header `x-upstream: <name>`, and over HTTP/1.1 what arrived: headers `x-echo-host`, `x-echo-path`
+and a JSON body (`method`, `path`, `headers`). Other bytes: a line `<name>`, then they come back as they are.
 """
 
 import asyncio
@@ -13,16 +13,13 @@ import os
 import socket
 import ssl
 import struct
-import tempfile
 import threading
 from collections import Counter
-from pathlib import Path
 from typing import Any, Self
 
-from tests.envoys.certificates import leaf
+from tests.envoys.certificates import leaf_file
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE")
 _DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY = 0, 1, 4, 6, 7
 _END_STREAM, _ACK, _END_HEADERS = 0x1, 0x1, 0x4
 
@@ -130,7 +127,8 @@ class _Echo(asyncio.Protocol):
             return self._http2
         if _PREFACE.startswith(self._buffer):
             return None  # could still become HTTP/2
-        if self._buffer.split(b" ", 1)[0].decode("latin-1") in _METHODS:
+        method, space, _ = self._buffer.partition(b" ")
+        if space and method.isalpha() and method.isupper():
             return self._http1
         self._owner.requests[self.name] += 1
         self._transport.write(self.name.encode() + b"\n")
@@ -155,8 +153,12 @@ class _Echo(asyncio.Protocol):
         method, path, _ = request_line.split(" ", 2)
         self._owner.requests[self.name] += 1
         body = json.dumps({"upstream": self.name, "method": method, "path": path, "headers": headers}).encode()
-        head = f"HTTP/1.1 200 OK\r\nx-upstream: {self.name}\r\ncontent-length: {len(body)}\r\n\r\n"
-        self._transport.write(head.encode() + (b"" if method == "HEAD" else body))
+        found = dict(headers)
+        echo = f"x-upstream: {self.name}\r\nx-echo-host: {found.get('host', '')}\r\nx-echo-path: {path}\r\n"
+        head = f"HTTP/1.1 200 OK\r\n{echo}content-length: {len(body)}\r\n\r\n"
+        self._transport.write(head.encode("latin-1") + (b"" if method == "HEAD" else body))
+        if found.get("connection", "").lower() == "close":
+            self._transport.close()
 
     def _http2(self) -> None:
         while len(self._buffer) >= 9:
@@ -187,12 +189,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def _server_tls() -> ssl.SSLContext:
-    pair = leaf()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["h2", "http/1.1"])
-    with tempfile.TemporaryDirectory(prefix="lateen-tls-") as folder:  # `ssl` reads certificates from files only
-        path = Path(folder) / "pair.pem"
-        path.touch(mode=0o600)
-        path.write_text(pair.certificate + pair.key)
-        context.load_cert_chain(path)
+    context.load_cert_chain(leaf_file())
     return context

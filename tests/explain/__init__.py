@@ -1,0 +1,1 @@
+"""The simulator, by itself and against the real Envoy."""
