@@ -32,6 +32,7 @@ from controlplane.mesh.outbound import (
 )
 from controlplane.mesh.outbound import virtual_host as service_host
 from controlplane.mesh.sidecar import egress_listener
+from controlplane.mesh.virtualservice import http_routes, rules_of
 from controlplane.snapshot.resource import Resource
 from tests.envoy.scaffold import completed
 from tests.envoys.certificates import leaf
@@ -266,3 +267,48 @@ def test_calls_from_outside(edge, port, fields, found):
 def test_envoy_takes_all_of_it(world, request):
     resources: Resources = decode(completed(request.getfixturevalue(world)))[0]
     assert validate(resources) == []
+
+
+ALL_ACTIONS = """
+    hosts: [reviews]
+    http:
+    - match:
+      - {uri: {exact: /exact}, ignoreUriCase: true, method: {exact: GET}, scheme: {exact: http}, authority: {prefix: r}}
+      - {uri: {regex: '/re/[0-9]+'}, headers: {a: {}, b: {regex: x+}}, withoutHeaders: {c: {exact: y}, d: {}}}
+      - {uri: {prefix: /p}, queryParams: {a: {}, b: {exact: x}, c: {regex: x+}}}
+      rewrite: {uri: /new, authority: b.com}
+      timeout: 3s
+      retries: {attempts: 3, perTryTimeout: 1s, retryOn: '5xx,503', backoff: 10ms, retryRemoteLocalities: true}
+      fault: {delay: {fixedDelay: 1s, percentage: {value: 0.01}}, abort: {grpcStatus: UNAVAILABLE, percentage: {value: 1}}}
+      mirrors: [{destination: {host: ratings}, percentage: {value: 0.5}}]
+      corsPolicy: {allowOrigins: [{exact: a}, {prefix: b}, {regex: 'c.*'}], allowMethods: [GET], maxAge: 1m, allowCredentials: true}
+      headers: {request: {set: {a: x}, add: {b: y}, remove: [c]}, response: {set: {a: x}, add: {b: y}, remove: [c]}}
+      route:
+      - {destination: {host: reviews, subset: v1}, weight: 2147483647, headers: {request: {set: {host: c.com, d: x}}}}
+      - {destination: {host: reviews, subset: v2}, weight: 1, headers: {response: {remove: [e]}}}
+    - match: [{uri: {prefix: /regex}}]
+      rewrite: {uriRegexRewrite: {match: '^/regex/(.*)', rewrite: '/\\1'}}
+      route: [{destination: {host: reviews}, headers: {request: {add: {host: d.com}}}}]
+    - match: [{uri: {prefix: /redirect}}]
+      redirect: {prefixRewrite: /r, scheme: https, derivePort: FROM_REQUEST_PORT, redirectCode: 307}
+    - match: [{uri: {prefix: /direct}}]
+      directResponse: {status: 418, body: {bytes: aGk=}}
+    - match: [{uri: {prefix: /broken}}]
+      route: []
+    - name: rest
+      route: [{destination: {host: reviews}}]
+"""
+
+
+def test_envoy_takes_every_kind_of_rule():
+    vs = virtual_service(ALL_ACTIONS)
+    rules, _ = rules_of(vs, lambda *_: None)
+    routes, problems = http_routes(
+        rules, vs=vs, caller=Caller("default"), listener_port=9080, destinations=Known(), settings=SETTINGS
+    )
+    assert routes is not None
+    assert len(routes) == 8
+    assert problems == ()
+    host = service_host(REVIEWS, REVIEWS.ports[0], routes, caller_namespace="default", settings=SETTINGS)
+    resources = (envoy_route.encode_table(RouteTable("9080")), envoy_route.encode_virtual_host("9080", host))
+    assert validate(decode(completed(resources))[0]) == []
