@@ -8,9 +8,11 @@ Two halves that change for different reasons:
   server's route table. One virtual host is made from the VirtualServices attached to one domain of one table, so a
   change of one VirtualService makes its own virtual hosts anew and nothing else. (`gateways/attach.py`, `hosts.py`)
 
-Besides the attached domains a table has some of its own: hosts of servers that redirect to HTTPS; hosts that another
-server of the same port terminates, which answer 421 so that a browser that reuses an HTTP/2 connection for them opens
-a new one (RFC 9110, 15.5.20; elsewhere this is the endless 404 of istio/istio#13589); and `*`, which answers 404.
+Besides the attached domains a table has some of its own: hosts of servers that redirect to HTTPS; and `*`, which
+answers 404. On a port with several servers for TLS, a request may come over a connection that was opened for another
+server's host, because browsers reuse HTTP/2 connections where certificates overlap. Such a request gets 421, and the
+browser opens a connection of its own (RFC 9110, 15.5.20; without this it is the endless 404 of istio/istio#13589).
+So there `*` answers 421, and so does every host of another server that a wildcard of this one covers.
 """
 
 from controlplane.mesh.gateways.attach import attachments, l4_attachments, missing_gateways, unattached

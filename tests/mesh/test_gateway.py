@@ -378,16 +378,39 @@ def test_redirects_to_https_need_no_virtual_service():
 def test_a_connection_reused_for_another_servers_host_gets_421():
     found = planned(servers(https("a.com", "one"), https("b.com", "two")))
     table = "https.443.one.gw.default"
-    assert table_domains(found.tables[table]) == ("*", "b.com")
-    host, _ = answer(found, table, "b.com")
+    assert table_domains(found.tables[table]) == ("*", "a.com")
+    rest, _ = answer(found, table, "*")
+    own, _ = answer(found, table, "a.com")
+    assert rest is not None
+    assert own is not None
+    assert (rest.domains, rest.routes[0].action) == (("*",), DirectResponse(421))
+    assert (own.domains, own.routes) == (("a.com",), ())
+
+
+def test_where_a_server_has_the_port_to_itself_an_unknown_host_gets_404():
+    found = planned(servers(https("a.com", "one")))
+    host, _ = answer(found, "https.443.one.gw.default", "*")
     assert host is not None
-    assert (host.domains, host.routes[0].action) == (("b.com",), DirectResponse(421))
+    assert host.routes == ()
+
+
+def test_a_wildcards_server_misdirects_the_hosts_others_have_below_it():
+    found = planned(servers(https("*", "all"), https("*.b.com", "b"), https("x.b.com", "x"), https("a.com", "a")))
+    tables = {table.servers[0].port_name: table.misdirected for table in found.tables.values()}
+    assert tables == {"all": ("*.b.com", "a.com"), "b": ("x.b.com",), "x": (), "a": ()}
+    host, _ = answer(found, "https.443.all.gw.default", "a.com")
+    rest, _ = answer(found, "https.443.all.gw.default", "*")
+    assert host is not None
+    assert rest is not None
+    assert (host.routes[0].action, rest.routes) == (DirectResponse(421), ())
 
 
 def test_a_host_that_is_passed_through_beside_is_misdirected_too():
     tls = "{port: {number: 443, name: pass, protocol: TLS}, hosts: [p.com], tls: {mode: PASSTHROUGH}}"
     found = planned(servers(https("a.com", "one"), tls))
-    assert table_domains(found.tables["https.443.one.gw.default"]) == ("*", "p.com")
+    host, _ = answer(found, "https.443.one.gw.default", "*")
+    assert host is not None
+    assert host.routes[0].action == DirectResponse(421)
 
 
 def test_what_is_attached_is_stronger_than_421():

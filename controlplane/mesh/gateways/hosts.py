@@ -36,8 +36,8 @@ def route_table(table: TablePlan) -> RouteTable:
 
 def table_domains(table: TablePlan) -> tuple[str, ...]:
     """Domains that exist whatever is attached: redirects to HTTPS, misdirected requests, everything else."""
-    redirecting = (host for server in table.servers if server.https_redirect for host in server.hosts)
-    return tuple(sorted({*redirecting, *table.misdirected, EVERY_HOST}))
+    named = (host for server in table.servers if server.https_redirect or table.has_neighbours for host in server.hosts)
+    return tuple(sorted({*named, *table.misdirected, EVERY_HOST}))
 
 
 def virtual_host(  # noqa: PLR0913  a table, a domain, who is attached, and what exists
@@ -64,13 +64,17 @@ def virtual_host(  # noqa: PLR0913  a table, a domain, who is attached, and what
 
 
 def _own_host(table: TablePlan, domain: str) -> VirtualHost | None:
+    """What a domain answers that nobody attached to: 421 if another server of the port has it, else 404."""
+    if domain not in table_domains(table):
+        return None
     origins = tuple(server.origin for server in table.servers)
-    if domain in table.misdirected:
+    own = any(domain in server.hosts for server in table.servers)
+    if domain in table.misdirected or (table.has_neighbours and not own):
         route = Route(RouteMatch(), DirectResponse(MISDIRECTED_REQUEST), origins[0], name="misdirected")
-        return VirtualHost(f"misdirected:{domain}:{table.port}", (domain,), (route,), origins=origins)
-    if domain == EVERY_HOST:
-        return VirtualHost(f"blackhole:{table.port}", (EVERY_HOST,), (), origins=origins)
-    return None
+        name = f"misdirected:{table.port}" if domain == EVERY_HOST else f"misdirected:{domain}:{table.port}"
+        return VirtualHost(name, (domain,), (route,), origins=origins)
+    name = f"blackhole:{table.port}" if domain == EVERY_HOST else f"blackhole:{domain}:{table.port}"
+    return VirtualHost(name, (domain,), (), origins=origins)
 
 
 def _merged(  # noqa: PLR0913, PLR0917  the same as its only caller has

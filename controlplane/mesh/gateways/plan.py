@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from controlplane.ir import names
-from controlplane.mesh.gateways.server import EVERY_NAMESPACE, UNIX, Admission, Kind, Server, read_server
+from controlplane.mesh import hosts
+from controlplane.mesh.gateways.server import EVERY_NAMESPACE, UNIX, Admission, Kind, Server, ServerKey, read_server
 from controlplane.model.gateway import Gateway
 from controlplane.model.meta import origin_of
 from controlplane.model.problem import Level, Problem
@@ -21,12 +22,13 @@ ANY_ADDRESS = "0.0.0.0"  # noqa: S104  gateways serve everybody, unless `bind` s
 
 
 class TablePlan(msgspec.Struct, frozen=True):
-    """One route table: the servers that read it, and the hosts that other servers of the port answer for."""
+    """One route table, and what of its requests belongs on a connection to another server of the port."""
 
     name: str
     port: int
     servers: tuple[Server, ...]
-    misdirected: tuple[str, ...] = ()
+    has_neighbours: bool = False  # requests for hosts that are not its own are misdirected
+    misdirected: tuple[str, ...] = ()  # so are these, although its own wildcards cover them
 
     @property
     def tls(self) -> bool:
@@ -144,15 +146,28 @@ def _tables(listener: ListenerPlan) -> Iterator[TablePlan]:
     for server in listener.servers:
         if server.kind.speaks_http:
             shared.setdefault(server.table, []).append(server)
+    misdirected = _misdirected(listener.servers)
+    neighbours = len(listener.servers) > 1
     for name, servers in shared.items():
-        misdirected = _misdirected(servers[0], listener.servers) if servers[0].kind is Kind.HTTPS else ()
-        yield TablePlan(name, listener.port, tuple(servers), misdirected)
+        if servers[0].kind is Kind.HTTPS:
+            elsewhere = tuple(sorted(misdirected.get(servers[0].key, ())))
+            yield TablePlan(name, listener.port, tuple(servers), neighbours, elsewhere)
+        else:
+            yield TablePlan(name, listener.port, tuple(servers))
 
 
-def _misdirected(server: Server, beside: Sequence[Server]) -> tuple[str, ...]:
-    """Hosts that a connection of this server's should not be reused for."""
-    own = set(server.hosts)
-    return tuple(sorted({host for other in beside if other is not server for host in other.hosts} - own))
+def _misdirected(servers: Sequence[Server]) -> Mapping[ServerKey, list[str]]:
+    """Hosts by the server whose wildcard covers them although another server has them.
+
+    Only the nearest wildcard is told: in the table of a wider one the nearest wildcard is itself misdirected.
+    """
+    owners = {host: server for server in servers for host in server.hosts if server.kind.by_sni}
+    found: dict[ServerKey, list[str]] = {}
+    for host, server in owners.items():
+        nearest = next((owners[wider] for wider in hosts.wildcards_above(host) if wider in owners), server)
+        if nearest is not server:
+            found.setdefault(nearest.key, []).append(host)
+    return found
 
 
 def _by_host(
@@ -161,7 +176,7 @@ def _by_host(
     found: dict[str, dict[str, tuple[tuple[Server, Admission], ...]]] = {}
     for listener in listeners:
         for server in listener.servers:
-            hosts = found.setdefault(server.gateway, {})
+            admitted = found.setdefault(server.gateway, {})
             for admission in server.admits:
-                hosts[admission.host] = (*hosts.get(admission.host, ()), (server, admission))
+                admitted[admission.host] = (*admitted.get(admission.host, ()), (server, admission))
     return found
