@@ -75,6 +75,8 @@ ROUTES = (
     values.route(to("sticky", hash_keys=(HashCookie("user", "/", timedelta(hours=1)),)), at("/sticky")),
     values.route(to("nobody"), at("/nobody")),
     values.route(to("draining"), at("/draining")),
+    values.route(to("silent", timeout=timedelta(seconds=1)), at("/silent/soon")),
+    values.route(to("silent"), at("/silent/unlimited")),
     values.route(to("silent", timeout=timedelta(seconds=20)), at("/silent")),
     values.route(to("v1"), at("/(a{1,50}|b{1,50}|c{1,50}|d{1,50}){1,3}", kind=REGEX), name="long regex"),
     values.route(to("v1"), at("/", HeaderMatch("x-any", StringMatch(PREFIX, "")))),
@@ -269,12 +271,23 @@ def test_old_clients_are_served(envoy: RunningEnvoy) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.0 200 ")
 
 
-def test_a_callers_grpc_deadline_ends_a_call_before_the_timeout(envoy: RunningEnvoy) -> None:
-    answer = call(envoy, "/silent/deadline", "POST", content_type="application/grpc", grpc_timeout="100m")
-    assert answer.response_headers["grpc-status"] == "4"  # DEADLINE_EXCEEDED
+def test_a_timeout_ends_a_call(envoy: RunningEnvoy) -> None:
+    assert call(envoy, "/silent/soon").status == 504
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "details"),  # 14 UNAVAILABLE is what any timeout of a route is for gRPC, 4 DEADLINE_EXCEEDED
+    [("/silent/deadline", "14", "response_timeout"), ("/silent/unlimited", "4", "max_duration_timeout")],
+    ids=["route with a timeout", "route without"],
+)
+def test_a_callers_grpc_deadline_ends_a_call_before_the_timeout(
+    envoy: RunningEnvoy, path: str, status: str, details: str
+) -> None:
+    answer = call(envoy, path, "POST", content_type="application/grpc", grpc_timeout="100m")
+    assert answer.response_headers["grpc-status"] == status
 
     def logged() -> list[str]:
-        return [line for line in envoy.output().splitlines() if "/silent/deadline" in line]
+        return [line for line in envoy.output().splitlines() if path in line]
 
     envoy.wait_for(lambda: len(logged()) == 1, lambda: "a line")
-    assert " max_duration_timeout " in logged()[0]
+    assert f" {details} " in logged()[0]
