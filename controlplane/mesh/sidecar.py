@@ -44,6 +44,11 @@ class SidecarScope(msgspec.Struct, frozen=True):
     pool: ConnectionPoolSettings | None = None  # for connections to the application
     origin: Origin | None = None
 
+    @property
+    def claimed_ports(self) -> frozenset[int]:
+        """Ports whose captured traffic an explicit listener takes: services have no ordinary place on these."""
+        return frozenset(one.port for one in self.egress if one.port and not one.bound and not one.bind)
+
     def admits(self, namespace: str, host: str) -> bool:
         """Whether the workload may call a host, through whichever listener."""
         return any(egress.hosts.admits(namespace, host) for egress in self.egress)

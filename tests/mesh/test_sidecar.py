@@ -229,6 +229,18 @@ def test_captured_tcp_is_told_apart_by_the_address_that_was_dialled():
     ]
 
 
+def test_an_explicit_listener_takes_the_captured_traffic_of_its_port():
+    found = read(
+        """
+        egress:
+        - {port: {number: 9080, protocol: HTTP, name: h}, hosts: ['./*']}
+        - {port: {number: 80, protocol: HTTP, name: i}, captureMode: NONE, hosts: ['./*']}
+        - {hosts: ['*/*']}
+        """
+    )
+    assert found.claimed_ports == {9080}
+
+
 def test_a_listener_with_nothing_behind_it_is_not_opened():
     assert open_(egress("{port: {number: 5432, protocol: TCP, name: t}, captureMode: NONE, hosts: ['./*']}")) is None
 
