@@ -194,7 +194,7 @@ class Engine:
             return
         for key, (old, new) in changed.items():
             first = record.pop(key, (old, None))[0]
-            if first is not new and first != new:
+            if not equal(first, new):
                 record[key] = (first, new)
 
     def take_record(self) -> "Record":

@@ -53,7 +53,7 @@ def origins(engine: Engine, handle: Handle, key: Any) -> tuple[Entry, ...]:
 
 
 def affected(engine: Engine, handle: Handle, key: Any) -> tuple[Entry, ...]:
-    """The entries that may change when this one does, nearest first, index entries among them."""
+    """The entries that depend on this one as things are, nearest first, index entries among them."""
 
     def forth(table: Table, entry: Any) -> Iterator[tuple[Table, Any]]:
         return _dependents(engine, table, entry)

@@ -50,7 +50,7 @@ K2 = TypeVar("K2")
 V2 = TypeVar("V2")
 
 Trace = list[tuple[str, Any]] | Callable[[str, Any], object] | None
-Nodes = Mapping[tuple[Handle, Any], Exception]
+Failures = Mapping[tuple[Handle, Any], Exception]
 
 APPLY_BATCH: Final = 1024
 """Nodes between two looks at the work list in `apply`, which nobody interrupts."""
@@ -98,7 +98,7 @@ class Revision(msgspec.Struct, frozen=True):
     number: int
     """Grows by one with each state. An apply that changed nothing answers the number there was."""
     changes: Changes
-    failures: Nodes
+    failures: Failures
     """(collection, key) -> exception: the runs that failed in this revision. Their last values stay."""
     reports: Mapping[tuple[Handle, Any], tuple[Any, ...]] = msgspec.field(default_factory=dict)
     """(collection, key) -> what its run reports now, for those that reported something else before."""
@@ -179,7 +179,11 @@ class Store:
         return Collection(self._graph, "match", name, (left, right), None)
 
     def query(self, name: str, function: Callable[[Fetch, K], V | None]) -> Query[K, V]:
-        """A memo of `function(fetch, key)`, for the keys that other functions fetch and as long as they do."""
+        """A memo of `function(fetch, key)`, for the keys that other functions fetch and as long as they do.
+
+        Worked out when first fetched, inside the function that asks: one that asks for thousands of new keys is one
+        long step. Worked out again when something changes that it read, before those who read it.
+        """
         return Query(self._graph, "query", name, (), function)
 
     def union(self, name: str, *parts: Collection[K, V]) -> Collection[K, V]:
@@ -219,7 +223,7 @@ class Store:
                 yield self._graph[table.slot], key, reported
 
     @property
-    def failures(self) -> Nodes:
+    def failures(self) -> Failures:
         """(collection, key) -> the exception its last run ended with. Its last good value, if any, stays served."""
         return {
             (self._graph[table.slot], key): error
@@ -257,7 +261,10 @@ class Store:
         return origins(self._table(collection).engine, collection, key)
 
     def affected(self, collection: Handle, key: Any) -> tuple[Entry, ...]:
-        """The entries that may change when this one does, all the way down, nearest first."""
+        """The entries that depend on this one as it is now, all the way down, nearest first.
+
+        A change that files something under another index key reaches the readers of that key, too.
+        """
         return affected(self._table(collection).engine, collection, key)
 
     def audit(

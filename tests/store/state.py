@@ -1,10 +1,22 @@
 """A look at all that a store holds, as plain comparable values."""
 
-from typing import Any
+from collections.abc import Generator
+from typing import Any, TypeVar
 
 from controlplane.store import Store
 from controlplane.store.engine import pairs
 from controlplane.store.tables import ExpandTable, IndexTable, Table
+
+T = TypeVar("T")
+
+
+def drain(steps: Generator[None, None, T]) -> T:
+    """Runs a generator of steps to its end, and answers what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # the stubs do not know
 
 
 def visible(store: Store) -> tuple[dict[str, dict[Any, Any]], dict[str, dict[Any, frozenset[Any]]]]:

@@ -5,17 +5,25 @@ those that `naive.py` computes whole; the revision must report exactly the diffe
 must have had a reason.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from controlplane.store import Change, Input, Revision, StaleForkError, Store
+from controlplane.store.audit import recompute
 from tests.store import naive
 from tests.store.mesh import KEYS, NAMESPACES, Key, Mesh, changes
-from tests.store.state import everything, reads, structure, visible
+from tests.store.state import drain, everything, reads, structure, visible
 
 DATA = st.data()
 
@@ -140,6 +148,12 @@ class IncrementalEqualsFromScratch(RuleBasedStateMachine):
         assert self.main.runs == []
         assert self.main.store.revision == number
 
+    @rule()
+    def recomputation_and_audit_find_nothing(self) -> None:
+        engine = self.main.store._serving()
+        assert recompute(engine) == ()
+        assert drain(self.main.store.audit(lambda: True)) == ()
+
     @precondition(lambda self: len(self.forks) < 3)
     @rule(data=DATA)
     def fork(self, data: st.DataObject) -> None:
@@ -253,7 +267,15 @@ class ChangesBetweenSteps(RuleBasedStateMachine):
         assert everything(self.main.store) == before
 
 
-TestIncrementalEqualsFromScratch = IncrementalEqualsFromScratch.TestCase
-TestIncrementalEqualsFromScratch.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
-TestChangesBetweenSteps = ChangesBetweenSteps.TestCase
-TestChangesBetweenSteps.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+def test_incremental_equals_from_scratch(size: Callable[[int, int], int]) -> None:
+    cases = size(40, 1000)
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        IncrementalEqualsFromScratch, settings=settings(max_examples=cases, stateful_step_count=25, deadline=None)
+    )
+
+
+def test_changes_between_steps(size: Callable[[int, int], int]) -> None:
+    cases = size(40, 1000)
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        ChangesBetweenSteps, settings=settings(max_examples=cases, stateful_step_count=30, deadline=None)
+    )
