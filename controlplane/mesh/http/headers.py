@@ -59,4 +59,5 @@ def _names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _authority(headers: Mapping[str, str]) -> str | None:
-    return next((value for name, value in headers.items() if name.lower() in {"host", ":authority"} and value), None)
+    found = (headers[name] for name in sorted(headers) if name.lower() in {"host", ":authority"})
+    return next((value for value in found if value), None)
