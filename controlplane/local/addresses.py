@@ -61,10 +61,10 @@ class PortBook:
         """Whether nobody was given this port and nobody holds it."""
         return port not in self._given and port not in self._busy
 
-    def take(self, wanted: int) -> int:
-        """`wanted`, or the next port above it that is free."""
+    def take(self, wanted: int, avoiding: AbstractSet[int] = frozenset()) -> int:
+        """`wanted`, or the next port above it that is free and none of `avoiding`."""
         port = wanted
-        while not self.is_free(port):
+        while not self.is_free(port) or port in avoiding:
             port = port + 1 if port < _LAST_PORT else FIRST_UNPRIVILEGED
         self._given.add(port)
         return port

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import msgspec
 
-from controlplane.local.addresses import bound_port
 from controlplane.local.lateenfile import CommandSpec
 from controlplane.local.manifests import Container, EnvVar, KeyRef, Manifests
 from controlplane.local.plan import Inputs, ProcessSpec, ReplicaPort, TcpListener
@@ -56,13 +55,13 @@ def contract(pod: PodFacts) -> dict[str, str]:
     return env | {f"PORT_{_variable(port.name)}": str(port.command) for port in pod.ports if port.name}
 
 
-def service_variables(listeners: Sequence[TcpListener]) -> dict[str, str]:
+def service_variables(address: str, listeners: Sequence[TcpListener]) -> dict[str, str]:
     """Where the TCP Services of the namespace are, for this replica."""
     env: dict[str, str] = {}
     for listener in listeners:
         prefix = f"{_variable(listener.service).upper()}_SERVICE"
-        port = str(bound_port(listener.port))
-        env.setdefault(f"{prefix}_HOST", listener.bind)
+        port = str(listener.number)
+        env.setdefault(f"{prefix}_HOST", address)
         env.setdefault(f"{prefix}_PORT", port)
         if listener.name:
             env[f"{prefix}_PORT_{_variable(listener.name).upper()}"] = port

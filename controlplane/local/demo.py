@@ -152,7 +152,7 @@ class Teller:
         return Result(step, v1, v2, step.calls - v1 - v2, copies)
 
     async def _copies(self, answered: int, wanted: int) -> int:
-        """Calls that v2 got beside those it answered. Copies are sent without waiting, so the last may be on its way."""
+        """Calls that v2 got beside those it answered. Nobody waits for copies: the last may be on its way."""
         for _ in range(20):
             if (copies := await self._calls_to("v2") - answered) >= wanted:
                 break

@@ -32,6 +32,8 @@ _DISPOSABLE: Final = (
     "warning",
     "--log-format",
     "[%Y-%m-%d %T.%e][%l][%n] %v",
+    "--component-log-level",
+    "misc:error",  # fields that Istio uses and Envoy calls deprecated, said again at every update
 )
 
 

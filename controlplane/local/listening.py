@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from controlplane.ir.service import Protocol
-from controlplane.local.addresses import AddressBook, PortBook, bound_port
+from controlplane.local.addresses import PortBook, bound_port
 from controlplane.local.manifests import Service, ServicePort, Template, tcp_ports
 from controlplane.local.plan import ReplicaPort, TcpListener
 from controlplane.mesh.protocol import of_service_port
@@ -51,31 +51,23 @@ def unknown_targets(service: Service, ports: Sequence[ReplicaPort], workload: Ob
             yield Problem("UnknownTargetPort", Level.ERROR, origin, message)
 
 
-def tcp_listeners(
-    replica: str, address: str, services: Iterable[Service], book: PortBook, addresses: AddressBook
-) -> tuple[TcpListener, ...]:
+def tcp_listeners(services: Iterable[Service], book: PortBook) -> tuple[TcpListener, ...]:
     """A listener for each TCP port of the Services in the replica's namespace.
 
-    A Sidecar's egress listener means a Service by its port number, so two Services with one port, or one with a port
-    of the replica's own, need an address each; the variables `<SERVICE>_SERVICE_HOST` and `_PORT` say which.
+    On the Service's own port where that is free on the replica's address, else on another: the variables
+    `<SERVICE>_SERVICE_HOST` and `_PORT` say which.
     """
-    return tuple(
-        listener for service in services for listener in _listeners_of(replica, address, service, book, addresses)
-    )
+    return tuple(listener for service in services for listener in _listeners_of(service, book))
 
 
-def _listeners_of(
-    replica: str, address: str, service: Service, book: PortBook, addresses: AddressBook
-) -> Iterator[TcpListener]:
-    ports = [port for port in service_tcp_ports(service) if not _is_http(port)]
-    bound = [bound_port(port.port) for port in ports]
-    meta = service.metadata
-    fits = all(book.is_free(number) for number in bound) and len(set(bound)) == len(bound)
-    bind = address if fits else addresses.address(f"{replica}/{meta.name}")
-    for port, number in zip(ports, bound, strict=True):
-        if fits:
-            book.take(number)
-        yield TcpListener(f"{meta.namespace}/{meta.name}", meta.name, port.port, port.name, bind)
+def _listeners_of(service: Service, book: PortBook) -> Iterator[TcpListener]:
+    numbers = frozenset(port.port for port in service.spec.ports)
+    for port in service_tcp_ports(service):
+        if not _is_http(port):
+            # A Sidecar's listener means the Service's port of its own number, so it must not have another port's.
+            number = book.take(bound_port(port.port), avoiding=numbers - {port.port})
+            meta = service.metadata
+            yield TcpListener(f"{meta.namespace}/{meta.name}", meta.name, port.port, port.name, number)
 
 
 def service_tcp_ports(service: Service) -> Iterator[ServicePort]:

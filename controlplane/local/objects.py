@@ -36,7 +36,7 @@ def pod_ref(namespace: str, name: str) -> ObjectRef:
     return ObjectRef("", "Pod", namespace, name)
 
 
-def replica_pod(replica: Replica) -> Manifest:
+def replica_pod(replica: Replica, health: Health = Health.STARTING) -> Manifest:
     """The Pod of a replica."""
     owner = {"kind": replica.workload.kind, "name": replica.workload.name, "controller": True}
     meta = {
@@ -47,16 +47,16 @@ def replica_pod(replica: Replica) -> Manifest:
         "ownerReferences": [owner],
     }
     ports = [{"name": port.name, "containerPort": port.inbound} for port in replica.ports]
-    return _pod(meta, replica.address, replica.service_account, ports)
+    return _pod(meta, replica.address, replica.service_account, ports, ready=health is Health.READY)
 
 
 def gateway_pod(proxy: GatewayProxy) -> Manifest:
     """The Pod of a gateway."""
     meta = {"name": proxy.name, "namespace": proxy.namespace, "labels": dict(proxy.labels)}
-    return _pod(meta, proxy.address, proxy.service_account, [])
+    return _pod(meta, proxy.address, proxy.service_account, [], ready=True)
 
 
-def _pod(meta: Mapping[str, Any], address: str, account: str, ports: list[dict[str, Any]]) -> Manifest:
+def _pod(meta: Mapping[str, Any], address: str, account: str, ports: list[dict[str, Any]], *, ready: bool) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -66,7 +66,12 @@ def _pod(meta: Mapping[str, Any], address: str, account: str, ports: list[dict[s
             "nodeName": _NODE,
             "containers": [{"name": "app", "ports": ports}],
         },
-        "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]},
+        "status": {
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+        },
     }
 
 

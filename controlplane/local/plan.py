@@ -49,11 +49,7 @@ class TcpListener(msgspec.Struct, frozen=True):
     service: str
     port: int  # the Service's
     name: str
-    bind: str  # address, on this replica's sidecar
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return (self.service, self.port)
+    number: int  # the listener's, on the replica's address
 
 
 class ProcessSpec(msgspec.Struct, frozen=True):

@@ -78,14 +78,14 @@ def _replicas(
 
 
 def _replica(workload: Workload, name: str, around: _Around) -> Replica:
-    inputs, addresses = around.inputs, around.addresses
+    inputs = around.inputs
     namespace, template = workload.ref.namespace, workload.template
-    address = addresses.address(f"{namespace}/{name}")
+    address = around.addresses.address(f"{namespace}/{name}")
     book = PortBook(inputs.busy)
     http_proxy_port = book.take(inputs.http_proxy_port)
     ingress = declared_ingress(users_spec(inputs.manifests, namespace, workload.labels))
     ports = _with_ingress(container_ports(template, around.selecting), ingress, around.selecting, book)
-    listeners = tcp_listeners(f"{namespace}/{name}", address, around.reachable, book, addresses)
+    listeners = tcp_listeners(around.reachable, book)
     account = template.spec.service_account_name or "default"
     facts = PodFacts(namespace, name, account, workload.labels, address, ports, http_proxy_port)
     processes, missing = _processes(workload, facts, inputs)
@@ -101,7 +101,7 @@ def _replica(workload: Workload, name: str, around: _Around) -> Replica:
         http_proxy_port=http_proxy_port,
         ports=ports,
         listeners=listeners,
-        processes=tuple(_with_variables(one, service_variables(listeners)) for one in processes),
+        processes=tuple(_with_variables(one, service_variables(address, listeners)) for one in processes),
         check=check,
         missing=missing,
         identity=_digest(workload.labels, account, ports, processes, check, http_proxy_port),

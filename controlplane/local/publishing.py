@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from controlplane.local.manifests import Manifest
-from controlplane.local.objects import Health, endpoint_slices, replica_pod
+from controlplane.local.objects import Health, endpoint_slices, pod_ref, replica_pod
 from controlplane.local.plan import Plan, Replica
 from controlplane.local.sidecars import GROUP
 from controlplane.model.problem import ObjectRef
@@ -18,10 +18,10 @@ def world(
     """All objects that local makes. `leaving`: replicas no longer planned, still ending."""
     planned = {replica.key for replica in plan.replicas}
     staying = tuple(replica for replica in leaving if replica.key not in planned)
-    objects = dict(plan.objects)
-    for replica in staying:
-        objects[ObjectRef("", "Pod", *replica.key)] = replica_pod(replica)
     everybody = msgspec.structs.replace(plan, replicas=(*plan.replicas, *staying))
+    objects = dict(plan.objects)
+    for replica in everybody.replicas:
+        objects[pod_ref(*replica.key)] = replica_pod(replica, health.get(replica.key, Health.STARTING))
     return objects | endpoint_slices(everybody, health)
 
 

@@ -24,7 +24,10 @@ def sidecar(replica: Replica, users: Mapping[str, Any]) -> Manifest:
     """The Sidecar of a replica. `users` is the spec the user's own Sidecar gives it, or empty."""
     spec: dict[str, Any] = {
         "workloadSelector": {"labels": {POD_LABEL: replica.name}},
-        "egress": [*map(_egress, replica.listeners), *_users_egress(users.get("egress"), replica.address)],
+        "egress": [
+            *(_egress(listener, replica.address) for listener in replica.listeners),
+            *_users_egress(users.get("egress"), replica.address),
+        ],
     }
     ingress = [_ingress(port, replica.address) for port in replica.ports]
     if ingress:
@@ -73,11 +76,13 @@ def declared_ingress(users: Mapping[str, Any]) -> dict[int, int]:
     return declared
 
 
-def _egress(listener: TcpListener) -> dict[str, Any]:
+def _egress(listener: TcpListener, address: str) -> dict[str, Any]:
+    """A listener with another number than its Service's port means the only port, or the one of the same name."""
     namespace, service = listener.host.split("/")
+    name = listener.name or f"tcp-{service}-{listener.port}"
     return {
-        "port": {"number": listener.port, "protocol": "TCP", "name": f"tcp-{service}-{listener.port}"},
-        "bind": listener.bind,
+        "port": {"number": listener.number, "protocol": "TCP", "name": name},
+        "bind": address,
         "captureMode": "NONE",
         "hosts": [f"{namespace}/{service}.{namespace}.svc.cluster.local"],
     }

@@ -36,3 +36,8 @@ class Source(Protocol):
     """A stream of batches. The first is everything there is, even when that is nothing."""
 
     def batches(self) -> AsyncIterator[Batch]: ...
+
+
+def worth_saying(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """Without what is said of kinds that have nothing to do with traffic: a directory of manifests is full of them."""
+    return tuple(problem for problem in problems if problem.code != "KindIgnored")

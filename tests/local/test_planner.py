@@ -250,23 +250,24 @@ def test_tcp_services_of_the_namespace_are_reached_through_listeners_that_variab
     text = (
         deployment()
         + service("ledger-db", ports="[{name: tcp-sql, port: 5432}]", selector="{app: db}")
-        + service("other", ports="[{name: tcp, port: 5432}]", selector="{app: db}")
+        + service("other", ports="[{name: tcp-a, port: 5432}, {name: tcp-b, port: 5433}]", selector="{app: db}")
         + service("low", ports="[{name: tcp, port: 22}]", selector="{app: db}")
         + service("web", ports="[{name: http, port: 81}]", selector="{app: web}")
         + service("far", ports="[{name: tcp, port: 7000}]", namespace="elsewhere")
     )
     plan = planned(text)
     env, replica = env_of(plan), only(plan)
-    assert env["LEDGER_DB_SERVICE_HOST"] == replica.address
+    assert env["LEDGER_DB_SERVICE_HOST"] == env["OTHER_SERVICE_HOST"] == env["LOW_SERVICE_HOST"] == replica.address
     assert env["LEDGER_DB_SERVICE_PORT"] == env["LEDGER_DB_SERVICE_PORT_TCP_SQL"] == "5432"
-    assert env["OTHER_SERVICE_HOST"] not in ("", replica.address)  # the port is taken on the replica's own address
-    assert (env["LOW_SERVICE_HOST"], env["LOW_SERVICE_PORT"]) == (replica.address, "10022")
+    assert env["OTHER_SERVICE_PORT"] == "5434"  # 5432 is taken on the replica's address, 5433 its own other port
+    assert env["LOW_SERVICE_PORT"] == "10022"
     assert not [name for name in env if name.startswith(("WEB_", "FAR_"))]
     listeners = sidecar_of(plan)["egress"]
-    assert [(one["port"]["number"], one["bind"], one["hosts"]) for one in listeners[:-1]] == [
-        (5432, replica.address, ["demo/ledger-db.demo.svc.cluster.local"]),
-        (22, replica.address, ["demo/low.demo.svc.cluster.local"]),
-        (5432, env["OTHER_SERVICE_HOST"], ["demo/other.demo.svc.cluster.local"]),
+    assert [(one["port"]["number"], one["port"]["name"], one["bind"], one["hosts"]) for one in listeners[:-1]] == [
+        (5432, "tcp-sql", replica.address, ["demo/ledger-db.demo.svc.cluster.local"]),
+        (10022, "tcp", replica.address, ["demo/low.demo.svc.cluster.local"]),
+        (5434, "tcp-a", replica.address, ["demo/other.demo.svc.cluster.local"]),
+        (5433, "tcp-b", replica.address, ["demo/other.demo.svc.cluster.local"]),
     ]
 
 

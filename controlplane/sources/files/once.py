@@ -7,7 +7,7 @@ from controlplane.model.problem import ObjectRef, Problem
 from controlplane.sources.files.folder import Folder, unreadable
 from controlplane.sources.files.parser import Broken, Place, parse
 from controlplane.sources.files.scanning import Roots, look, read_text
-from controlplane.sources.source import Batch, Decode, Object
+from controlplane.sources.source import Batch, Decode, Object, worth_saying
 
 
 def read_once(roots: Roots, decode: Decode, texts: Mapping[str, str] | None = None) -> Batch:
@@ -30,7 +30,7 @@ def _decoded(folder: Folder, decode: Decode) -> Batch:
     for document in folder.documents():
         decoded = decode(document.manifest)
         manifests[document.ref] = document.manifest
-        problems += decoded.problems
+        problems += worth_saying(decoded.problems)
         if decoded.value is not None:
             values[document.ref] = decoded.value
     return Batch(values, tuple(problems), manifests)

@@ -24,7 +24,7 @@ from controlplane.sources.files.scanning import (
     read_text,
     watched_directories,
 )
-from controlplane.sources.source import Batch, Decode, Object
+from controlplane.sources.source import Batch, Decode, Object, worth_saying
 
 SECOND_LOOK_AFTER: Final = 0.15  # seconds; longer than any editor needs between "remove" and "create"
 LOOK_AT_LEAST_EVERY: Final = 2.0  # seconds; for file systems that send no notifications
@@ -129,9 +129,10 @@ class FilesSource:
             return None
         decoded = self._decode(document.manifest)
         # An object nothing of which can be used keeps its last good version.
+        problems = worth_saying(decoded.problems)
         value = decoded.value if decoded.value is not None or not before or not decoded.problems else before.value
-        self._known[ref] = _Known(value, decoded.problems)
-        if decoded.problems:
+        self._known[ref] = _Known(value, problems)
+        if problems:
             self._wrong.add(ref)
         return self._known[ref]
 

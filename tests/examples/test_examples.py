@@ -1,0 +1,131 @@
+"""Every example, run as its reader would run it, does what its README says. Real Envoys, no privileges."""
+
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.local.meshes import EXAMPLES, Up, call, lay_out
+
+NAMES = ("bill-service", "resilience", "gateway", "egress")
+
+
+def bodies(up: Up, calls: int, url: str, workload: str, **headers: str) -> Counter[tuple[int, str]]:
+    proxy = up.proxy_of(workload)
+    return Counter(call(proxy, url, **headers) for _ in range(calls))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_program_in_the_config_map_is_the_one_that_runs_here(name: str) -> None:
+    manifest = yaml.safe_load((EXAMPLES / name / "server.yaml").read_text())
+    assert manifest["data"]["server.py"] == (EXAMPLES / "server.py").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_example_has_a_page(name: str) -> None:
+    assert (EXAMPLES / name / "README.md").read_text().startswith("# ")
+
+
+def test_bill_service(tmp_path: Path) -> None:
+    directory = lay_out(tmp_path, "bill-service")
+    v1, v2 = (200, "this is bill-service-v1\n"), (200, "hello, this is bill-service-v2\n")
+    url = "http://bill-service:9999/"
+
+    def use(up: Up, rules: str) -> None:
+        (directory / "rules.new").write_text((directory / "rules" / rules).read_text())
+        (directory / "rules.new").rename(directory / "rules.yaml")
+        # Which rules are in force shows in how many answers each version gives; these calls are not counted.
+        time.sleep(1)
+        up.synced()
+
+    with Up(directory).settled() as up:
+        half = bodies(up, 200, url, "front-tomcat")
+        assert set(half) == {v1, v2}
+        assert 60 <= half[v1] <= 140
+        use(up, "1-ninety-ten.yaml")
+        assert 155 <= bodies(up, 200, url, "front-tomcat")[v1] <= 200
+        use(up, "3-testers.yaml")
+        assert bodies(up, 30, url, "front-tomcat") == {v1: 30}
+        assert bodies(up, 30, url, "front-tomcat", x_tester="true") == {v2: 30}
+        use(up, "4-mirror.yaml")
+        assert bodies(up, 30, url, "front-tomcat") == {v1: 30}
+        use(up, "5-all-v2.yaml")
+        assert bodies(up, 30, url, "front-tomcat") == {v2: 30}
+        assert not up.ask("/problems")
+
+
+def test_resilience(tmp_path: Path) -> None:
+    directory = lay_out(tmp_path, "resilience")
+    with Up(directory).settled() as up:
+        # One replica in four answers 503, and no caller notices.
+        assert bodies(up, 60, "http://orders:8080/", "client") == {(200, "orders: all well\n"): 60}
+        before = _answered_by(up, "orders-flaky")
+        bodies(up, 60, "http://orders:8080/", "client")
+        up.until(lambda: _total(up, "orders") >= 120)
+        assert _answered_by(up, "orders-flaky") == before  # it was ejected: nobody asks it any more
+        began = time.monotonic()
+        assert up.call("client", "http://slow:8080/")[0] == 504
+        assert 0.4 <= time.monotonic() - began <= 1.9
+        assert up.call("client", "http://steady:8080/") == (200, "steady: all well\n")
+        assert up.call("client", "http://steady:8080/", x_fault="abort")[0] == 418
+        began = time.monotonic()
+        assert up.call("client", "http://steady:8080/", x_fault="delay")[0] == 200
+        assert time.monotonic() - began >= 0.95
+        assert not up.ask("/problems")
+
+
+def _answered_by(up: Up, workload: str) -> int:
+    time.sleep(1.5)  # the counters are sampled once a second
+    return sum(row["total"] for row in up.mesh()["traffic"] if row["workload"] == workload)
+
+
+def _total(up: Up, host: str) -> int:
+    return sum(row["total"] for row in up.mesh()["traffic"] if row["host"].startswith(f"{host}."))
+
+
+def test_gateway(tmp_path: Path) -> None:
+    directory = lay_out(tmp_path, "gateway")
+    made = subprocess.run([sys.executable, directory / "certificate.py"], capture_output=True, check=True, text=True)
+    (directory / "certificate.yaml").write_text(made.stdout)
+    with Up(directory).settled() as up:
+        up.synced()
+        plain, secure = ("127.0.0.1", 10080), ("127.0.0.1", 10443)
+        assert call(plain, "http://blog.example.com/x") == (200, "blog: GET blog.example.com /x\n")
+        assert call(plain, "http://blog.example.com/old")[0] == 308
+        assert call(plain, "http://shop.example.com/")[0] == 301
+        assert call(plain, "http://nobody.example.com/")[0] == 404
+        roots = yaml.safe_load(made.stdout)["stringData"]["tls.crt"]
+        assert _over_tls(secure, "shop.example.com", "/catalogue/7", roots) == "shop: GET shop.example.com /items/7"
+        assert _over_tls(secure, "shop.example.com", "/", roots) == "shop: GET shop.example.com /"
+        assert not up.ask("/problems")
+
+
+def _over_tls(address: tuple[str, int], host: str, path: str, roots: str) -> str:
+    context = ssl.create_default_context(cadata=roots)
+    with socket.create_connection(address, 10) as plain, context.wrap_socket(plain, server_hostname=host) as secure:
+        secure.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while chunk := secure.recv(65536):
+            answer += chunk
+    return answer.rpartition(b"\r\n\r\n")[2].decode().strip()
+
+
+def test_gateway_without_its_certificate_serves_the_rest_and_says_what_is_missing(tmp_path: Path) -> None:
+    with Up(lay_out(tmp_path, "gateway")).settled() as up:
+        assert call(("127.0.0.1", 10080), "http://blog.example.com/")[0] == 200
+        assert any("shop-certificate" in problem["message"] for problem in up.ask("/problems"))
+
+
+def test_egress(tmp_path: Path) -> None:
+    with Up(lay_out(tmp_path, "egress")).settled() as up:
+        url = "http://api.partner.example.com"
+        assert up.call("client", f"{url}/x") == (200, "partner: GET api.partner.example.com /x\n")
+        assert up.call("client", f"{url}/admin/users") == (403, "not from here\n")
+        assert up.call("client", "http://elsewhere.example.com/")[0] == 502
+        assert not up.ask("/problems")

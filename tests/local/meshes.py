@@ -1,0 +1,185 @@
+"""A whole mesh in a process of its own, as its user would start it, without any privilege."""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from controlplane.local.statedir import running
+from controlplane.runtime.unixhttp import request_blocking
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLES = REPOSITORY / "examples"
+NOBODY = 65534
+_PR_CAPBSET_DROP = 24
+
+
+@cache
+def unprivileged() -> dict[str, Any]:
+    """Arguments for Popen that give a child no right of root's.
+
+    Another user, where that user can read this checkout and its interpreter; else root without a single capability.
+    """
+    if os.geteuid() != 0:
+        return {}
+    other: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    probe = [sys.executable, "-c", "import controlplane"]
+    try:
+        readable = subprocess.run(probe, cwd=REPOSITORY, check=False, capture_output=True, **other).returncode == 0
+    except PermissionError:
+        readable = False
+    return other if readable else {"preexec_fn": _drop_capabilities}
+
+
+def _drop_capabilities() -> None:
+    for capability in range(64):
+        ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def lay_out(tmp_path: Path, example: str | None = None, **files: str) -> Path:
+    """A directory to run that an unprivileged user may write: a copy of an example, or `files`."""
+    directory = tmp_path / (example or "mesh")
+    shutil.copy(EXAMPLES / "server.py", tmp_path / "server.py")
+    if example is None:
+        directory.mkdir()
+    else:
+        shutil.copytree(EXAMPLES / example, directory, ignore=shutil.ignore_patterns(".lateen", "certificate.yaml"))
+    for name, text in files.items():
+        (directory / f"{name}.yaml").write_text(text)
+    give_away(tmp_path)
+    return directory
+
+
+def give_away(path: Path) -> None:
+    """To the user the mesh runs as, with the directories above made passable."""
+    if "user" not in unprivileged():
+        return
+    for parent in path.parents:
+        if parent.name.startswith("pytest-"):
+            parent.chmod(0o755)
+    for each in (path, *path.rglob("*")):
+        os.chown(each, NOBODY, NOBODY)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "controlplane.cli.main", *arguments]
+
+
+class Up:
+    """`lateen up`, until left."""
+
+    def __init__(self, *directories: Path, arguments: tuple[str, ...] = ()) -> None:
+        self.directory = directories[0]
+        self.output = self.directory.parent / "up.log"
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                command("up", "--plain", *arguments, *map(str, directories)),
+                cwd=self.directory,
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                **unprivileged(),
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self, number: signal.Signals = signal.SIGINT, seconds: float = 20) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def ask(self, target: str) -> Any:
+        facts = running(self.directory)
+        if facts is None:
+            raise ConnectionError("not running")
+        status, body = request_blocking(Path(facts["debug"]), target)
+        assert status == 200, body
+        return json.loads(body)
+
+    def mesh(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.ask("/mesh")
+        return found
+
+    def settled(self, seconds: float = 30) -> Self:
+        """Wait until everything is ready."""
+        self.until(lambda: self.mesh()["settled"], seconds)
+        return self
+
+    def until(self, condition: Callable[[], Any], seconds: float = 30) -> Any:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if found := condition():
+                    return found
+            except OSError:
+                pass
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.05)
+
+    def replicas(self, workload: str) -> list[Mapping[str, Any]]:
+        return [row for row in self.mesh()["replicas"] if row["workload"] == workload]
+
+    def proxy_of(self, workload: str) -> tuple[str, int]:
+        """Where the sidecar of a workload takes HTTP calls."""
+        host, _, port = self.replicas(workload)[0]["http_proxy"].removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def call(self, workload: str, url: str, **headers: str) -> tuple[int, str]:
+        """One call as a command of `workload` makes it: status and text."""
+        return call(self.proxy_of(workload), url, **headers)
+
+    def synced(self, seconds: float = 20) -> None:
+        """Wait until no proxy waits for anything."""
+        self.until(
+            lambda: all(
+                each["state"] in ("SYNCED", "NOT SENT")
+                for proxy in self.ask("/proxies")
+                for each in proxy["types"].values()
+            ),
+            seconds,
+        )
+
+
+def call(proxy: tuple[str, int], url: str, **headers: str) -> tuple[int, str]:
+    """One HTTP call through a proxy."""
+    lines = [f"GET {url} HTTP/1.1", f"Host: {url.split('/')[2]}", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    with socket.create_connection(proxy, 10) as connection:
+        connection.settimeout(10)
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split(b" ", 2)[1]), body.decode()
+
+
+def processes_below(directory: Path) -> list[int]:
+    """Processes whose command line names this directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(directory).encode() in line:
+                found.append(int(entry.name))
+    return found
