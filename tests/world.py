@@ -36,8 +36,9 @@ class World:
         for document in yaml.safe_load_all(manifests):
             decoded = decode(document)
             assert decoded.value is not None, decoded.problems
-            objects[ref_of(decoded.value)] = decoded.value
-            self.decoding[ref_of(decoded.value)] = decoded.problems
+            value: Any = decoded.value
+            objects[ref_of(value)] = value
+            self.decoding[ref_of(value)] = decoded.problems
         return self.change(objects)
 
     def change(self, objects: Mapping[ObjectRef, Any]) -> "World":
