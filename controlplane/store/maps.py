@@ -74,6 +74,10 @@ class MapOverlay:
         hidden = sum(1 for key in self.own if key in self.below)
         return len(self.below) - hidden + sum(1 for value in self.own.values() if value is not None)
 
+    def size(self) -> int:
+        """How many differences it holds."""
+        return len(self.own)
+
     def sink(self, limit: int) -> int:
         """Moves up to `limit` differences into the map below. Returns how many it moved."""
         own, below = self.own, self.below
@@ -224,6 +228,10 @@ class MultimapOverlay:
     def __iter__(self) -> Iterator[Any]:
         yield from (key for key in self.below if key not in self._own)
         yield from (key for key, count in self._counts.items() if count > 0)
+
+    def size(self) -> int:
+        """How many differences it holds."""
+        return sum(map(len, self._own.values()))
 
     def sink(self, limit: int) -> int:
         """Moves up to `limit` memberships into the multimap below. Returns how many it moved."""
