@@ -268,14 +268,14 @@ class ChangesBetweenSteps(RuleBasedStateMachine):
 
 
 def test_incremental_equals_from_scratch(size: Callable[[int, int], int]) -> None:
-    cases = size(40, 1000)
+    cases = size(30, 1000)
     run_state_machine_as_test(
         IncrementalEqualsFromScratch, settings=settings(max_examples=cases, stateful_step_count=25, deadline=None)
     )
 
 
 def test_changes_between_steps(size: Callable[[int, int], int]) -> None:
-    cases = size(40, 1000)
+    cases = size(30, 1000)
     run_state_machine_as_test(
         ChangesBetweenSteps, settings=settings(max_examples=cases, stateful_step_count=30, deadline=None)
     )
