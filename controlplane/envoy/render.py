@@ -4,18 +4,14 @@ A cold path: `lateen compile`, `lateen proxy-config`, golden files.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
-from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.endpoint.v3 import endpoint_pb2
-from envoy.config.listener.v3 import listener_pb2
-from envoy.config.route.v3 import route_components_pb2, route_pb2
-from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from google.protobuf import json_format
 
+from controlplane.snapshot.messages import message
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.routes import is_placeholder, route_of, whole_route
 from controlplane.snapshot.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
@@ -28,14 +24,6 @@ _SECTIONS: Final = {
     "routes": ROUTE,
     "endpoints": ENDPOINT,
     "secrets": SECRET,
-}
-_CLASSES: Final[Mapping[str, Any]] = {
-    LISTENER: listener_pb2.Listener,
-    ROUTE: route_pb2.RouteConfiguration,
-    VIRTUAL_HOST: route_components_pb2.VirtualHost,
-    CLUSTER: cluster_pb2.Cluster,
-    ENDPOINT: endpoint_pb2.ClusterLoadAssignment,
-    SECRET: secret_pb2.Secret,
 }
 
 # Messages that may lie in an `Any` and that encoding imports only when it needs them: JSON cannot be written of a
@@ -85,11 +73,6 @@ def document(resources: Iterable[Resource], *, show_secrets: bool = False) -> di
         section: [message_dict(resource, show_secrets=show_secrets) for resource in by_type.get(type_url, [])]
         for section, type_url in _SECTIONS.items()
     }
-
-
-def message(resource: Resource) -> Any:
-    """The resource as the protobuf message it encodes."""
-    return _CLASSES[resource.type_url].FromString(resource.body)
 
 
 def message_dict(resource: Resource, *, show_secrets: bool = False) -> dict[str, Any]:

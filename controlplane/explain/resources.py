@@ -4,30 +4,17 @@ The simulator asks "which cluster is called this?" the way Envoy does: by name, 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
-from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.endpoint.v3 import endpoint_pb2
-from envoy.config.listener.v3 import listener_pb2
-from envoy.config.route.v3 import route_components_pb2, route_pb2
-from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from controlplane.model.problem import Origin
+from controlplane.snapshot.messages import CLASSES, message
 from controlplane.snapshot.resource import Ref, Resource
 from controlplane.snapshot.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
 
 # What each resource was made from. Optional everywhere: a configuration without origins still simulates.
 Origins = Mapping[Ref, tuple[Origin, ...]]
-
-_CLASSES: Final[Mapping[str, Any]] = {
-    LISTENER: listener_pb2.Listener,
-    ROUTE: route_pb2.RouteConfiguration,
-    VIRTUAL_HOST: route_components_pb2.VirtualHost,
-    CLUSTER: cluster_pb2.Cluster,
-    ENDPOINT: endpoint_pb2.ClusterLoadAssignment,
-    SECRET: secret_pb2.Secret,
-}
 
 
 class Resources(msgspec.Struct, frozen=True):
@@ -42,10 +29,10 @@ class Resources(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, messages: Iterable[Any]) -> "Resources":
         """Sorts messages by their type; a message of another type is our own bug."""
-        by_type: dict[str, dict[str, Any]] = {url: {} for url in _CLASSES}
-        for message in messages:
-            url = f"type.googleapis.com/{message.DESCRIPTOR.full_name}"
-            by_type[url][message.cluster_name if url == ENDPOINT else message.name] = message
+        by_type: dict[str, dict[str, Any]] = {url: {} for url in CLASSES}
+        for each in messages:
+            url = f"type.googleapis.com/{each.DESCRIPTOR.full_name}"
+            by_type[url][each.cluster_name if url == ENDPOINT else each.name] = each
         return cls(*(by_type[url] for url in (LISTENER, ROUTE, CLUSTER, ENDPOINT, SECRET)))
 
 
@@ -55,12 +42,12 @@ def decode(resources: Iterable[Resource]) -> tuple[Resources, dict[Ref, tuple[Or
     whole: list[Any] = []
     hosts: list[tuple[str, Any]] = []
     for resource in resources:
-        message = _CLASSES[resource.type_url].FromString(resource.body)
+        decoded_message = message(resource)
         origins[Ref(resource.type_url, resource.name)] = resource.origins
         if resource.type_url == VIRTUAL_HOST:
-            hosts.append((resource.name, message))
+            hosts.append((resource.name, decoded_message))
         else:
-            whole.append(message)
+            whole.append(decoded_message)
     decoded = Resources.of(whole)
     for name, host in sorted(hosts, key=lambda pair: pair[0]):
         _join(decoded.routes, name, host)

@@ -1,32 +1,8 @@
 """HTTPFaultInjection: delays and aborts. A kind of fault that Envoy does not have is left out."""
 
 from controlplane.ir.route import Fault
+from controlplane.model.grpcstatus import GRPC_STATUS
 from controlplane.model.virtualservice import FaultAbort, FaultDelay, HTTPFaultInjection
-
-GRPC_STATUS = {
-    name: number
-    for number, name in enumerate(
-        (
-            "OK",
-            "CANCELLED",
-            "UNKNOWN",
-            "INVALID_ARGUMENT",
-            "DEADLINE_EXCEEDED",
-            "NOT_FOUND",
-            "ALREADY_EXISTS",
-            "PERMISSION_DENIED",
-            "RESOURCE_EXHAUSTED",
-            "FAILED_PRECONDITION",
-            "ABORTED",
-            "OUT_OF_RANGE",
-            "UNIMPLEMENTED",
-            "INTERNAL",
-            "UNAVAILABLE",
-            "DATA_LOSS",
-            "UNAUTHENTICATED",
-        )
-    )
-}
 
 
 def fault(written: HTTPFaultInjection | None) -> Fault | None:

@@ -5,6 +5,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from controlplane.model.grpcstatus import GRPC_STATUS
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import Problem
 from controlplane.model.validate.common import (
@@ -82,27 +83,6 @@ RETRY_ON: Final = frozenset(
         "internal",
         "resource-exhausted",
         "unavailable",
-    }
-)
-GRPC_STATUS: Final = frozenset(
-    {
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
     }
 )
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"})
