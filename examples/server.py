@@ -80,9 +80,9 @@ async def main() -> None:
     parser.add_argument("--slow", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--tell", action="store_true", help="add method, host and path to the text")
     options = parser.parse_args()
-    host, port = os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "80"))
+    host, port = os.environ.get("HOST"), int(os.environ.get("PORT", "80"))
     server = await asyncio.get_running_loop().create_server(lambda: Answers(options), host, port)
-    print(f"listening on {host}:{port}", flush=True)
+    print(f"listening on {host or 'every address'}, port {port}", flush=True)
     await server.serve_forever()
 
 

@@ -23,7 +23,7 @@ from controlplane.local.publishing import Publisher, world
 from controlplane.local.running import RunningGateway, RunningReplica
 from controlplane.local.traffic import TrafficMeter
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
-from controlplane.runtime.tasks import Supervisor
+from controlplane.runtime.tasks import Supervisor, Work
 from controlplane.sources.source import Batch, Changes, Decode, Object
 
 DRAIN = 1.0  # seconds between leaving the endpoints and ending: what was begun is finished
@@ -33,7 +33,7 @@ _SAMPLE_EVERY = 1.0
 log = structlog.get_logger(__name__)
 
 
-class _Gone(msgspec.Struct, eq=False):
+class _Work(msgspec.Struct, eq=False):
     """Something that runs, and the task that runs it."""
 
     task: "asyncio.Task[None]"
@@ -64,7 +64,7 @@ class Mesh:
         self._source_problems: tuple[Problem, ...] = ()
         self._replicas: dict[tuple[str, str], RunningReplica] = {}
         self._gateways: dict[tuple[str, str], RunningGateway] = {}
-        self._work: dict[tuple[str, str], _Gone] = {}
+        self._work: dict[tuple[str, str], _Work] = {}
         self._health_news = asyncio.Event()
         self._workload_names: dict[str, str] = {}  # address -> workload, of everything that ever ran
 
@@ -145,13 +145,13 @@ class Mesh:
             if running is None:
                 self._start_replica(replica)
             elif running.replica.identity != replica.identity:
-                self._retire(replica.key, wait_for=None)  # the same name anew: it starts when the old one is gone
+                self._retire_replica(replica.key, None)  # the same name anew: it starts when the old one is gone
             else:
                 running.replica = replica
         planned = {replica.key for replica in self.plan.replicas}
         for key, running in self._replicas.items():
             if key not in planned:
-                self._retire(key, wait_for=running.replica.workload)
+                self._retire_replica(key, running.replica.workload)
         self._reconcile_gateways()
         self.changed.set()
 
@@ -159,22 +159,26 @@ class Mesh:
         wanted = {proxy.key: proxy for proxy in self.plan.gateways}
         for key, running in tuple(self._gateways.items()):
             if key not in wanted or _other_identity(running.proxy, wanted[key]):
-                self._tasks.once(f"end {key}", lambda key=key: self._end_gateway(key))  # type: ignore[misc]
+                self._retire(key, lambda key=key: self._end_gateway(key))  # type: ignore[misc]
             else:
                 running.proxy = wanted[key]
         for key, proxy in wanted.items():
             if key not in self._gateways:
                 running = self._gateways[key] = RunningGateway(proxy, self._machine, self._noticed)
-                self._work[key] = _Gone(self._tasks.once(f"gateway {proxy.name}", running.run))
+                self._work[key] = _Work(self._tasks.once(f"gateway {proxy.name}", running.run))
 
     def _start_replica(self, replica: Replica) -> None:
         running = self._replicas[replica.key] = RunningReplica(replica, self._machine, self._noticed)
-        self._work[replica.key] = _Gone(self._tasks.once(f"replica {replica.name}", running.run))
+        self._work[replica.key] = _Work(self._tasks.once(f"replica {replica.name}", running.run))
 
-    def _retire(self, key: tuple[str, str], wait_for: ObjectRef | None) -> None:
+    def _retire_replica(self, key: tuple[str, str], wait_for: ObjectRef | None) -> None:
+        self._retire(key, lambda: self._end_replica(key, wait_for))
+
+    def _retire(self, key: tuple[str, str], end: Work) -> None:
+        """Once: it may be found unwanted again while it is ending."""
         if not self._work[key].retiring:
             self._work[key].retiring = True
-            self._tasks.once(f"end {key[1]}", lambda: self._end_replica(key, wait_for))
+            self._tasks.once(f"end {key[1]}", end)
 
     async def _end_replica(self, key: tuple[str, str], workload: ObjectRef | None) -> None:
         running = self._replicas[key]
@@ -185,8 +189,8 @@ class Mesh:
         self._noticed()
         if was_ready:
             await asyncio.sleep(DRAIN)
-        await _cancelled(self._work.pop(key).task)
-        del self._replicas[key]
+        await _cancelled(self._work[key].task)
+        del self._replicas[key], self._work[key]
         self._reconcile()  # its name may be wanted again
         self._noticed()
 
@@ -203,10 +207,9 @@ class Mesh:
         return all(running is not None and running.health is Health.READY for running in found)
 
     async def _end_gateway(self, key: tuple[str, str]) -> None:
-        if (work := self._work.pop(key, None)) is not None:
-            await _cancelled(work.task)
-            self._gateways.pop(key, None)
-            self._reconcile()
+        await _cancelled(self._work[key].task)
+        del self._gateways[key], self._work[key]
+        self._reconcile()  # its name may be wanted again
 
     # --- what can be seen ------------------------------------------------------------------------------------------
 

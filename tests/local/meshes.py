@@ -112,6 +112,12 @@ class Up:
         assert status == 200, body
         return json.loads(body)
 
+    def run_directory(self) -> Path:
+        """Where its sockets and bootstraps are; every Envoy's command line names it."""
+        facts = running(self.directory)
+        assert facts
+        return Path(facts["debug"]).parent
+
     def mesh(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self.ask("/mesh")
         return found
