@@ -49,7 +49,11 @@ class Readable(Handle, Generic[K, V_co]):
 
 
 class Collection(Readable[K, V_co]):
-    """A keyed set of frozen values. No value is None: an absent key reads as None."""
+    """A keyed set of frozen values. No value is None: an absent key reads as None.
+
+    Keys are hashable and have an order among themselves. Values that compare equal must mean the same, since a
+    change from one to the other is silent: beware of 1 and True in values that hold raw JSON.
+    """
 
     __slots__ = ()
 

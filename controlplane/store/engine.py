@@ -197,7 +197,7 @@ class Engine:
             if not equal(first, new):
                 record[key] = (first, new)
 
-    def take_record(self) -> "Record":
+    def take_record(self) -> Record:
         """What happened since the last time."""
         taken = Record(self.record, self.failed, self.noted)
         self.record, self.failed, self.noted, self.moved = {}, {}, {}, False
@@ -387,27 +387,30 @@ def _fetch_of(engine: Engine) -> Fetch:  # noqa: C901  five small functions over
         slot = source.slot
         if slot >= engine.limit:
             raise refuse(source)
+        value = lookups[slot](key)  # first: what cannot even be looked up is not recorded
         record(slot)
         record(key)
-        return lookups[slot](key)
+        return value
 
     def has(source: Readable[Any, Any], key: Any) -> bool:
         slot = source.slot
         if slot >= engine.limit:
             raise refuse(source)
+        there = lookups[slot](key) is not None
         record(~slot)
         record(key)
-        return lookups[slot](key) is not None
+        return there
 
     def keys(index: Index[Any, Any, Any], key: Any) -> tuple[Any, ...]:
         slot = index.slot
         if slot >= engine.limit:
             raise refuse(index)
-        record(slot)
-        record(key)
         table = tables[slot]
         assert isinstance(table, IndexTable)
-        return table.entries.sorted(key)
+        hash(key)
+        record(slot)
+        record(key)
+        return table.entries.sorted(key)  # last: members without an order fail until membership changes
 
     def values(index: Index[Any, Any, Any], key: Any) -> tuple[tuple[Any, Any], ...]:
         source = cast("Readable[Any, Any]", index.sources[0])
@@ -416,6 +419,7 @@ def _fetch_of(engine: Engine) -> Fetch:  # noqa: C901  five small functions over
     def report(*values: Any) -> None:
         if engine.limit == IDLE:
             raise GraphError("reported outside of a run; a function must not keep `fetch`")
+        hash(values)
         engine.reported.extend(values)
 
     fetch.report = report  # type: ignore[attr-defined]

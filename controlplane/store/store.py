@@ -7,7 +7,7 @@ What was read is recorded, so the store knows what a change reaches, runs that a
 result comes out equal. The same functions do the first build, one change, the dry run and the explanation.
 
     store = Store()
-    services = store.input("Services")
+    services: Input[Key, Service] = store.input("Services")
     hosts = store.derive("Hosts", services, hosts_of_service)
     store.output(hosts)
     revision = store.apply([Change(services, ("default", "reviews"), reviews)])
@@ -17,7 +17,7 @@ result comes out equal. The same functions do the first build, one change, the d
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -71,12 +71,15 @@ class StaleForkError(StoreError):
 class Changes(Mapping[Readable[Any, Any], Mapping[Any, tuple[Any, Any]]]):
     """Collection -> {key: (old, new)}: what really changed in outputs, None for absent. Empty where nothing did."""
 
-    __slots__ = ("_by_collection",)
+    __slots__ = ("_by_collection", "_outputs")
 
-    def __init__(self, by_collection: Mapping[Readable[Any, Any], Changed]) -> None:
+    def __init__(self, by_collection: Mapping[Readable[Any, Any], Changed], outputs: Container[int]) -> None:
         self._by_collection = by_collection
+        self._outputs = outputs
 
     def __getitem__(self, collection: Readable[K, V]) -> Mapping[K, tuple[V | None, V | None]]:
+        if collection.slot not in self._outputs:
+            raise GraphError(f"{collection.name}: not an output; changes of other collections are not kept")
         return self._by_collection.get(collection, _NOTHING)
 
     def __contains__(self, collection: object) -> bool:
@@ -366,7 +369,7 @@ class Store:
         reports = {(graph[slot], key): reported for (slot, key), reported in record.noted.items()}
         if self.assert_mode and (mismatches := recompute(self._serving())):
             raise InconsistencyError(mismatches)
-        return Revision(self.revision, Changes(changes), failures, reports)
+        return Revision(self.revision, Changes(changes, self._outputs), failures, reports)
 
     def _split(self) -> Engine:
         """Lays an engine to serve and one to work on over the base, which now rests. Returns the latter."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.store import Change, Collection, Fetch, Index, Input, Query, Store
+from controlplane.store import Change, Collection, Fetch, GraphError, Index, Input, Query, Store
 from controlplane.store.engine import Engine
 
 
@@ -232,6 +232,48 @@ def test_an_index_function_that_fails_leaves_the_entry_where_it_was():
     store.apply([Change(numbers, "a", 0)])
     assert store.entry(inverse, 2) == ("a",)
     assert list(store.failures) == [(inverse, "a")]
+
+
+@pytest.mark.parametrize("ask", ["__call__", "has", "keys", "report"])
+def test_a_question_that_cannot_be_asked_fails_by_itself(ask: str):
+    """Unhashable keys: the function fails, the engine does not."""
+    store = Store()
+    numbers: Input[str, int] = store.input("Numbers")
+    inverse: Index[Any, str, int] = store.index("Inverse", numbers, lambda _key, number: (number,))
+    asked: dict[str, tuple[Any, ...]] = {"keys": (inverse, []), "report": ([],)}
+
+    def function(fetch: Fetch, key: str, number: int) -> int:
+        fetch(numbers, key)
+        if number < 0:
+            getattr(fetch, ask)(*asked.get(ask, (numbers, [])))
+        return number
+
+    checked = store.derive("Checked", numbers, function)
+    store.apply([Change(numbers, "good", 1), Change(numbers, "bad", -1)])
+    assert isinstance(store.failures[checked, "bad"], TypeError)
+    store.apply([Change(numbers, "bad", 2)])
+    assert store.get(checked, "bad") == 2
+    assert not store.failures
+
+
+def test_members_without_an_order_fail_their_reader_until_they_have_one():
+    store = Store()
+    things: Input[Any, int] = store.input("Things")
+    together: Index[str, Any, int] = store.index("Together", things, lambda _key, _value: ("all",))
+    readers: Input[str, int] = store.input("Readers")
+    lists = store.derive("Lists", readers, lambda fetch, _key, _: fetch.keys(together, "all"))
+    store.apply([Change(readers, "r", 1), Change(things, 1, 1), Change(things, "a", 1)])
+    assert isinstance(store.failures[lists, "r"], TypeError)
+    store.apply([Change(things, "a", None)])
+    assert store.get(lists, "r") == (1,)
+
+
+def test_changes_of_a_collection_that_is_no_output_cannot_be_asked_for():
+    store = Store()
+    numbers: Input[str, int] = store.input("Numbers")
+    revision = store.apply([Change(numbers, "a", 1)])
+    with pytest.raises(GraphError, match="not an output"):
+        revision.changes[numbers]
 
 
 class Incomparable:
