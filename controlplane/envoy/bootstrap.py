@@ -28,6 +28,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     ApiConfigSource,
     ApiConfigSourceApiType,
     ApiVersion,
+    BackoffStrategy,
     ConfigSource,
     DataSource,
     GrpcService,
@@ -38,6 +39,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Node,
     PathConfigSource,
     Pipe,
+    RetryPolicy,
     SocketAddress,
     TcpKeepalive,
     TransportSocket,
@@ -78,6 +80,9 @@ _ROOTS_FILE: Final = "sds-roots.json"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 _OWNER_ONLY: Final = 0o600
+_FIRST_RETRY: Final = timedelta(milliseconds=250)
+_LONGEST_RETRY: Final = timedelta(seconds=5)
+_LONGEST_RETRY_HERE: Final = timedelta(seconds=1)  # on one machine, where nobody else asks
 _MOST_CONNECTIONS: Final = 2**31 - 1  # no limit, said aloud: Envoy warns otherwise
 
 # Parts of statistic names that become labels; the expressions are Envoy's own, never a user's.
@@ -152,7 +157,7 @@ def bootstrap(proxy: ProxyBootstrap, folder: Path) -> Bootstrap:
             locality=Locality(region=region, zone=zone, sub_zone=subzone),
         ),
         admin=Admin(address=_address_of(proxy.admin)),
-        dynamic_resources=_dynamic_resources(delta=proxy.delta),
+        dynamic_resources=_dynamic_resources(proxy.server, delta=proxy.delta),
         static_resources=BootstrapStaticResources(clusters=[_xds_cluster(proxy.server, folder)]),
         layered_runtime=_runtime(),
         overload_manager=_overload_manager(),
@@ -160,7 +165,7 @@ def bootstrap(proxy: ProxyBootstrap, folder: Path) -> Bootstrap:
     )
 
 
-def _dynamic_resources(*, delta: bool) -> BootstrapDynamicResources:
+def _dynamic_resources(server: UnixServer | TlsServer, *, delta: bool) -> BootstrapDynamicResources:
     """Envoy is not ready before its first listeners and clusters came, however long that takes."""
     source = ConfigSource(
         ads=AggregatedConfigSource(), initial_fetch_timeout=timedelta(0), resource_api_version=ApiVersion.V3
@@ -172,9 +177,18 @@ def _dynamic_resources(*, delta: bool) -> BootstrapDynamicResources:
             api_type=ApiConfigSourceApiType.DELTA_GRPC if delta else ApiConfigSourceApiType.GRPC,
             transport_api_version=ApiVersion.V3,
             set_node_on_first_message_only=True,
-            grpc_services=[GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=XDS_CLUSTER))],
+            grpc_services=[GrpcService(envoy_grpc=_grpc_stream(server))],
         ),
     )
+
+
+def _grpc_stream(server: UnixServer | TlsServer) -> GrpcServiceEnvoyGrpc:
+    """Envoy forgets its failures only when it is sent something, and a reconnect that finds nothing changed is sent
+    nothing: left alone, it waits longer from restart to restart, up to 30 s.
+    """
+    longest = _LONGEST_RETRY_HERE if isinstance(server, UnixServer) else _LONGEST_RETRY
+    back_off = BackoffStrategy(base_interval=_FIRST_RETRY, max_interval=longest)
+    return GrpcServiceEnvoyGrpc(cluster_name=XDS_CLUSTER, retry_policy=RetryPolicy(retry_back_off=back_off))
 
 
 def _xds_cluster(server: UnixServer | TlsServer, folder: Path) -> Cluster:
