@@ -6,7 +6,6 @@ for (the lists below, found by asking Envoy 1.40 about every one of them) become
 """
 
 from collections.abc import Iterable, Mapping
-from functools import reduce
 from typing import Any, Final
 
 Headers = Mapping[str, tuple[str, ...]]  # lower-case names, pseudo-headers included
@@ -22,7 +21,7 @@ _JOINED: Final = frozenset(
 )
 # What nobody outside may say to Envoy: no address counts as internal unless it is configured to.
 _NEVER_TRUSTED: Final = frozenset(
-    "connection keep-alive proxy-connection transfer-encoding host x-envoy-expected-rq-timeout-ms"  # noqa: SIM905 — one text
+    "keep-alive proxy-connection transfer-encoding host x-envoy-expected-rq-timeout-ms"  # noqa: SIM905 — one text
     " x-envoy-force-trace x-envoy-hedge-on-per-try-timeout x-envoy-internal x-envoy-ip-tags"
     " x-envoy-max-retries x-envoy-original-url x-envoy-retriable-header-names"
     " x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on"
@@ -39,18 +38,21 @@ _GENERATED: Final = ("(generated)",)
 _ALWAYS_FORWARD_ONLY: Final = 4  # HttpConnectionManager.ForwardClientCertDetails
 
 
-def received(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
-    """What the codec makes of the client's headers."""
+def received(pairs: Iterable[tuple[str, str]], *, http2: bool = False) -> dict[str, tuple[str, ...]]:
+    """What the codec makes of the client's headers. HTTP/2 lets clients cut cookies up, so they are put together."""
     found: dict[str, tuple[str, ...]] = {}
     for name, value in pairs:
         lower = name.lower()
         found[lower] = (*found.get(lower, ()), value.strip(" \t"))
-    return {name: (_join(values),) if name in _JOINED else values for name, values in found.items()}
+    joined = {name: (_join(values, ","),) for name, values in found.items() if name in _JOINED}
+    if http2 and "cookie" in found:
+        joined["cookie"] = (_join(found["cookie"], "; "),)
+    return {**found, **joined}
 
 
-def _join(values: Iterable[str]) -> str:
-    """Nothing is put before the first value that is not empty."""
-    return reduce(lambda joined, value: f"{joined},{value}" if joined else value, values, "")
+def _join(values: Iterable[str], glue: str) -> str:
+    """Empty values leave no trace."""
+    return glue.join(value for value in values if value)
 
 
 def sanitized(manager: Any, headers: Headers, source_ip: str) -> dict[str, tuple[str, ...]]:
@@ -60,6 +62,8 @@ def sanitized(manager: Any, headers: Headers, source_ip: str) -> dict[str, tuple
     kept = {name: values for name, values in headers.items() if name not in removed}
     if manager.forward_client_cert_details != _ALWAYS_FORWARD_ONLY:
         kept.pop("x-forwarded-client-cert", None)
+    if "upgrade" not in first(kept, "connection").lower():
+        kept.pop("connection", None)
     if kept.get("te") != ("trailers",):
         kept.pop("te", None)
     if "x-request-id" not in kept or (edge and not manager.preserve_external_request_id):

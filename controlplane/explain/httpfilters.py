@@ -41,7 +41,8 @@ def answer(manager: Any, place: Place, request: Request) -> Answer | None:
     """The first filter of the chain that answers this request for sure."""
     for one in manager.http_filters:
         kind = one.typed_config.type_url
-        if kind == CORS and _is_answered_preflight(_specific(one.name, place, _CORS_POLICY), request):
+        routed = place.route.HasField("route")  # the CORS filter leaves redirects and direct responses alone
+        if kind == CORS and routed and _is_answered_preflight(_specific(one.name, place, _CORS_POLICY), request):
             return Answer(one.name, Failure("", 200, "cors_response"))
         if kind == FAULT and (abort := _abort(one, place, request)):
             return abort

@@ -10,12 +10,12 @@ _ANY4, _ANY6 = "0.0.0.0", "::"  # noqa: S104 — the names of wildcard listeners
 
 def at_socket(listeners: Mapping[str, Any], where: Address) -> Any | None:
     """The bound listener whose socket the kernel chooses: an exact address before a wildcard."""
-    return _find((one for one in listeners.values() if is_bound(one)), where)
+    return _best([pair for pair in _fitting(listeners, where) if is_bound(pair[1])])
 
 
 def at_original_destination(listeners: Mapping[str, Any], where: Address) -> Any | None:
     """The listener a `use_original_dst` listener hands the connection to, whether it is bound to a port or not."""
-    return _find(iter(listeners.values()), where)
+    return _best(_fitting(listeners, where))
 
 
 def hands_over(listener: Any) -> bool:
@@ -37,8 +37,19 @@ def addresses(listener: Any) -> Iterator[Any]:
             yield address.socket_address
 
 
-def _find(listeners: Iterator[Any], where: Address) -> Any | None:
-    found = [(rank, one) for one in listeners for at in addresses(one) if (rank := _rank(at, where))]
+_Ranked = list[tuple[int, Any]]
+
+
+def _fitting(listeners: Mapping[str, Any], where: Address) -> _Ranked:
+    """Almost all of thousands of listeners are on another port, so that is asked first."""
+    found = []
+    for one in listeners.values():
+        if one.address.socket_address.port_value == where.port or one.additional_addresses:
+            found += [(rank, one) for at in addresses(one) if (rank := _rank(at, where))]
+    return found
+
+
+def _best(found: _Ranked) -> Any | None:
     return min(found, key=lambda pair: (-pair[0], pair[1].name))[1] if found else None
 
 

@@ -52,7 +52,7 @@ def arrive(manager: Any, call: Call, connection: Connection, *, terminated: bool
     normal = _normalize(manager, call.path.partition("#")[0] or "/")
     if isinstance(normal, Rejection):
         return normal
-    headers = sanitized(manager, received(call.headers), call.source.ip)
+    headers = sanitized(manager, received(call.headers, http2=call.speaks is Speaks.HTTP2), call.source.ip)
     proto = _forwarded_proto(manager, call, headers)
     authority = _strip(manager, call.authority or _default_host(manager, call), connection.local.port)
     pseudo = {":authority": authority, ":path": normal, ":method": call.method, ":scheme": _scheme(call, proto)}
@@ -62,19 +62,26 @@ def arrive(manager: Any, call: Call, connection: Connection, *, terminated: bool
 
 
 def _refused(manager: Any, call: Call, *, terminated: bool) -> Rejection | None:
-    if not call.speaks_http or not call.has_known_method or (call.tls and not terminated):
-        return Rejection(Failure("DPE", 400, "http1.codec_error"))
-    if call.speaks is not Speaks.HTTP2 and call.scheme and not call.authority:
-        return Rejection(Failure("DPE", 400, "http1.invalid_url"))
-    is_edge = manager.use_remote_address.value and not manager.xff_num_trusted_hops
-    if is_edge and call.speaks is not Speaks.HTTP2 and call.scheme.lower() == "https" and not terminated:
-        return Rejection(Failure("DPE", 403, "http1.https_url_on_plaintext_connection"))
-    if call.speaks is Speaks.HTTP10 and not manager.http_protocol_options.accept_http_10:
-        return Rejection(Failure("DPE", 426, "low_version"))
-    if call.speaks is Speaks.HTTP2 and not call.authority:
-        return Rejection(Failure("DPE", 0, "http2.violation.of.messaging.rule"))  # the stream is reset
+    if failure := _codec_failure(manager, call, terminated=terminated):
+        return Rejection(failure)
     if not call.authority and not _default_host(manager, call):
         return Rejection(Failure("", 400, "missing_host_header"))
+    return None
+
+
+def _codec_failure(manager: Any, call: Call, *, terminated: bool) -> Failure | None:
+    """What the parser does not take, in the order in which it notices."""
+    if not call.speaks_http or not call.has_known_method or (call.tls and not terminated):
+        return Failure("DPE", 400, "http1.codec_error")
+    if call.speaks is Speaks.HTTP2:  # the stream is reset
+        return None if call.authority else Failure("DPE", 0, "http2.violation.of.messaging.rule")
+    if call.scheme and not call.authority:
+        return Failure("DPE", 400, "http1.invalid_url")
+    is_edge = manager.use_remote_address.value and not manager.xff_num_trusted_hops
+    if is_edge and call.scheme.lower() == "https" and not terminated:
+        return Failure("DPE", 403, "http1.https_url_on_plaintext_connection")
+    if call.speaks is Speaks.HTTP10 and not manager.http_protocol_options.accept_http_10:
+        return Failure("DPE", 426, "low_version")
     return None
 
 

@@ -18,6 +18,7 @@ from controlplane.explain import (
     listenerfilters,
     network,
     route,
+    upgrade,
     virtualhost,
 )
 from controlplane.explain.call import Call, Speaks
@@ -180,7 +181,9 @@ class _Walk:
         self._note(Stage.VIRTUAL_HOST, host.name, f"domain {domain}", origins=origins, message=host)
         if virtualhost.needs_tls(host, request):
             self._note(Stage.ROUTE, "require_tls", "the virtual host wants TLS")
-            return self._answer(301, location=action.tls_location(request))
+            return self._refuse_upgrade(manager, None, request) or self._answer(
+                301, location=action.tls_location(request)
+            )
         return self._find_route(manager, connection, request, config, host)
 
     def _route_configuration(self, manager: Any) -> Any | None:
@@ -204,12 +207,22 @@ class _Walk:
         found = chosen.route
         name, why = route.name_of(found, chosen.index), f"{route.wanted_path(found.match)} fits"
         self._note(Stage.ROUTE, name, why, origins=in_metadata(found), message=found, tried=chosen.refusals)
+        if refused := self._refuse_upgrade(manager, found, request):
+            return refused
         place = httpfilters.Place(found, host, config)
         self._doubts += doubts.of_filters(manager, place)
         if early := httpfilters.answer(manager, place, request):
             self._note(Stage.HTTP_FILTER, early.filter, early.failure.details)
             return self._fail(early.failure, grpc_status=early.grpc_status)
         return self._act(found, connection, request)
+
+    def _refuse_upgrade(self, manager: Any, found: Any | None, request: Request) -> Outcome | None:
+        protocol = upgrade.wanted(request.headers)
+        routed = found.route if found is not None and found.HasField("route") else None
+        if not protocol or upgrade.is_allowed(protocol, manager, routed):
+            return None
+        self._note(Stage.HTTP_FILTER, None, f"an upgrade to {protocol} is not allowed")
+        return self._fail(upgrade.FAILED)
 
     def _act(self, found: Any, connection: Connection, request: Request) -> Outcome:
         kind = found.WhichOneof("action")

@@ -55,7 +55,7 @@ def _of_request(said: Outcome, did: Observation) -> _Pairs:
         yield "status", _status(said, failure, did), did.status
         if not said.destinations:
             yield "gRPC status", _text(said.grpc_status), did.grpc_status
-        yield "details", failure.details if failure else _details(said), did.details
+        yield "details", failure.details if failure else _details(said), _plain(did.details)
     yield "flags", {failure.flag} - {""} if failure else set(), set(did.flags) & _OUR_FLAGS
     if said.ended_at.stage is not Stage.REQUEST:  # a redirect to the normal path has a route in the log
         yield "route", _route(said), did.route
@@ -124,6 +124,11 @@ def _status(said: Outcome, failure: Failure | None, did: Observation) -> int:
 
 def _text(number: int | None) -> str:
     return "" if number is None else str(number)
+
+
+def _plain(details: str) -> str:
+    """Upstreams here never switch protocols; that they answered is what counts."""
+    return "via_upstream" if details == "websocket_handshake_unsuccessful" else details
 
 
 def _details(said: Outcome) -> str:

@@ -38,8 +38,8 @@ def route_configuration(rng: Random, name: str, clusters: Sequence[str]) -> Json
 
 
 def _virtual_host(rng: Random, name: str, domains: list[str], clusters: Sequence[str]) -> Json:
-    routes = [route(rng, f"r{i}", clusters) for i in range(rng.choice((0, 1, 2, 3, 4, 6)))]
-    if rng.random() < 0.4:
+    routes = [route(rng, f"r{i}", clusters) for i in range(rng.choice((0, 2, 3, 4, 5, 6)))]
+    if rng.random() < 0.5:
         routes.append({"match": {"prefix": "/"}, **action(rng, clusters)})
     return {"name": name, "domains": domains, "routes": routes, **maybe(rng, 0.06, require_tls="ALL")}
 
@@ -56,7 +56,7 @@ def match(rng: Random) -> Json:
         **({"headers": headers} if headers else {}),
         **maybe(rng, 0.2, query_parameters=[_parameter(rng) for _ in range(rng.randint(1, 2))]),
         **maybe(rng, 0.05, grpc={}),
-        **maybe(rng, 0.05, tls_context={rng.choice(("presented", "validated")): rng.random() < 0.5}),
+        **maybe(rng, 0.07, tls_context={rng.choice(("presented", "validated")): rng.random() < 0.5}),
         **maybe(rng, 0.05, runtime_fraction={"default_value": {"numerator": rng.choice((0, 100))}}),
     }
 
@@ -70,7 +70,7 @@ def _path(rng: Random) -> Json:
 
 def header_matcher(rng: Random) -> Json:
     name = rng.choice((*HEADERS, *HEADERS[:3], *PSEUDO))
-    kind = rng.choice(("string_match", "string_match", "string_match", "present_match", "range_match", "nothing"))
+    kind = rng.choice(("string_match",) * 6 + ("present_match", "range_match", "nothing"))
     made: dict[str, Callable[[], Any]] = {
         "string_match": lambda: {"string_match": string_matcher(rng, _value_for(rng, name))},
         "present_match": lambda: {"present_match": rng.random() < 0.7},
@@ -178,13 +178,13 @@ def redirect(rng: Random) -> Json:
 def _faults(rng: Random) -> Json:
     """Filters that answer before the router; the manager has them in its chain."""
     drawn = rng.random()
-    if drawn < 0.05:
+    if drawn < 0.08:
         status = rng.choice(({"http_status": 418}, {"grpc_status": 14}))
         abort = {**status, "percentage": {"numerator": rng.choice((0, 100))}}
         headers = maybe(rng, 0.3, headers=[header_matcher(rng)])
         fault = {"@type": TYPE + "extensions.filters.http.fault.v3.HTTPFault", "abort": abort, **headers}
         return {"typed_per_filter_config": {"fault": fault}}
-    if drawn < 0.1:
+    if drawn < 0.2:
         forward = maybe(rng, 0.5, forward_not_matching_preflights=rng.random() < 0.5)
         origins = [{"exact": "http://good.test"}]
         cors = {"@type": TYPE + "extensions.filters.http.cors.v3.CorsPolicy", "allow_origin_string_match": origins}

@@ -40,7 +40,8 @@ APPLICATION_PROTOCOLS = ("h2", "http/1.1", "http/1.0", "h2c", "istio")
 
 def some(rng: Random, words: Sequence[Word], most: int) -> list[Word]:
     """Between one and `most` different words."""
-    return rng.sample(sorted(set(words), key=str), rng.randint(1, most))
+    different = sorted(set(words), key=str)
+    return rng.sample(different, rng.randint(1, min(most, len(different))))
 
 
 def maybe(rng: Random, chance: float, **fields: Any) -> Json:

@@ -56,7 +56,9 @@ def table(rng: Random, name: str, addresses: Addresses, endpoints: Sequence[Addr
     """One HTTP listener with a route table: matches, hosts, actions."""
     world = _World(rng, name, endpoints)
     at = Address(addresses.take(), _port(name, 0))
-    listener = {"name": name, **_address(at), "filter_chains": [world.http_chain()]}
+    chain = world.http_chain()
+    secure = rng.random() < 0.15
+    listener = {"name": name, **_address(at), "filter_chains": [world.with_tls(chain) if secure else chain]}
     return world.case([listener], [at])
 
 
@@ -128,7 +130,7 @@ class _World:
 
     def cluster_names(self) -> list[str]:
         """Those that exist, and one that does not."""
-        return [*(one["name"] for one in self._clusters), f"{self._name}-missing"]
+        return [*(one["name"] for one in self._clusters), *([f"{self._name}-missing"] * (self._rng.random() < 0.5))]
 
     def passthrough(self) -> str:
         name = f"{self._name}-passthrough"
@@ -291,7 +293,11 @@ def _chain_match(rng: Random, at: Address, *, proxied: bool) -> Json:
     near = ("127.0.0.0/8", f"{at.ip}/32", f"{at.ip}/24", "10.0.0.0/8", "::1/128")
     sources = ("127.0.0.0/8", "127.0.0.2/32", "127.1.0.0/16", "10.0.0.0/8")
     return {
-        **maybe(rng, 0.3, destination_port=rng.choice((at.port, at.port, 443, 9999))),
+        **maybe(
+            rng,
+            0.3,
+            destination_port=rng.choice((at.port, at.port, 443, 9999) if proxied else (at.port, at.port, at.port, 443)),
+        ),
         **maybe(rng, 0.3, prefix_ranges=[_cidr(one) for one in some(rng, near, 2)]),
         **maybe(rng, 0.35, server_names=some(rng, SERVER_NAMES, 2)),
         **maybe(rng, 0.4, transport_protocol=rng.choice(("tls", "tls", "raw_buffer"))),
