@@ -123,7 +123,7 @@ def compile_(  # noqa: PLR0913  (the options of one command)
 
 @app.command("proxy-status")
 def proxy_status(
-    proxy: Annotated[str | None, typer.Argument(metavar="[PROXY]", help="only this one")] = None,
+    proxy: Annotated[str | None, typer.Argument(metavar="PROXY", help="only this one")] = None,
     *,
     directory: Where = Path(),
     output: Output = Format.TABLE,
@@ -162,7 +162,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """One command; the exit code."""
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="lateen", standalone_mode=False)
     except Refused as no:
         return _say(str(no), no.code)
     except (typer.Abort, KeyboardInterrupt):

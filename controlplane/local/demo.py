@@ -26,7 +26,7 @@ CALLER: Final = "front-tomcat"
 URL: Final = "http://bill-service:9999/"
 RULES: Final = "rules.yaml"
 _TEXTS: Final = {"v1": b"this is bill-service-v1", "v2": b"hello, this is bill-service-v2"}
-_SETTLES_WITHIN: Final = 20.0  # seconds
+_SETTLES_WITHIN: Final = 60.0  # seconds
 _SIGMAS: Final = 4
 
 

@@ -12,7 +12,7 @@ from controlplane.local.traffic import Share
 from controlplane.model.problem import Level, Problem
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import ConsoleRenderable, Group
     from rich.table import Table
     from rich.text import Text
 
@@ -78,11 +78,16 @@ def table(now: Shown) -> "Group":
     """For a terminal."""
     from rich.console import Group  # noqa: PLC0415  (rich costs 40 ms; `lateen --help` does not need it)
 
-    parts = [_replica_table(now.replicas)]
+    parts: list[ConsoleRenderable | str] = [_replica_table(now.replicas), _hint(now.replicas), ""]
     if now.gateways:
-        parts.append(_gateway_table(now.gateways))
-    parts.append(_traffic_table(now.traffic))
-    return Group(*parts, *_problem_lines(now.problems))
+        parts += [_gateway_table(now.gateways), ""]
+    return Group(*parts, _traffic_table(now.traffic), *_problem_lines(now.problems))
+
+
+def _hint(rows: Sequence[ReplicaRow]) -> str:
+    """How to call as one of the replicas, said once."""
+    port = next((row.http_proxy.rpartition(":")[2] for row in rows), "")
+    return f"[dim]call as a replica: curl -x http://ADDRESS:{port} http://SERVICE:PORT/[/]" if port else ""
 
 
 def one_line(problem: Problem) -> str:

@@ -1,0 +1,227 @@
+"""The command line: what it prints, and how it says no. Commands that need a running mesh are in `test_mesh`."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from controlplane.cli.main import run
+from tests.local.worlds import deployment, service
+
+RULES = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: bill, namespace: demo}
+spec:
+  hosts: [bill]
+  http: [{route: [{destination: {host: bill}}], timeout: 3s}]
+---
+"""
+GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g, namespace: demo}
+spec:
+  selector: {istio: edge}
+  servers: [{port: {number: 443, name: https, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c}}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: c, namespace: demo}
+stringData: {tls.crt: CERTIFICATE, tls.key: SECRETKEY}
+---
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "bill.yaml").write_text(service() + RULES + deployment())
+    return tmp_path
+
+
+def compiled(capsys: pytest.CaptureFixture[str], *arguments: str):
+    code = run(["compile", "--type", "sidecar", "--namespace", "demo", *arguments])
+    return code, json.loads(capsys.readouterr().out)
+
+
+# --- misuse --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("bogus", "No such command"),
+        ("up", "Missing argument 'DIR...'"),
+        ("up /nowhere", "/nowhere: no such directory or file"),
+        ("up . --bogus", "No such option"),
+        ("serve /nowhere", "/nowhere: no such directory or file"),
+        ("serve . --listen 1.2.3.4:5", "--listen and --certificates go together"),
+        ("serve . --listen nonsense --certificates .", "HOST:PORT was expected"),
+        ("compile --type sidecar", "Missing option '--filename'"),
+        ("compile -f . --type waypoint", "--type waypoint: there are sidecar and gateway"),
+        ("compile -f /nowhere --type sidecar", "/nowhere: no such file or directory"),
+        ("compile -f . --type sidecar --ip 1.2.3", "--ip 1.2.3"),
+        ("compile -f . --type sidecar --labels app", "'app' is not key=value"),
+        ("compile -f . --type sidecar --metadata nonsense", "--metadata is not JSON"),
+        ("compile -f . --type sidecar --metadata []", "--metadata is not a JSON object"),
+        ("compile -f . --type sidecar --mesh-config /nowhere", "/nowhere: No such file or directory"),
+        ("compile -f . --type sidecar --mesh-config list.json", "one mapping of MeshConfig fields was expected"),
+        ("compile -f . --type sidecar --mesh-config broken.json", "broken.json:2:1: "),
+        ("proxy-status", "no mesh runs in"),
+        ("proxy-status -o xml", "'xml' is not one of 'table', 'json', 'yaml'"),
+        ("proxy-config routes x", "no mesh runs in"),
+        ("problems", "no mesh runs in"),
+    ],
+)
+def test_misuse_is_one_line_and_exit_code_2(
+    arguments: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "broken.json").write_text("{a: [")
+    assert run(arguments.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("lateen: ")
+    assert words in line
+
+
+def test_our_own_bugs_are_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("controlplane.cli.version.version", lambda _output: 1 / 0)
+    assert run(["version"]) == 70
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a bug in lateen" in line
+    assert "ZeroDivisionError" in line
+
+
+# --- help and versions ---------------------------------------------------------------------------------------------
+
+
+def test_help_is_shown_without_loading_the_control_plane() -> None:
+    code = "import sys; from controlplane.cli.main import run; run(['--help']); print(*sorted(sys.modules), file=sys.stderr)"
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.monotonic() - started < 5
+    assert "compile" in done.stdout
+    loaded = set(done.stderr.split())
+    assert not loaded.intersection(
+        {"grpc", "google.protobuf", "envoy_data_plane", "msgspec", "yaml", "rich", "asyncio"}
+    )
+
+
+@pytest.mark.parametrize("how", ["json", "yaml"])
+def test_versions_are_data(how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["version", "-o", how]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["envoy"].startswith("1.")
+
+
+def test_completion_knows_the_commands() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "controlplane.cli.main"],
+        env={"_LATEEN_COMPLETE": "complete_bash", "COMP_WORDS": "lateen proxy-", "COMP_CWORD": "1", "PATH": ""},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert {"proxy-status", "proxy-config"} <= set(done.stdout.split()), done.stderr
+
+
+# --- compile -------------------------------------------------------------------------------------------------------
+
+
+def test_compile_prints_one_document_with_whole_routes(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = compiled(capsys, "-f", str(files))
+    assert code == 0
+    assert list(document) == ["listeners", "clusters", "routes", "endpoints", "secrets", "problems"]
+    (table,) = [route for route in document["routes"] if route["name"] == "80"]
+    host = next(host for host in table["virtualHosts"] if "bill" in host["domains"])
+    assert host["routes"][0]["route"]["timeout"] == "3s"
+    for section in ("listeners", "clusters", "routes"):
+        names = [resource["name"] for resource in document[section]]
+        assert names == sorted(names)
+
+
+def test_yaml_says_the_same_as_json(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, as_json = compiled(capsys, "-f", str(files))
+    assert run(["compile", "--type", "sidecar", "--namespace", "demo", "-f", str(files), "-o", "yaml"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == as_json
+
+
+def test_standard_input_and_files_are_one_mesh(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, expected = compiled(capsys, "-f", str(files))
+    (files / "rules").mkdir()
+    (files / "rules" / "only.yaml").write_text(RULES)
+    (files / "bill.yaml").write_text(service() + deployment())
+    arguments = ["compile", "--type", "sidecar", "--namespace", "demo", "-f", "-", "-f", str(files)]
+    done = subprocess.run(
+        [sys.executable, "-m", "controlplane.cli.main", *arguments],
+        input=RULES,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert json.loads(done.stdout) == expected
+    _, recursive = compiled(capsys, "-f", str(files), "-R")
+    assert recursive == expected
+
+
+def test_problems_are_data_and_exit_code_1_only_when_asked(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "bad.yaml").write_text(RULES.replace("name: bill,", "name: other,").replace("timeout: 3s", "timeot: 3s"))
+    (files / "broken.yaml").write_text("kind: [")
+    code, document = compiled(capsys, "-f", str(files))
+    assert code == 0
+    problems = {problem["code"]: problem for problem in document["problems"]}
+    assert "broken.yaml:2:1: " in problems["UnreadableFile"]["message"]
+    assert any(problem["object"]["name"] == "other" for problem in document["problems"])
+    assert compiled(capsys, "-f", str(files), "--strict")[0] == 1
+
+
+def test_kinds_without_traffic_are_no_problem(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "role.yaml").write_text("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: r}\n")
+    assert compiled(capsys, "-f", str(files), "--strict") == (0, compiled(capsys, "-f", str(files))[1])
+
+
+@pytest.mark.parametrize(
+    "config", ["accessLogFile: /dev/stdout", "kind: ConfigMap\ndata: {mesh: 'accessLogFile: /dev/stdout'}"]
+)
+def test_mesh_config_is_read_in_both_forms(files: Path, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "mesh.conf").write_text(config)
+    _, document = compiled(capsys, "-f", str(files), "--mesh-config", str(files / "mesh.conf"))
+    assert "/dev/stdout" in json.dumps(document["listeners"])
+
+
+def test_private_keys_are_hidden_unless_asked_for(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "gateway.yaml").write_text(GATEWAY)
+    arguments = ["compile", "--type", "gateway", "--namespace", "demo", "--labels", "istio=edge", "-f", str(files)]
+    assert run(arguments) == 0
+    hidden = capsys.readouterr().out
+    assert "SECRETKEY" not in hidden
+    assert run([*arguments, "--show-secrets"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert len(shown["secrets"]) == len(json.loads(hidden)["secrets"])
+
+
+def test_inbound_follows_from_the_address(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: demo, labels: {app: bill}}\n"
+    slices = """---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: bill-1, namespace: demo, labels: {kubernetes.io/service-name: bill}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [10.0.0.7], targetRef: {kind: Pod, name: p, namespace: demo}}]
+"""
+    (files / "pod.yaml").write_text(f"{pod}status: {{phase: Running, podIP: 10.0.0.7}}\n{slices}")
+    _, document = compiled(capsys, "-f", str(files), "--ip", "10.0.0.7", "--name", "p", "--labels", "app=bill")
+    assert "inbound|8080||" in [cluster["name"] for cluster in document["clusters"]]
+    _, elsewhere = compiled(capsys, "-f", str(files), "--ip", "10.0.0.8")
+    assert "inbound|8080||" not in [cluster["name"] for cluster in elsewhere["clusters"]]

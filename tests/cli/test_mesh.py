@@ -1,0 +1,108 @@
+"""Commands that look into a running mesh, the control plane alone, and the demo. Real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from controlplane.cli.main import run
+from controlplane.local.statedir import running
+from tests.local.meshes import REPOSITORY, Up, command, lay_out, unprivileged
+
+ENV = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    directory = lay_out(tmp_path_factory.mktemp("mesh"), "bill-service")
+    (directory / "rules.yaml").write_text((directory / "rules" / "1-ninety-ten.yaml").read_text())
+    with Up(directory).settled() as up:
+        up.synced()
+        yield directory
+
+
+def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run([*arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_proxy_status_says_who_is_connected(mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, *rows = asked(capsys, "proxy-status", "-d", str(mesh)).splitlines()
+    assert header.split()[:5] == ["NAME", "TYPE", "CDS", "LDS", "EDS"]
+    assert len(rows) == 3
+    assert all(row.split()[1:4] == ["sidecar", "SYNCED", "SYNCED"] for row in rows)
+    only = json.loads(asked(capsys, "proxy-status", "front", "-d", str(mesh), "-o", "json"))
+    assert [proxy["name"].rpartition("-")[0][:12] for proxy in only] == ["front-tomcat"]
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("listeners", "route http_proxy"),
+        ("routes", "outbound|9999|v1|bill-service.istio-demo.svc.cluster.local (90)"),
+        ("clusters", "bill-service.istio-demo.svc.cluster.local"),
+        ("endpoints", ":10080"),
+        ("all", "http_proxy"),
+    ],
+)
+def test_proxy_config_shows_each_part(section: str, words: str, mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert words in asked(capsys, "proxy-config", section, "front-tomcat", "-d", str(mesh))
+    data = yaml.safe_load(asked(capsys, "proxy-config", section, "front-tomcat", "-d", str(mesh), "-o", "yaml"))
+    assert data
+
+
+def test_a_proxy_nobody_knows_is_exit_code_1_and_an_unclear_name_too(
+    mesh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["proxy-config", "all", "nobody", "-d", str(mesh)]) == 1
+    assert "no proxy is called 'nobody'" in capsys.readouterr().err
+    assert run(["proxy-config", "all", "bill", "-d", str(mesh)]) == 1
+    assert "may be any of" in capsys.readouterr().err
+
+
+def test_problems_are_listed(mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert json.loads(asked(capsys, "problems", "-d", str(mesh), "-o", "json")) == []
+
+
+def test_serve_is_the_control_plane_alone(tmp_path: Path) -> None:
+    directory = lay_out(tmp_path, "bill-service")
+    socket = tmp_path / "x.sock"
+    with subprocess.Popen(
+        command("serve", str(directory), "--xds-socket", str(socket)),
+        cwd=tmp_path,
+        env=ENV,
+        stderr=subprocess.PIPE,
+        **unprivileged(),
+    ) as process:
+        deadline = time.monotonic() + 20
+        while not (socket.exists() and running(directory)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert socket.stat().st_mode & 0o777 == 0o600
+        assert run(["proxy-status", "-d", str(directory)]) == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert not socket.exists()
+
+
+def test_the_demo_tells_its_story_and_all_is_as_it_should_be() -> None:
+    done = subprocess.run(
+        command("demo"),
+        cwd=REPOSITORY,
+        env=ENV,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+        **unprivileged(),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "All went as it should: every split within 4 sigma, no call failed."
+    assert sum(line.endswith("as it should be") for line in lines) == 8
