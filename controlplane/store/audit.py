@@ -21,7 +21,10 @@ SHOWN = 10
 
 
 class Mismatch(msgspec.Struct, frozen=True):
-    """Something the store holds that its functions do not say."""
+    """Something the store holds that its functions do not say.
+
+    As text it names the place and keeps quiet about the values, which may be secret.
+    """
 
     collection: str
     key: Hashable
@@ -30,7 +33,10 @@ class Mismatch(msgspec.Struct, frozen=True):
     expected: Any = None
 
     def __str__(self) -> str:
-        return f"{self.collection} {self.key!r}: {self.what}: found {self.found!r}, expected {self.expected!r}"
+        return f"{self.collection} {self.key!r}: {self.what}"
+
+    def detail(self) -> str:
+        return f"{self}: found {self.found!r}, expected {self.expected!r}"
 
 
 class InconsistencyError(StoreError):
@@ -38,7 +44,7 @@ class InconsistencyError(StoreError):
 
     def __init__(self, mismatches: tuple[Mismatch, ...]) -> None:
         self.mismatches = mismatches
-        shown = [str(mismatch) for mismatch in mismatches[:SHOWN]]
+        shown = [mismatch.detail() for mismatch in mismatches[:SHOWN]]
         if len(mismatches) > SHOWN:
             shown.append(f"and {len(mismatches) - SHOWN} more")
         super().__init__("\n".join(shown))
@@ -65,7 +71,7 @@ def recompute(engine: Engine) -> tuple[Mismatch, ...]:
 
 def _compare(found: Table, expected: Table) -> Iterator[Mismatch]:
     yield from _differences(found.name, "value", dict(found.data.items()), dict(expected.data.items()))
-    yield from _differences(found.name, "failure", _texts(found.failures), _texts(expected.failures))
+    yield from _differences(found.name, "failure", _types(found.failures), _types(expected.failures))
     yield from _differences(found.name, "reads", _read_sets(found), _read_sets(expected))
     yield from _differences(found.name, "reports", dict(found.reports.items()), dict(expected.reports.items()))
     if isinstance(found, IndexTable) and isinstance(expected, IndexTable):
@@ -78,8 +84,8 @@ def _differences(name: str, what: str, found: dict[Any, Any], expected: dict[Any
             yield Mismatch(name, key, what, found.get(key), expected.get(key))
 
 
-def _texts(failures: Any) -> dict[Any, str]:
-    return {key: repr(error) for key, error in failures.items()}
+def _types(failures: Any) -> dict[Any, type[Exception]]:
+    return {key: type(error) for key, error in failures.items()}
 
 
 def _read_sets(table: Table) -> dict[Any, Any]:

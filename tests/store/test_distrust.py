@@ -49,6 +49,15 @@ def test_an_impure_function_is_found():
         world.store.apply([Change(world.numbers, "a", 3)])
 
 
+def test_a_mismatch_as_text_keeps_quiet_about_values():
+    world = World()
+    world.store.apply([Change(world.numbers, "a", "secret")])
+    world.factor = 2
+    (mismatch,) = drain(world.store.audit(lambda: True))
+    assert str(mismatch) == "Hidden 'a': value"
+    assert mismatch.found == ("secret", 1)
+
+
 def test_a_function_whose_answer_depends_on_the_order_of_inputs_is_found():
     store = Store()
     seen: list[str] = []
