@@ -96,24 +96,31 @@ def _clusters(names: Iterable[str]) -> tuple[Ref, ...]:
     return tuple(sorted(Ref(CLUSTER, name) for name in names))
 
 
-def cluster(name: str, v: int = 1, *, secret: str = "", dns: bool = False) -> Resource:
+# Bodies are sentences that say what a model Envoy has to know: "cluster a 1 secret=s dns bad".
+
+
+def cluster(name: str, v: int = 1, *, secret: str = "", dns: bool = False, bad: bool = False) -> Resource:
     refs = (Ref(SECRET, secret),) if secret else ()
-    return resource(CLUSTER, name, f"cluster {name} {v}".encode(), refs, waits=dns)
+    words = [f"cluster {name} {v}", f"secret={secret}", "dns" if dns else "eds", "bad" if bad else "good"]
+    return resource(CLUSTER, name, " ".join(words).encode(), refs, waits=dns)
 
 
-def endpoints(name: str, v: int = 1) -> Resource:
-    return resource(ENDPOINT, name, f"endpoints {name} {v}".encode())
+def endpoints(name: str, v: int = 1, *, bad: bool = False) -> Resource:
+    return resource(ENDPOINT, name, f"endpoints {name} {v} {'bad' if bad else 'good'}".encode())
 
 
 def secret(name: str, v: int = 1) -> Resource:
     return resource(SECRET, name, f"secret {name} {v}".encode())
 
 
-def listener(name: str, *clusters: str, v: int = 1, rds: str = "", certificate: str = "") -> Resource:
+def listener(
+    name: str, *clusters: str, v: int = 1, rds: str = "", certificate: str = "", bad: bool = False
+) -> Resource:
     refs = [*_clusters(clusters)]
     refs += [Ref(ROUTE, rds)] if rds else []
     refs += [Ref(SECRET, certificate)] if certificate else []
-    return resource(LISTENER, name, f"listener {name} {v} {clusters} {rds}".encode(), tuple(sorted(refs)))
+    words = [f"listener {name} {v}", f"clusters={','.join(clusters)}", f"rds={rds}", "bad" if bad else "good"]
+    return resource(LISTENER, name, " ".join(words).encode(), tuple(sorted(refs)))
 
 
 def route(name: str, v: int = 1) -> Resource:
@@ -121,10 +128,14 @@ def route(name: str, v: int = 1) -> Resource:
     return resource(ROUTE, name, message.SerializeToString(deterministic=True))
 
 
-def host(name: str, *clusters: str, v: int = 1, domains: Iterable[str] = (), ttl: float = 0.0) -> Resource:
+def host(
+    name: str, *clusters: str, v: int = 1, domains: Iterable[str] = (), ttl: float = 0.0, bad: bool = False
+) -> Resource:
     """`name` is "<route configuration>/<host>"; its domain is the part after the slash unless said otherwise."""
     listed = list(domains) or [name.rpartition("/")[2]]
     message = route_components_pb2.VirtualHost(name=name, domains=listed, request_headers_to_remove=[str(v)])
+    if bad:
+        message.request_headers_to_remove.append("bad")
     for each in clusters:
         message.routes.add(name=each).route.cluster = each
     return resource(VIRTUAL_HOST, name, message.SerializeToString(deterministic=True), _clusters(clusters), ttl=ttl)

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from controlplane.snapshot.resource import Resource
+
 
 class Reason(StrEnum):
     """Why a stream ends, named by who is at fault: the gRPC status follows from it."""
@@ -21,7 +23,8 @@ class Response(msgspec.Struct, frozen=True, eq=False):
 
     type_url: str
     nonce: str
-    names: tuple[str, ...]  # resources in it
+    resources: tuple[Resource, ...]  # in it
+    names: tuple[str, ...]  # of these
     removed: tuple[str, ...] = ()
     version: str = ""  # of the whole type, SotW only
     size: int = 0  # bytes

@@ -35,6 +35,7 @@ class Content(Protocol):
     """What a stream reads: resources as they go on the wire."""
 
     view: View
+    hollow: set[str]  # route configurations of which this proxy takes no host: they need the placeholder
 
     def get(self, type_url: str, name: str) -> Resource | None:
         """The resource of this name as this protocol serves it."""
@@ -58,6 +59,7 @@ class DeltaContent:
 
     def __init__(self, view: View, headers: "Headers") -> None:
         self.view = view
+        self.hollow: set[str] = set()
         self._headers = headers
 
     def get(self, type_url: str, name: str) -> Resource | None:
@@ -87,7 +89,7 @@ class DeltaContent:
         return None
 
     def _is_empty(self, route: str) -> bool:
-        return next(iter(self.view.virtual_hosts(route)), None) is None
+        return route in self.hollow or next(iter(self.view.virtual_hosts(route)), None) is None
 
 
 class Headers:
@@ -119,6 +121,7 @@ class SotwContent:
 
     def __init__(self, view: View, routes: "WholeRoutes") -> None:
         self.view = view
+        self.hollow: set[str] = set()
         self._shared = routes
         self._own = WholeRoutes(view)
 

@@ -6,7 +6,7 @@ configurations, and tells nobody when it drops hosts; so the hosts of a route co
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from controlplane.base.clock import Clock
 from controlplane.snapshot.resource import Resource
@@ -15,15 +15,15 @@ from controlplane.snapshot.types import ENDPOINT, ROUTE, SECRET, VIRTUAL_HOST
 from controlplane.snapshot.view import Change, View
 from controlplane.xds.protocol import wire
 from controlplane.xds.protocol.commands import Close, Command, Reason, Send
-from controlplane.xds.protocol.hold import HOLD
-from controlplane.xds.protocol.ledger import UNSEEN, Ledger, forgotten
+from controlplane.xds.protocol.ledger import DOUBTED, NO_DOUBTS, UNSEEN, Doubts, Ledger, forgotten
+from controlplane.xds.protocol.planner import Hosts
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.scope import Scope, Step
 from controlplane.xds.protocol.stream import Stream
 from controlplane.xds.protocol.subscriptions import WILDCARD
 from controlplane.xds.protocol.wire import DeltaRequest
 
-_MANY: int = 256  # names in a first request; from here on they are sent in the shared steps of a first sync
+_MANY: Final = 256  # names in a first request; from here on they are sent in the shared steps of a first sync
 
 
 class DeltaStream(Stream):
@@ -31,8 +31,16 @@ class DeltaStream(Stream):
 
     protocol: ClassVar[str] = "delta"
 
-    def __init__(self, scope: Scope, view: View, clock: Clock, quarantine: Quarantine, envoy: str = "") -> None:
-        super().__init__(scope, view, clock, quarantine, envoy)
+    def __init__(  # noqa: PLR0913, PLR0917 - what one stream needs
+        self,
+        scope: Scope,
+        view: View,
+        clock: Clock,
+        quarantine: Quarantine,
+        envoy: str = "",
+        doubts: Doubts = NO_DOUBTS,
+    ) -> None:
+        super().__init__(scope, view, clock, quarantine, envoy, doubts)
         self._acks: dict[bytes, tuple[Ledger, str]] = {}  # a plain ACK, byte for byte -> what it acknowledges
 
     def request_received(self, raw: bytes) -> list[Command]:
@@ -84,6 +92,7 @@ class DeltaStream(Stream):
             self._reconnected(ledger, names, request.initial)
         else:
             self._subscribed(ledger, names)
+        self._doubt_again(ledger, request.initial)
         self._pay_owed(ledger)
 
     def _subscribed(self, ledger: Ledger, names: Sequence[str]) -> None:
@@ -172,16 +181,24 @@ class DeltaStream(Stream):
             names = {*names, *initial}  # it may leave out of the list what it has (envoy #22418)
         subscription.names.update(names)
         self._compact(ledger)
-        self._judge.distrust_until(self._clock.monotonic() + HOLD)
+        self._judge.came_back(self._clock.monotonic())
         if self._clusters_swept and ledger.type_url in {ENDPOINT, SECRET}:
             initial = {}  # every cluster was sent on this stream, so all of them warm again
         if ledger.type_url == ROUTE:
-            self._opened.update({name: False for name in names if name in initial})
+            self._opened.update({name: Hosts.TAKEN for name in names if name in initial})
         for name in self._different(ledger, initial):
             self._compare(ledger, name, initial.get(name))
         if ledger.type_url == VIRTUAL_HOST and subscription.wildcard:
-            for route in [route for route, due in self._opened.items() if due]:
+            for route in [route for route, hosts in self._opened.items() if hosts is Hosts.DUE]:
                 self._introduce(route)
+
+    def _doubt_again(self, ledger: Ledger, initial: Mapping[str, str]) -> None:
+        """A response that was never acknowledged may be applied in part, and its names are in no reconnect request."""
+        for name in self._doubts.get(ledger.type_url, ()):
+            self._judge.came_back(self._clock.monotonic())
+            is_to_come = not ledger.swept(name) and self._content.get(ledger.type_url, name) is not None
+            if ledger.wants(name) and not is_to_come:
+                ledger.look_at(name, UNSEEN if name in initial else DOUBTED)
 
     def _different(self, ledger: Ledger, initial: Mapping[str, str]) -> list[str]:
         """Names whose version differs from the scope's, and the few that are compared one by one anyway."""
@@ -219,19 +236,16 @@ class DeltaStream(Stream):
         frames = [wire.delta_frame(each, self._questions(ledger, each.name)) for each in resources]
         frames.extend(wire.absent_frame(name) for name in gone if name in ledger.aliases)
         unasked = tuple(name for name in gone if name not in ledger.aliases)
-        names = tuple(each.name for each in resources)
-        return responses.delta_frames(ledger.type_url, frames, names, removed, unasked)
+        return responses.delta_frames(ledger.type_url, frames, resources, removed, unasked)
 
     def _compose_step(self, ledger: Ledger, step: Step, names: tuple[str, ...]) -> Send:
         responses = self._scope.responses
         if names is not step.names:
-            found = [self._content.get(ledger.type_url, name) for name in names]
-            return responses.delta(ledger.type_url, [each for each in found if each], taken=ledger.flights)
+            return responses.delta(ledger.type_url, self._found(ledger, names), taken=ledger.flights)
 
         def build() -> Send:
-            return responses.delta_frames(
-                ledger.type_url, [wire.delta_frame(each) for each in step.resources()], step.names
-            )
+            resources = step.resources()
+            return responses.delta_frames(ledger.type_url, [wire.delta_frame(each) for each in resources], resources)
 
         return responses.shared(step.key, ledger.flights, build)
 
@@ -287,10 +301,10 @@ class DeltaStream(Stream):
     def _introduce(self, route: str) -> None:
         """All hosts of a route configuration that is new to the proxy, right after it."""
         hosts = self._ledgers[VIRTUAL_HOST]
-        self._opened[route] = True
+        self._opened[route] = Hosts.DUE
         if not hosts.subscription.wildcard:
             return
-        self._opened[route] = False
+        self._opened[route] = Hosts.SENT
         hosts.forget(tuple(name for name in hosts.odd if route_of(name) == route))
         self._begin_sweep(hosts, route)
         placeholder = placeholder_name(route)
@@ -298,9 +312,31 @@ class DeltaStream(Stream):
             hosts.look_at(placeholder, None)
         self._following.append((VIRTUAL_HOST, (route,)))
 
+    def _hosts_refused(self, names: Sequence[str]) -> None:
+        """A route configuration that never had a host keeps its listener closed: it gets the placeholder for now."""
+        hosts = self._ledgers[VIRTUAL_HOST]
+        for route in {route_of(name) for name in names}:
+            if self._opened.get(route) is Hosts.SENT:
+                self._content.hollow.add(route)
+                placeholder = placeholder_name(route)
+                hosts.look_at(placeholder, hosts.odd.get(placeholder))
+
+    def _hosts_taken(self, names: Sequence[str]) -> None:
+        if all(hosts is Hosts.TAKEN for hosts in self._opened.values()):
+            return
+        hosts = self._ledgers[VIRTUAL_HOST]
+        for route in {route_of(name) for name in names if not is_placeholder(name)}:
+            if self._opened.get(route) is Hosts.SENT:
+                self._opened[route] = Hosts.TAKEN
+                self._content.hollow.discard(route)
+                placeholder = placeholder_name(route)
+                if placeholder in hosts.odd:
+                    hosts.look_at(placeholder, hosts.odd[placeholder])
+
     def _close_route(self, route: str) -> None:
         """The proxy unsubscribed from a route configuration, and dropped its hosts without a word."""
         hosts = self._ledgers[VIRTUAL_HOST]
         self._opened.pop(route, None)
+        self._content.hollow.discard(route)
         hosts.sweeps.pop(route, None)
         hosts.forget(tuple(name for name in hosts.odd if route_of(name) == route))

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.types import CLUSTER
 from controlplane.xds.protocol.content import Content, is_slow
-from controlplane.xds.protocol.ledger import Ledger
+from controlplane.xds.protocol.ledger import Guess, Ledger
 
 HOLD: Final = 10.0  # seconds
 
@@ -102,8 +102,15 @@ class Hold:
     def _end(self, name: str, content: Content, *, older: bool) -> float:
         if name in self._warming:
             return self._warming[name] if older or not _stuck(content, name) else 0.0
-        lacks = older and self._clusters.wants(name) and self._clusters.has(name) is None
-        return _UNKNOWN if lacks else 0.0
+        return _UNKNOWN if older and self._lacks(name) else 0.0
+
+    def _lacks(self, name: str) -> bool:
+        """It was not sent, or it is in quarantine and the proxy never had a good version."""
+        if not self._clusters.wants(name):
+            return False
+        has = self._clusters.has(name)
+        refused = isinstance(has, Guess) and has.never_good
+        return has is None or (refused and name in self._clusters.parked)
 
     @property
     def warming(self) -> Mapping[str, float]:

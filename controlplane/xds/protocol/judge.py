@@ -3,7 +3,7 @@
 The one place where what the view shows, what the proxy has, make-before-break and quarantine meet.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from typing import Final
 
@@ -22,6 +22,8 @@ class Verdict(Enum):
     NOTHING = auto()
     REMOVE = auto()
 
+
+_PATIENCE: Final = 30.0  # seconds a proxy that came back has to say what it has of each type
 
 # What may refer to a resource of a type, and so has to go or change before it.
 _REFERRERS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -78,9 +80,9 @@ class Judge:
         else:
             self._quarantine.add(resource, self._envoy, last_good)
 
-    def distrust_until(self, end: float) -> None:
-        """A proxy that reconnected may have referrers of types it did not tell us of yet: remove nothing before."""
-        self._distrusts_until = end
+    def came_back(self, now: float) -> None:
+        """The proxy had something before this stream, and asks for one type after the other."""
+        self._distrusts_until = now + _PATIENCE
 
     def wake_at(self, deadline: float | None) -> None:
         """Ask to be asked again."""
@@ -98,13 +100,12 @@ class Judge:
     def _must_wait(self, want: Resource, has: Known, now: float) -> bool:
         if want.type_url == CLUSTER:
             return has is None and self._lacks_secret(want)
-        if has is None or isinstance(has, Resource) or has.anything:
-            older = has is not None
-            waiting = self._hold.waiting(want, self.content, now, older=older)
-            if waiting is not None:
-                self.wake_at(waiting.until)
-                return True
-        return False
+        older = has.may_be_good if isinstance(has, Guess) else has is not None
+        waiting = self._hold.waiting(want, self.content, now, older=older)
+        if waiting is None:
+            return False
+        self.wake_at(waiting.until)
+        return True
 
     def _lacks_secret(self, cluster: Resource) -> bool:
         """A cluster whose secret does not exist would warm for ever, and hold back every later ACK of CDS."""
@@ -133,12 +134,29 @@ class Judge:
     def _is_named(self, ref: Ref, now: float) -> bool:
         """Rule 2: whether anything the proxy may still use refers to this."""
         referrers = [self._ledgers[each] for each in _REFERRERS.get(ref.type_url, ())]
-        if now < self._distrusts_until and not all(each.started for each in referrers):
-            self.wake_at(self._distrusts_until)
+        if self._may_have_more(referrers, now):
             return True
         if any(each.may_name(ref) for each in referrers):
             return True
         return any(self._still_names(each, ref) for each in self.content.referrers(ref))
+
+    def _may_have_more(self, referrers: Sequence[Ledger], now: float) -> bool:
+        """What a proxy that came back has of a type it did not ask for yet may name anything."""
+        if now >= self._distrusts_until or all(each.started or not self._will_ask(each) for each in referrers):
+            return False
+        self.wake_at(self._distrusts_until)
+        return True
+
+    def _will_ask(self, ledger: Ledger) -> bool:
+        if ledger.type_url == ROUTE:
+            return self._listeners_name_routes()
+        if ledger.type_url == VIRTUAL_HOST:
+            return bool(self._ledgers[ROUTE].subscription.names)
+        return True
+
+    def _listeners_name_routes(self) -> bool:
+        listeners = (self.content.get(LISTENER, name) for name in self.content.view.names(LISTENER))
+        return any(ref.type_url == ROUTE for each in listeners if each is not None for ref in each.refs)
 
     def _still_names(self, referrer: Ref, ref: Ref) -> bool:
         ledger = self._ledgers.get(referrer.type_url)

@@ -29,14 +29,28 @@ class Guess(NamedTuple):
     candidates: tuple[Resource, ...] = ()
     anything: bool = False
     good: Resource | None = None  # what it took without complaint, last
+    reported: bool = False  # it says itself that it has some version
 
     def may_name(self, ref: Ref) -> bool:
         """Whether what the proxy has may refer to `ref`."""
         return self.anything or any(ref in each.refs for each in self.candidates)
 
+    @property
+    def may_be_good(self) -> bool:
+        """It may have a version that serves requests."""
+        return self.good is not None or self.anything
+
+    @property
+    def never_good(self) -> bool:
+        """It may have it only if it applied what it refused, or what it never answered."""
+        return self.good is None and not self.reported
+
 
 Known = Resource | Guess | None  # None: surely absent
-UNSEEN: Final = Guess((), anything=True)
+Doubts = Mapping[str, frozenset[str]]  # type -> names of which it is not known what a proxy has
+NO_DOUBTS: Final[Doubts] = {}
+UNSEEN: Final = Guess((), anything=True, reported=True)
+DOUBTED: Final = Guess((), anything=True)
 
 
 def forgotten(had: Known) -> Known:
@@ -48,9 +62,13 @@ class Flight(msgspec.Struct, eq=False):
     """A response that is sent and not acknowledged, and what the proxy had of its names before (absent: nothing)."""
 
     response: Response
-    prior: Mapping[str, Known]
+    prior: dict[str, Known]
     introduced: tuple[str, ...] = ()  # clusters the proxy did not have
     tainted: bool = False  # sent while an earlier response was about to be refused: its refusal proves nothing
+
+    def speaks_of(self, name: str) -> bool:
+        """Whether it brings or removes this name."""
+        return name in self.response.names or name in self.response.removed
 
 
 class Ledger:
@@ -236,6 +254,13 @@ class Ledger:
             self.asked.discard(name)
             self.gone.discard(name)
         self.trials = [kept for trial in self.trials if (kept := tuple(each for each in trial if each in self.odd))]
+
+    @property
+    def doubted(self) -> frozenset[str]:
+        """Names of which it is not known what the proxy has: a response may be applied in part and not recorded."""
+        guessed = (name for name, known in self.odd.items() if isinstance(known, Guess))
+        told = (name for flight in self.flights.values() for name in (*flight.response.names, *flight.response.removed))
+        return frozenset((*guessed, *told))
 
     def may_name(self, ref: Ref) -> bool:
         """Whether the proxy may have an outdated resource that refers to `ref`, acknowledged or not."""

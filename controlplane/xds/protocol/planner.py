@@ -7,6 +7,7 @@ hosts, and last what nothing names any more. A response is planned only when the
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
+from enum import Enum, auto
 from functools import partial
 from typing import ClassVar, Final
 
@@ -18,7 +19,7 @@ from controlplane.xds.protocol.commands import Command, HoldEnded, Send
 from controlplane.xds.protocol.content import is_slow
 from controlplane.xds.protocol.hold import FirstSet, Hold
 from controlplane.xds.protocol.judge import Judge, Verdict
-from controlplane.xds.protocol.ledger import Flight, Known, Ledger, forgotten
+from controlplane.xds.protocol.ledger import Flight, Guess, Known, Ledger, forgotten
 from controlplane.xds.protocol.pacing import Pacer
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.responses import SPLIT_AT
@@ -31,7 +32,13 @@ _REMOVED_WITH_ADDITIONS: Final = frozenset({LISTENER, VIRTUAL_HOST})  # an addre
 # stuck one delays only its own routes.
 _NEW, _CHANGED, _SLOW = range(3)
 
-_NOTHING: Final[Mapping[str, Known]] = {}
+
+class Hosts(Enum):
+    """How far the hosts of a route configuration are, on one stream."""
+
+    DUE = auto()  # the proxy did not ask for virtual hosts yet
+    SENT = auto()
+    TAKEN = auto()  # at least one is acknowledged: its listeners are open, and stay so
 
 
 class Planner:
@@ -51,7 +58,7 @@ class Planner:
         self._following: deque[tuple[str, tuple[str, ...]]] = deque()  # type, names: must come right after a response
         self._owed: dict[str, set[str]] = {ENDPOINT: set(), SECRET: set()}  # same, but the type was not asked for yet
         self._clusters_swept = False  # then all endpoints are owed
-        self._opened: dict[str, bool] = {}  # route configurations sent; True: their hosts are still due
+        self._opened: dict[str, Hosts] = {}  # route configurations the proxy has
         self._beats: dict[tuple[str, str], float] = {}  # resources with a time to live -> next heartbeat
         self._out: list[Command] = []
 
@@ -277,6 +284,8 @@ class Planner:
         if found is None or not self._judge.is_refused(found):
             return False
         ledger.look_at(name, None)
+        if ledger.type_url == VIRTUAL_HOST:
+            self._hosts_refused((name,))
         return True
 
     def _launch(
@@ -290,7 +299,11 @@ class Planner:
     ) -> Send:
         """One response. From here on the proxy is taken to have what is in it."""
         names = [each.name for each in resources]
-        prior = {name: has for name in (*names, *removed) if (has := ledger.has(name)) is not None}
+        prior: dict[str, Known] = {}
+        for name in (*names, *removed):
+            has = ledger.has(name)
+            if has is not None:
+                prior[name] = has
         asked = tuple(name for name in names if name in ledger.asked)
         for each in resources:
             ledger.settle(each.name, each)
@@ -305,7 +318,7 @@ class Planner:
     def _clusters_sent(
         self, names: list[str], removed: tuple[str, ...], prior: Mapping[str, Known], now: float
     ) -> tuple[str, ...]:
-        introduced = tuple(name for name in names if name not in prior)
+        introduced = tuple(name for name in names if _is_new(prior.get(name)))
         self._hold.sent(introduced, now)
         self._hold.warm(removed)
         if names:
@@ -332,27 +345,36 @@ class Planner:
         ledger: Ledger,
         send: Send,
         now: float,
-        prior: Mapping[str, Known] = _NOTHING,
+        prior: dict[str, Known] | None = None,
         introduced: tuple[str, ...] = (),
     ) -> Send:
         """Keep in mind what the answer of the proxy will mean."""
         response = send.response
-        if self._is_of_first_set(ledger, response.names):
+        if self._is_of_first_set(ledger, response.resources):
             self._first_set.sent(response.nonce, now)
-        ledger.flights[response.nonce] = Flight(response, prior, introduced)
+        ledger.flights[response.nonce] = Flight(response, prior or {}, introduced)
         ledger.nonce, ledger.version, ledger.due = response.nonce, response.version, False
         self._expect(ledger, send)
         return send
 
-    def _is_of_first_set(self, ledger: Ledger, names: tuple[str, ...]) -> bool:
+    def _is_of_first_set(self, ledger: Ledger, resources: tuple[Resource, ...]) -> bool:
         if self._first_set.is_over:
             return False
         if ledger.type_url == ENDPOINT:
             return True
-        first = self._content.get(CLUSTER, names[0]) if names else None
-        return ledger.type_url == CLUSTER and (first is None or not is_slow(first))
+        return ledger.type_url == CLUSTER and not any(map(is_slow, resources[:1]))
+
+    def _found(self, ledger: Ledger, names: Sequence[str]) -> list[Resource]:
+        found = (self._content.get(ledger.type_url, name) for name in names)
+        return [each for each in found if each is not None]
 
     # For the two protocols
+
+    def _hosts_refused(self, names: Sequence[str]) -> None:
+        """These hosts were refused, here or elsewhere."""
+
+    def _hosts_taken(self, names: Sequence[str]) -> None:
+        """These hosts were acknowledged."""
 
     def _routes_sent(self, names: Sequence[str], removed: Sequence[str], asked: Sequence[str]) -> None:
         """Route configurations were sent; `asked`: because the proxy (newly) subscribed to them."""
@@ -370,6 +392,10 @@ class Planner:
 
     def _heartbeat(self, resource: Resource) -> Send:
         raise NotImplementedError
+
+
+def _is_new(prior: Known) -> bool:
+    return prior is None or (isinstance(prior, Guess) and prior.never_good)
 
 
 def _fitting(resources: list[Resource]) -> list[Resource]:

@@ -61,7 +61,7 @@ class Responses:
 
         def build() -> Send:
             frames = [wire.delta_frame(each) for each in resources]
-            return self.delta_frames(type_url, frames, tuple(each.name for each in resources), removed, gone)
+            return self.delta_frames(type_url, frames, resources, removed, gone)
 
         return self.shared(key, taken, build)
 
@@ -69,7 +69,7 @@ class Responses:
         self,
         type_url: str,
         frames: Frames,
-        names: tuple[str, ...],
+        resources: Sequence[Resource],
         removed: tuple[str, ...] = (),
         gone: tuple[str, ...] = (),
     ) -> Send:
@@ -78,7 +78,7 @@ class Responses:
         payload = wire.delta_response(type_url, nonce, frames, removed, gone)
         self.built += 1
         ack = wire.delta_ack(type_url, nonce)
-        return Send(payload, Response(type_url, nonce, names, removed, "", len(payload), ack))
+        return Send(payload, _about(type_url, nonce, resources, removed, "", len(payload), ack))
 
     def sotw(self, type_url: str, resources: Sequence[Resource], version: str, taken: Container[str] = ()) -> Send:
         """A shared SotW response with exactly these resources."""
@@ -86,21 +86,39 @@ class Responses:
 
         def build() -> Send:
             frames = [wire.sotw_frame(each) for each in resources]
-            return self.sotw_frames(type_url, frames, version, tuple(each.name for each in resources))
+            return self.sotw_frames(type_url, frames, version, resources)
 
         return self.shared(key, taken, build)
 
     def sotw_frames(
-        self, type_url: str, frames: Frames, version: str, names: tuple[str, ...], removed: tuple[str, ...] = ()
+        self,
+        type_url: str,
+        frames: Frames,
+        version: str,
+        resources: Sequence[Resource],
+        removed: tuple[str, ...] = (),
     ) -> Send:
-        """A SotW response of its own, for one stream."""
+        """A SotW response of its own, for one stream. `resources` and `removed`: what is new in it."""
         nonce = self.nonce()
         payload = wire.sotw_response(type_url, version, nonce, frames)
         self.built += 1
-        return Send(payload, Response(type_url, nonce, names, removed, version, len(payload)))
+        return Send(payload, _about(type_url, nonce, resources, removed, version, len(payload), b""))
 
     def _trim(self) -> None:
         for key in tuple(self._kept):
             if self._bytes <= self._budget or len(self._kept) == 1:
                 return
             self._bytes -= len(self._kept.pop(key).payload)
+
+
+def _about(  # noqa: PLR0913, PLR0917 - the facts of one response
+    type_url: str,
+    nonce: str,
+    resources: Sequence[Resource],
+    removed: tuple[str, ...],
+    version: str,
+    size: int,
+    ack: bytes,
+) -> Response:
+    names = tuple([each.name for each in resources])
+    return Response(type_url, nonce, tuple(resources), names, removed, version, size, ack)

@@ -8,14 +8,16 @@ response carries only what is due of them; nothing but their parent deletes them
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
+import msgspec
+
 from controlplane.base.clock import Clock
 from controlplane.base.digest import digest
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.types import CLUSTER, LISTENER
 from controlplane.snapshot.view import View
 from controlplane.xds.protocol import wire
-from controlplane.xds.protocol.commands import Close, Command, Reason, Response, Send
-from controlplane.xds.protocol.ledger import Guess, Ledger
+from controlplane.xds.protocol.commands import Close, Command, Reason, Send
+from controlplane.xds.protocol.ledger import NO_DOUBTS, Doubts, Guess, Ledger
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.scope import Scope, Step
 from controlplane.xds.protocol.stream import Stream
@@ -30,8 +32,16 @@ class SotwStream(Stream):
 
     protocol: ClassVar[str] = "sotw"
 
-    def __init__(self, scope: Scope, view: View, clock: Clock, quarantine: Quarantine, envoy: str = "") -> None:
-        super().__init__(scope, view, clock, quarantine, envoy)
+    def __init__(  # noqa: PLR0913, PLR0917 - what one stream needs
+        self,
+        scope: Scope,
+        view: View,
+        clock: Clock,
+        quarantine: Quarantine,
+        envoy: str = "",
+        doubts: Doubts = NO_DOUBTS,
+    ) -> None:
+        super().__init__(scope, view, clock, quarantine, envoy, doubts)
         self._listed: dict[str, int] = {}  # type -> hash of the names in its last request
 
     def request_received(self, raw: bytes) -> list[Command]:
@@ -48,7 +58,9 @@ class SotwStream(Stream):
         if ledger is not None:
             stale = ledger.started and request.nonce != ledger.nonce
             self._answer(ledger, request)
-            if not stale and (ledger.started or request.error is None):
+            if stale:
+                self._shrink(ledger, request.names)
+            elif ledger.started or request.error is None:
                 self._subscribe(ledger, request.names)
             self._too_many(ledger)
         return self._finish()
@@ -76,6 +88,15 @@ class SotwStream(Stream):
         if not ledger.started:
             ledger.subscription.started = True
             self._pay_owed(ledger)
+
+    def _shrink(self, ledger: Ledger, names: tuple[str, ...]) -> None:
+        """A stale request gets no answer. But what it leaves out was forgotten, even if the next one names it again."""
+        if ledger.type_url not in _FULL:
+            dropped = self._names_of(ledger) - set(names)
+            for name in dropped:
+                ledger.subscription.unsubscribe(name)
+            ledger.forget(dropped)
+            self._listed.pop(ledger.type_url, None)
 
     def _subscribe_set(self, ledger: Ledger, names: tuple[str, ...]) -> None:
         subscription = ledger.subscription
@@ -119,7 +140,7 @@ class SotwStream(Stream):
     ) -> Send:
         assert not gone
         if ledger.type_url in _FULL:
-            return self._full_set(ledger, tuple(each.name for each in resources), removed)
+            return self._full_set(ledger, resources, removed)
         return self._scope.responses.sotw(ledger.type_url, resources, _version_of(resources), ledger.flights)
 
     def _sweep(self, ledger: Ledger, route: str, now: float) -> Send | None:
@@ -130,7 +151,7 @@ class SotwStream(Stream):
         names = tuple(name for name in self._wanted(ledger) if name not in ledger.odd)
         if self._judge.any_refused():
             names = tuple(name for name in names if not self._sets_refused_aside(ledger, name))
-        send = self._full_set(ledger, names, ())
+        send = self._full_set(ledger, self._found(ledger, names), ())
         if ledger.type_url == CLUSTER:
             self._follow_clusters(names)
         return self._register(ledger, send, now)
@@ -149,8 +170,7 @@ class SotwStream(Stream):
 
     def _compose_step(self, ledger: Ledger, step: Step, names: tuple[str, ...]) -> Send:
         del step  # the names are what is left of it
-        found = [self._content.get(ledger.type_url, name) for name in names]
-        present = [each for each in found if each is not None]
+        present = self._found(ledger, names)
         return self._scope.responses.sotw(ledger.type_url, present, _version_of(present), ledger.flights)
 
     def _heartbeat(self, resource: Resource) -> Send:
@@ -158,14 +178,17 @@ class SotwStream(Stream):
         ledger = self._ledgers[resource.type_url]
         return self._scope.responses.sotw_frames(resource.type_url, [frame], ledger.version, ())
 
-    def _full_set(self, ledger: Ledger, names: tuple[str, ...], removed: tuple[str, ...]) -> Send:
-        """All the proxy has after this response. Shared when that is what the scope shows, and nothing else."""
+    def _full_set(self, ledger: Ledger, resources: list[Resource], removed: tuple[str, ...]) -> Send:
+        """All the proxy has after this response. Shared when that is what the scope shows, and nothing else.
+
+        `resources` and `removed` are what is new in it: what a refusal would be about.
+        """
         responses = self._scope.responses
         plain = ledger.subscription.wildcard and not ledger.odd and not self._content.view.own(ledger.type_url)
         if not plain:
             listed = list(self._present(ledger))
             frames = [wire.sotw_frame(each) for each in listed]
-            return responses.sotw_frames(ledger.type_url, frames, _version_of(listed), names, removed)
+            return responses.sotw_frames(ledger.type_url, frames, _version_of(listed), resources, removed)
 
         def build() -> Send:
             listed = list(self._present(ledger))
@@ -174,8 +197,8 @@ class SotwStream(Stream):
 
         key = ("full", *self._scope.key(ledger.type_url))
         shared = responses.shared(key, ledger.flights, build)
-        response = shared.response
-        about = Response(ledger.type_url, response.nonce, names, removed, response.version, response.size)
+        names = tuple(each.name for each in resources)
+        about = msgspec.structs.replace(shared.response, resources=tuple(resources), names=names, removed=removed)
         return Send(shared.payload, about)
 
     def _present(self, ledger: Ledger) -> Iterator[Resource]:
@@ -184,9 +207,16 @@ class SotwStream(Stream):
         for name in sorted(names):
             has = ledger.has(name)
             if isinstance(has, Guess):
-                has = has.good
+                has = self._likely(ledger, name, has)
             if has is not None:
                 yield has
+
+    def _likely(self, ledger: Ledger, name: str, guess: Guess) -> Resource | None:
+        """What to repeat of a resource that was in a refused response: the newest of it that is above suspicion."""
+        if any(name in trial for trial in ledger.trials):
+            return guess.good
+        fine = (each for each in reversed(guess.candidates) if not self._judge.is_refused(each))
+        return next(fine, guess.good)
 
 
 def _version_of(resources: list[Resource]) -> str:

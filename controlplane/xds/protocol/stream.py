@@ -15,9 +15,9 @@ from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.routes import placeholder_name, route_of
 from controlplane.snapshot.types import CLUSTER, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
 from controlplane.snapshot.view import Change, Changes, View
-from controlplane.xds.protocol.commands import Accepted, Close, Command, Reason, Refused, WakeAt
+from controlplane.xds.protocol.commands import Accepted, Close, Command, Reason, Refused, Response, WakeAt
 from controlplane.xds.protocol.content import is_slow
-from controlplane.xds.protocol.ledger import UNSEEN, Flight, Guess, Known, Ledger, forgotten
+from controlplane.xds.protocol.ledger import NO_DOUBTS, UNSEEN, Doubts, Flight, Guess, Known, Ledger, forgotten
 from controlplane.xds.protocol.nack import culprits, halves, is_local
 from controlplane.xds.protocol.planner import Planner
 from controlplane.xds.protocol.quarantine import Quarantine
@@ -32,8 +32,18 @@ _MOST_NAMES: Final = 500_000  # asked for by name, of one type
 class Stream(Planner):
     """What both protocols share."""
 
-    def __init__(self, scope: Scope, view: View, clock: Clock, quarantine: Quarantine, envoy: str = "") -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what one stream needs
+        self,
+        scope: Scope,
+        view: View,
+        clock: Clock,
+        quarantine: Quarantine,
+        envoy: str = "",
+        doubts: Doubts = NO_DOUBTS,
+    ) -> None:
+        """`envoy`: its version; `doubts`: what was not known of the proxy when its last stream ended."""
         super().__init__(scope, view, clock, quarantine, envoy)
+        self._doubts = doubts
         self._writing = False
         self._wake: float | None = None
 
@@ -56,7 +66,9 @@ class Stream(Planner):
         """The proxy belongs to another scope now. What it has is compared with what it should have, once."""
         before = [(each, dict(self._inventory(each)), self._names_of(each)) for each in self._started()]
         self._scope = scope
+        hollow = self._content.hollow
         self._content = self._judge.content = scope.content(self.protocol, view)
+        self._content.hollow |= hollow
         for ledger in self._ledgers.values():
             ledger.content_is(self._content)
         for ledger, had, names in before:
@@ -79,6 +91,11 @@ class Stream(Planner):
     def status(self) -> tuple[TypeStatus, ...]:
         """Where each type stands."""
         return tuple(_status_of(ledger) for ledger in self._started())
+
+    def doubts(self) -> Doubts:
+        """What is not known of the proxy now that the stream ends: the next one has to be told."""
+        before = {type_url: names for type_url, names in self._doubts.items() if not self._ledgers[type_url].started}
+        return before | {each.type_url: doubted for each in self._started() if (doubted := each.doubted)}
 
     @property
     def extent(self) -> int:
@@ -144,35 +161,51 @@ class Stream(Planner):
     # Answers of the proxy
 
     def _acknowledged(self, ledger: Ledger, nonce: str) -> None:
-        response = self._landed(ledger, nonce).response
+        flight = self._landed(ledger, nonce)
+        response = flight.response
+        self._hold.warm(name for name in flight.introduced if not _is_introduced_again(ledger, name))
         ledger.acked_at = self._clock.monotonic()
         ledger.error = ""
+        if ledger.type_url == VIRTUAL_HOST:
+            self._hosts_taken(response.names)
         self._out.append(Accepted(ledger.type_url, nonce, response.names, response.removed))
         self._unpark()
 
     def _refused(self, ledger: Ledger, nonce: str, error: str) -> None:
         """Good parts of a refused response may have been applied: from now on nothing in it is known."""
         flight = self._landed(ledger, nonce)
+        response = flight.response
         ledger.error = error
-        names = flight.response.names
+        names = response.names
         blamed = names if len(names) == 1 and not flight.tainted else culprits(error, names)
-        found = [self._quarantined(ledger, flight, name, error) for name in blamed]
-        for name in (*names, *(flight.response.removed if names else ())):
-            if ledger.wants(name):
-                ledger.look_at(name, _guess(flight.prior.get(name), ledger.has(name)))
+        found = [each for each in response.resources if each.name in blamed]
+        for each in found:
+            self._quarantine(each, flight.prior.get(each.name), error)
+        if ledger.type_url == VIRTUAL_HOST:
+            self._hosts_refused(names)
+        for name, sent in _told(response):
+            self._doubt(ledger, name, _guess(flight.prior.get(name), sent), is_new=name in flight.introduced)
         if not blamed and not flight.tainted:
             ledger.try_apart(halves(names))
         self._taint(ledger)
-        self._out.append(Refused(ledger.type_url, nonce, error, tuple(each for each in found if each is not None)))
+        self._out.append(Refused(ledger.type_url, nonce, error, tuple((each.name, each.version) for each in found)))
         self._unpark()
 
-    def _quarantined(self, ledger: Ledger, flight: Flight, name: str, error: str) -> tuple[str, str] | None:
-        sent = ledger.has(name)
-        if not isinstance(sent, Resource):
-            return None
-        prior = flight.prior.get(name)
-        self._judge.refused(sent, prior if isinstance(prior, Resource) else None, local=is_local(error))
-        return (name, sent.version)
+    def _quarantine(self, refused: Resource, prior: Known, error: str) -> None:
+        self._judge.refused(refused, prior if isinstance(prior, Resource) else None, local=is_local(error))
+
+    def _doubt(self, ledger: Ledger, name: str, guess: Guess, *, is_new: bool) -> None:
+        """What the proxy has of a name is not known, except that a later response about it is on its way."""
+        later = next((each for each in ledger.flights.values() if each.speaks_of(name)), None)
+        if later is not None:
+            later.prior[name] = guess
+            if is_new:
+                later.introduced = (*later.introduced, name)
+            return
+        if is_new:
+            self._hold.warm((name,))
+        if ledger.wants(name):
+            ledger.look_at(name, guess)
 
     def _taint(self, ledger: Ledger) -> None:
         """For SotW: responses under way contain the refused resource too."""
@@ -180,8 +213,6 @@ class Stream(Planner):
     def _landed(self, ledger: Ledger, nonce: str) -> Flight:
         flight = ledger.flights.pop(nonce)
         self._first_set.answered(nonce)
-        if flight.introduced:
-            self._hold.warm(flight.introduced)
         return flight
 
     def _unpark(self) -> None:
@@ -255,6 +286,19 @@ def _goes_apart(resource: Resource | None) -> bool:
     return bool(resource.ttl) or (resource.type_url == CLUSTER and is_slow(resource))
 
 
+def _is_introduced_again(ledger: Ledger, name: str) -> bool:
+    later = ledger.flights.values()
+    return any(name in each.introduced or name in each.response.removed for each in later)
+
+
+def _told(response: Response) -> Iterator[tuple[str, Resource | None]]:
+    """What a response said of each name. A response of nothing but removals has no culprit, so it is not repeated."""
+    for each in response.resources:
+        yield each.name, each
+    for name in response.removed if response.resources else ():
+        yield name, None
+
+
 def _guess(prior: Known, sent: Known) -> Guess:
     candidates: list[Resource] = []
     for known in (prior, sent):
@@ -264,7 +308,7 @@ def _guess(prior: Known, sent: Known) -> Guess:
             candidates.append(known)
     anything = any(isinstance(known, Guess) and known.anything for known in (prior, sent))
     good = prior.good if isinstance(prior, Guess) else prior
-    return Guess(tuple(candidates), anything, good)
+    return Guess(tuple(candidates), anything, good, isinstance(prior, Guess) and prior.reported)
 
 
 def _status_of(ledger: Ledger) -> TypeStatus:
