@@ -1,34 +1,27 @@
 """Gateways: what the Gateway resources bound to one gateway proxy, and the VirtualServices attached to them, make.
 
 One layer per set of bound Gateways. A VirtualService takes part through pairs (layer, VirtualService), so that one of
-thousands on a shared gateway moves its own virtual hosts and nothing else. Clusters follow from references: a gateway
-holds the destinations its routes name.
+thousands on a shared gateway moves its own virtual hosts and nothing else. Clusters follow from references
+(`reached.py`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from controlplane.compile.inputs import Inputs, Key, settings_of
 from controlplane.compile.layers import Layer
 from controlplane.compile.outbound import Named, NamedKey, Outbound, Reachable
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Routing, Rules
-from controlplane.envoy import cluster as envoy_cluster
 from controlplane.envoy import listener as envoy_listener
 from controlplane.envoy import route as envoy_route
 from controlplane.envoy import secret as envoy_secret
 from controlplane.ir import names
-from controlplane.ir.cluster import Cluster
 from controlplane.ir.listener import FilterChain
-from controlplane.ir.policy import DestinationPolicy
-from controlplane.ir.service import Service
-from controlplane.mesh import clusters as mesh_clusters
 from controlplane.mesh import credential
 from controlplane.mesh import gateway as mesh_gateway
 from controlplane.mesh import virtualservice as mesh_virtualservice
 from controlplane.mesh.gateway import GatewayPlan, ListenerPlan, TablePlan
-from controlplane.mesh.tenancy import exported
 from controlplane.model.gateway import Gateway
-from controlplane.model.settings import Settings
 from controlplane.snapshot import types
 from controlplane.snapshot.resource import Resource
 from controlplane.store import Collection, Fetch, Store
@@ -71,13 +64,6 @@ class Gateways:
         self.tables = store.expand("GatewayTables", self._table_plans, self._table)
         self.listeners = store.expand("GatewayListeners", self._listener_plans, self._listener)
 
-        host_refs = store.index("ClustersOfGatewayHosts", self.virtual_hosts, _cluster_refs)
-        listener_refs = store.index("ClustersOfGatewayListeners", self.listeners, _cluster_refs)
-        named = store.union(
-            "GatewayClusterNames", store.keys("ByHosts", host_refs), store.keys("ByListeners", listener_refs)
-        )
-        self.clusters = store.expand("GatewayClusters", named, self._cluster)
-        self.endpoints = store.expand("GatewayAssignments", named, self._assignment)
         self._by_secret = store.index("ListenersBySecret", self.listeners, _secret_refs)
         self.secrets = store.expand("GatewaySecrets", store.keys("GatewaySecretNames", self._by_secret), self._secret)
 
@@ -167,52 +153,14 @@ class Gateways:
 
     # What they refer to
 
-    def _reached(self, fetch: Fetch, layer: Layer, name: str) -> tuple[Service, DestinationPolicy] | None:
-        """The service behind a cluster's name, and how this gateway treats it; None if it does not see it."""
-        host = host_of(name)
-        service = self._registry.service_for(fetch, host, layer.namespace) if host else None
-        if service is None or not exported(service.namespace, service.export_to).covers(layer.namespace):
-            return None
-        return service, self._rules.policy(fetch, host, layer.caller)
-
-    def _cluster(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
-        layer, name = key
-        settings = settings_of(fetch, self._inputs)
-        for cluster in self._clusters(fetch, layer, name, settings):
-            if cluster.name == name:
-                return {key: envoy_cluster.encode(cluster, settings)}
-        return {}
-
-    def _clusters(self, fetch: Fetch, layer: Layer, name: str, settings: Settings) -> Iterator[Cluster]:
-        reached = self._reached(fetch, layer, name)
-        if reached is None:
-            yield from mesh_clusters.fixed(settings)
-            return
-        service, policy = reached
-        for port in service.ports:
-            listed = self._outbound.resolved_endpoints(fetch, service, port)
-            yield from mesh_clusters.outbound(service, port, policy, settings, gateway=True, endpoints=listed)
-
-    def _assignment(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
-        layer, name = key
-        reached = self._reached(fetch, layer, name)
-        if reached is None:
-            return {}
-        service, policy = reached
-        for port in service.ports:
-            for resource in self._outbound.port_assignments(fetch, layer, service, port, policy, captured=False):
-                if resource.name == name:
-                    return {key: resource}
-        return {}
-
     def _secret(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
         """A gateway's certificates are read in the gateway's own namespace, and nowhere else."""
         layer, name = key
+        wanted_by = {origin for _, listener in fetch.values(self._by_secret, key) for origin in listener.origins}
         if not name.startswith(names.CREDENTIAL):
-            of_files = envoy_secret.of_files(name)
+            of_files = envoy_secret.of_files(name, tuple(sorted(wanted_by)))
             return {} if of_files is None else {key: of_files}
         found = {one: fetch(self._inputs.secrets, (layer.namespace, one)) for one in credential.secret_names(name)}
-        wanted_by = {origin for _, listener in fetch.values(self._by_secret, key) for origin in listener.origins}
         secrets = {one: secret for one, secret in found.items() if secret is not None}
         value, problems = credential.credential(name, layer.namespace, secrets, tuple(sorted(wanted_by)))
         fetch.report(*problems)
@@ -223,21 +171,12 @@ class Gateways:
         return {key: envoy_secret.encode_certificate(name, value.chain, value.key, (value.origin,))}
 
 
-def host_of(cluster: str) -> str:
-    """The host in a cluster's name, "" for the fixed clusters."""
-    return cluster.rpartition("|")[2] if cluster.startswith("outbound|") else ""
-
-
-def _refs(resource: Resource, type_url: str) -> Iterable[str]:
-    return (ref.name for ref in resource.refs if ref.type_url == type_url)
-
-
-def _cluster_refs(key: NamedKey, resource: Resource) -> Iterable[NamedKey]:
-    return {(key[0], name) for name in _refs(resource, types.CLUSTER)}
+def _secrets_of(resource: Resource) -> Iterable[str]:
+    return (ref.name for ref in resource.refs if ref.type_url == types.SECRET)
 
 
 def _secret_refs(key: NamedKey, resource: Resource) -> Iterable[NamedKey]:
-    return {(key[0], name) for name in _refs(resource, types.SECRET)}
+    return {(key[0], name) for name in _secrets_of(resource)}
 
 
 def _listener_plans(_: Fetch, layer: Layer, plan: GatewayPlan) -> Mapping[NamedKey, ListenerPlan]:

@@ -9,6 +9,7 @@ from controlplane.compile.members import Members
 from controlplane.compile.mesh_layer import MeshLayer
 from controlplane.compile.outbound import Outbound
 from controlplane.compile.proxies import Inbound, Scope, Scopes
+from controlplane.compile.reached import Reached
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules
 from controlplane.compile.view import LayeredView, Outputs, ProxyView
@@ -30,26 +31,39 @@ class Graph:
         outbound = self.outbound = Outbound(store, inputs, registry, rules, members)
         inbound = self.inbound = Inbound(store, inputs, registry, scopes, members, outbound)
         gateways = self.gateways = Gateways(store, inputs, registry, rules, outbound, scopes.layers)
+        referring = (
+            outbound.virtual_hosts,
+            outbound.literals,
+            outbound.catch_alls,
+            outbound.explicit_catch_alls,
+            outbound.explicit_listeners,
+            outbound.vip_listeners,
+            outbound.wildcard_listeners,
+            inbound.listeners,
+            gateways.virtual_hosts,
+            gateways.listeners,
+        )
+        reached = Reached(store, inputs, registry, rules, members, outbound, referring)
         fixed = MeshLayer(store, inputs, scopes.layers)  # PassthroughCluster and its like
         self.outputs = Outputs(
             store,
             inputs,
             {
-                types.CLUSTER: (outbound.clusters, inbound.clusters, gateways.clusters, fixed.clusters),
-                types.ENDPOINT: (outbound.endpoints, gateways.endpoints),
+                types.CLUSTER: (outbound.clusters, inbound.clusters, reached.clusters, fixed.clusters),
+                types.ENDPOINT: (outbound.endpoints, reached.endpoints),
                 types.SECRET: (gateways.secrets,),
-                types.LISTENER: (
+                types.LISTENER: (  # where names meet the first wins: an explicit listener has its port to itself
+                    outbound.explicit_listeners,
                     outbound.vip_listeners,
                     outbound.wildcard_listeners,
-                    outbound.explicit_listeners,
                     inbound.listeners,
                     gateways.listeners,
                 ),
-                types.ROUTE: (outbound.tables, outbound.explicit_tables, gateways.tables),
+                types.ROUTE: (outbound.explicit_tables, outbound.tables, gateways.tables),
                 types.VIRTUAL_HOST: (
                     outbound.virtual_hosts,
-                    outbound.catch_alls,
                     outbound.explicit_catch_alls,
+                    outbound.catch_alls,
                     outbound.literals,
                     gateways.virtual_hosts,
                 ),

@@ -48,6 +48,7 @@ def _caller(namespace: str, labels: Labels) -> Caller:
 
 
 MESH = Layer("mesh")
+NO_SIDECAR: Key = ("", "")
 
 
 class Parts(NamedTuple):

@@ -5,7 +5,7 @@ pair in the mesh layer, one rule with a selector makes one pair per layer whose 
 a list of everything.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from controlplane.compile.inputs import Inputs, settings_of
 from controlplane.compile.layers import ALL, ENDPOINTS, MESH, POLICY, ROUTES, Layer, Parts
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules, Selector, Variants, matched_labels
-from controlplane.ir.service import Service
+from controlplane.ir.service import Service, ServicePort
 from controlplane.mesh import clusters as mesh_clusters
 from controlplane.mesh import sidecar as mesh_sidecar
 from controlplane.mesh.caller import Caller
@@ -33,6 +33,12 @@ class Member(msgspec.Struct, frozen=True):
     parts: Parts
     egress: tuple[int, ...] = ()  # in a sidecar layer: which of the Sidecar's egress listeners admit it
     placed: bool = True  # it is called on its own ports, not only through explicit listeners
+    claimed: frozenset[int] = frozenset()  # ports whose calls an explicit listener takes
+
+    @property
+    def ordinary_ports(self) -> Iterator[ServicePort]:
+        """The ports on which captured calls find it."""
+        return (port for port in self.service.ports if port.number not in self.claimed)
 
 
 class Members:
@@ -148,7 +154,7 @@ class Members:
             return Member(service, parts)
         egress = tuple(i for i, one in enumerate(scope.egress) if one.hosts.admits(service.namespace, host))
         placed = any(scope.egress[i].port is None for i in egress)
-        return Member(service, parts, egress, placed) if egress else None
+        return Member(service, parts, egress, placed, scope.claimed_ports) if egress else None
 
     def _selectors(self, fetch: Fetch, layer: Layer, _: bool) -> tuple[Selector, ...] | None:  # noqa: FBT001
         """The selectors that pick a layer's callers."""

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from controlplane.compile.claims import Claims
 from controlplane.compile.inputs import Inputs, settings_of
 from controlplane.compile.layers import MESH, Layer
 from controlplane.compile.members import Member, MemberKey, Members
 from controlplane.compile.registry import Registry, seniority
 from controlplane.compile.rules import Routing, Rules, routing_reach
+from controlplane.compile.tables import HostPlace, tables_of
 from controlplane.envoy import cluster as envoy_cluster
 from controlplane.envoy import endpoint as envoy_endpoint
 from controlplane.envoy import listener as envoy_listener
@@ -33,6 +35,7 @@ from controlplane.mesh.destinations import TcpTimes
 from controlplane.mesh.sidecar import Egress, SidecarScope
 from controlplane.mesh.tenancy import exported
 from controlplane.model.meta import origin_of
+from controlplane.model.problem import Level, Problem
 from controlplane.model.virtualservice import VirtualService
 from controlplane.snapshot.resource import Resource
 from controlplane.store import Fetch, Query, Store
@@ -90,6 +93,7 @@ class Outbound:
         self.registry = registry
         self.rules = rules
         self._members = members
+        self._claims = Claims(store, registry, members)
         self._facts = store.query("RoutingFacts", self._routing_facts)
         self._cluster_sets = store.query("ClusterSets", self._admitted(self._clusters_of))
         self._assignment_sets = store.query("AssignmentSets", self._admitted(self._assignments_of))
@@ -100,7 +104,7 @@ class Outbound:
 
         self._by_place = store.index("MembersByPlace", members.all, _places_of)
         self._places = store.keys("Places", self._by_place)
-        tables = store.expand("Tables", self._places, _tables_among)
+        tables = store.expand("Tables", self._places, self._tables_among)
         self.tables = store.expand("RouteTables", tables, self._table)
         self.catch_alls = store.expand("CatchAlls", tables, self._catch_all)
         self.vip_listeners = store.expand("VipListeners", self._places, self._vip_listener)
@@ -248,12 +252,14 @@ class Outbound:
         layer, host = key
         winner = self.rules.winner(fetch, host, member.service.namespace, layer.caller)
         scope = self._members.scope(fetch, layer)
-        places = _tables(layer, member, scope)
-        return tuple(self._virtual_host(fetch, layer, member.service, place, winner) for place in places)
+        made = (
+            self._virtual_host(fetch, layer, member.service, place, winner) for place in tables_of(layer, member, scope)
+        )
+        return tuple(resource for resource in made if resource is not None)
 
     def _virtual_host(
-        self, fetch: Fetch, layer: Layer, service: Service, place: "HostPlace", winner: Routing | None
-    ) -> Resource:
+        self, fetch: Fetch, layer: Layer, service: Service, place: HostPlace, winner: Routing | None
+    ) -> Resource | None:
         settings = settings_of(fetch, self.inputs)
         port = place.port
         routes = None
@@ -276,11 +282,14 @@ class Outbound:
             hash_keys=() if routes is not None else self._hash_keys(fetch, service, port, layer.caller),
             listener_port=place.dialled,
         )
+        if outbound.is_sniffed(place.table):
+            return envoy_route.encode_virtual_host(place.table, outbound.only_virtual_host(host))
+        lost, conflicts = self._claims.lost(fetch, layer, service, place, settings.cluster_domain)
+        fetch.report(*conflicts)
+        host = outbound.without_names(host, lost)
         if layer.kind == "forward":
             host = outbound.proxy_virtual_host(host, port.number)
-        elif outbound.is_sniffed(place.table):
-            host = outbound.only_virtual_host(host)
-        return envoy_route.encode_virtual_host(place.table, host)
+        return envoy_route.encode_virtual_host(place.table, host) if host.domains else None
 
     def _hash_keys(self, fetch: Fetch, service: Service, port: ServicePort, caller: Caller) -> tuple[HashKey, ...]:
         if not service.session_affinity and not self.rules.is_ruled(fetch, service.host):
@@ -288,6 +297,14 @@ class Outbound:
         return self.facts(fetch, service.host, caller).hash_keys.get((port.number, ""), ())
 
     # Route tables: they exist while some member uses them
+
+    def _tables_among(self, fetch: Fetch, place: "Place", _: object) -> Mapping[NamedKey, bool]:
+        """The tables of ordinary ports, where no explicit listener has the same."""
+        if place.kind != "table":
+            return {}
+        scope = self._members.scope(fetch, place.layer)
+        explicit = scope is not None and any(egress.table == place.at for egress in scope.egress)
+        return {} if explicit and place.layer.kind == "sidecar" else {(place.layer, place.at): True}
 
     def _table(self, _: Fetch, key: NamedKey, __: object) -> Named:
         return {key: envoy_route.encode_table(RouteTable(key[1]))}
@@ -298,8 +315,8 @@ class Outbound:
             return {}
         return self._encoded_catch_all(fetch, layer, table, captured=layer.captured and table != names.HTTP_PROXY)
 
-    def _explicit_catch_all(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
-        return self._encoded_catch_all(fetch, *key, captured=False)
+    def _explicit_catch_all(self, fetch: Fetch, key: NamedKey, egress: Egress) -> Named:
+        return self._encoded_catch_all(fetch, *key, captured=not egress.bound)
 
     def _encoded_catch_all(self, fetch: Fetch, layer: Layer, table: str, *, captured: bool) -> Named:
         policy = outbound.outbound_policy(self._members.scope(fetch, layer), settings_of(fetch, self.inputs))
@@ -417,6 +434,11 @@ class Outbound:
         scope = self._members.scope(fetch, layer)
         if winner is None or (scope is not None and not scope.admits(winner.vs.meta.namespace, host)):
             return {}
+        table = names.sidecar_route(LITERAL_PORT)
+        if (holder := self._claims.holder(fetch, layer, table, LITERAL_PORT, host)) is not None:
+            text = f"{host} is an address of {holder.host}: name that host to route calls to it"
+            fetch.report(Problem("Conflicted", Level.WARNING, origin_of(winner.vs, "spec.hosts"), text))
+            return {}
         settings = settings_of(fetch, self.inputs)
         routes, problems = mesh_virtualservice.http_routes(
             winner.rules,
@@ -432,7 +454,7 @@ class Outbound:
         literal = outbound.literal_virtual_host(
             host, LITERAL_PORT, routes, origins=(origin_of(winner.vs, "spec.hosts"),)
         )
-        resource = envoy_route.encode_virtual_host(names.sidecar_route(LITERAL_PORT), literal)
+        resource = envoy_route.encode_virtual_host(table, literal)
         return {(layer, resource.name): resource}
 
 
@@ -448,34 +470,8 @@ def _oldest_first(members: Iterable[outbound.Member]) -> list[outbound.Member]:
 
 
 def _times(policy: DestinationPolicy, port: int, subset: str) -> TcpTimes:
-    pool = policy.policy(port, subset).pool
-    return TcpTimes(pool.tcp_idle_timeout, pool.max_connection_duration)
-
-
-class HostPlace(NamedTuple):
-    """Where a virtual host stands, for which port of its service, and which port callers dial."""
-
-    table: str
-    port: ServicePort
-    dialled: int
-
-
-def _tables(layer: Layer, member: Member, scope: SidecarScope | None) -> Iterator[HostPlace]:
-    """The places of a member's virtual hosts in a layer."""
-    service = member.service
-    if layer.kind == "forward":
-        for port in service.ports:
-            if port.protocol.is_http or port.protocol is Protocol.AUTO:
-                yield HostPlace(names.HTTP_PROXY, port, port.number)
-        return
-    for egress in (scope.egress[i] for i in member.egress) if scope is not None else ():
-        port_there = mesh_sidecar.service_port(egress, service) if egress.table else None
-        if port_there is not None:
-            yield HostPlace(egress.table, port_there, egress.port or port_there.number)
-    if member.placed:
-        for port in service.ports:
-            if table := outbound.placement(service, port).table:
-                yield HostPlace(table, port, port.number)
+    traffic = policy.policy(port, subset)
+    return TcpTimes(traffic.pool.tcp_idle_timeout, traffic.pool.max_connection_duration, traffic.tunnel)
 
 
 class Place(NamedTuple):
@@ -495,7 +491,7 @@ def _places_of(key: MemberKey, member: Member) -> Iterable[Place]:
     found = [Place("egress", layer, i) for i in member.egress]
     if not member.parts.listeners or not member.placed:
         return found
-    for port in member.service.ports:
+    for port in member.ordinary_ports:
         place = outbound.placement(member.service, port)
         if place.table:
             found.append(Place("table", layer, place.table))
@@ -516,16 +512,12 @@ def _with_below(place: Place) -> tuple[Place, ...]:
     return (place, place._replace(layer=MESH)) if place.layer.kind == "namespace" else (place,)
 
 
-def _tables_among(_: Fetch, place: Place, __: object) -> Mapping[NamedKey, bool]:
-    return {(place.layer, place.at): True} if place.kind == "table" else {}
-
-
 def _explicit(_: Fetch, layer: Layer, scope: SidecarScope) -> Mapping[tuple[Layer, int], Egress]:
     return {(layer, i): egress for i, egress in enumerate(scope.egress) if egress.port is not None}
 
 
-def _explicit_tables(_: Fetch, layer: Layer, scope: SidecarScope) -> Mapping[NamedKey, bool]:
-    return {(layer, egress.table): True for egress in scope.egress if egress.table}
+def _explicit_tables(_: Fetch, layer: Layer, scope: SidecarScope) -> Mapping[NamedKey, Egress]:
+    return {(layer, egress.table): egress for egress in scope.egress if egress.table}
 
 
 def _literal_callers_of(layer: Layer, _: object) -> Iterable[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from controlplane.compile.inputs import Inputs, Key, settings_of
-from controlplane.compile.layers import MESH, Layer
+from controlplane.compile.layers import MESH, NO_SIDECAR, Layer
 from controlplane.compile.members import Members, sidecar_layer
 from controlplane.compile.outbound import Outbound
 from controlplane.compile.registry import HostKey, Registry
@@ -31,7 +31,6 @@ PORT_OFFSET = "LATEEN_PORT_OFFSET"
 HTTP_PROXY_PORT = "HTTP_PROXY_PORT"
 
 Named = Mapping[tuple[Layer, str], Resource]
-NO_SIDECAR: Key = ("", "")
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -53,7 +52,7 @@ class Scopes:
         self._gateways = store.index("GatewaysBySelector", inputs.gateways, _selector_entry)
         self._chosen = store.derive("ChosenSidecars", self.proxies, self._choose)
         self.scopes = store.derive("Scopes", self.proxies, self._scope)
-        by_layer = store.index("ProxiesByLayer", self.scopes, lambda _, scope: scope.shared)
+        by_layer = store.index("ProxiesByLayer", self.scopes, _shared_layers)
         base = store.expand("BaseLayer", inputs.settings, lambda _, __, ___: {MESH: True})
         self.layers = store.union("Layers", base, store.keys("SharedLayers", by_layer))
 
@@ -234,6 +233,11 @@ class Inbound:
         assert scope is not None
         encoded = (envoy_cluster.encode(cluster, settings) for cluster in parts[1])
         return {(scope.own, resource.name): resource for resource in encoded}
+
+
+def _shared_layers(_: str, scope: Scope) -> Iterable[Layer]:
+    """The mesh layer is there whoever is connected."""
+    return (layer for layer in scope.shared if layer != MESH)
 
 
 def http_proxy_port(proxy: Proxy, mesh_wide: int) -> int:

@@ -15,6 +15,7 @@ from controlplane.compile.registry import Registry
 from controlplane.ir.policy import DestinationPolicy
 from controlplane.ir.service import Service
 from controlplane.mesh import destinationrule as mesh_destinationrule
+from controlplane.mesh import gateway as mesh_gateway
 from controlplane.mesh import virtualservice as mesh_virtualservice
 from controlplane.mesh.caller import Caller
 from controlplane.mesh.tenancy import Reach, exported, reach
@@ -100,6 +101,8 @@ class Rules:
 
         rules, problems = mesh_virtualservice.rules_of(vs, delegate)
         fetch.report(*problems, *mesh_virtualservice.own_problems(vs, rules))
+        gateways = self._inputs.gateways
+        fetch.report(*mesh_gateway.missing_gateways(vs, lambda namespace, name: fetch.has(gateways, (namespace, name))))
         return Routing(vs, rules)
 
     def _mesh_routing(self, fetch: Fetch, key: Key, routing: Routing) -> Mapping[RuleKey, Routing]:

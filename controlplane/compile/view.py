@@ -62,11 +62,21 @@ class Outputs:
             type_url = self.type_of.get(source)
             if type_url is None:
                 continue
-            for (layer, name), (old, new) in changes.items():
+            for layer, name in changes:
                 by_name = touched.setdefault(layer, {}).setdefault(type_url, {})
-                before = by_name.get(name)  # the same name may move from one source to another
-                by_name[name] = Change(old, new) if before is None else Change(before.old or old, before.new or new)
+                if name not in by_name:
+                    by_name[name] = self._change(revision, type_url, (layer, name))
         return touched
+
+    def _change(self, revision: Revision, type_url: str, key: NamedKey) -> Change:
+        """What a name meant before, and what it means now: several sources may have it, the first of them counts."""
+        old = new = None
+        for source in self.sources[type_url]:
+            if (change := revision.changes[source].get(key)) is None:
+                current = self.store.get(source, key)
+                change = (current, current)
+            old, new = old or change[0], new or change[1]
+        return Change(old, new)
 
 
 def _by_layer(key: NamedKey, _: Resource) -> Iterable[Filed]:

@@ -31,6 +31,7 @@ from controlplane.mesh.virtualhosts import (
     only_virtual_host,
     proxy_virtual_host,
     virtual_host,
+    without_names,
 )
 
 __all__ = [
@@ -52,4 +53,5 @@ __all__ = [
     "virtual_host",
     "virtual_outbound",
     "wildcard_listener",
+    "without_names",
 ]

@@ -69,6 +69,14 @@ def proxy_virtual_host(host: VirtualHost, port: int) -> VirtualHost:
     return msgspec.structs.replace(host, domains=domains)
 
 
+def without_names(host: VirtualHost, lost: frozenset[str]) -> VirtualHost:
+    """A host without names (written without port) that are others'."""
+    if not lost:
+        return host
+    kept = tuple(domain for domain in host.domains if domain not in lost and domain.rpartition(":")[0] not in lost)
+    return msgspec.structs.replace(host, domains=kept)
+
+
 def only_virtual_host(host: VirtualHost) -> VirtualHost:
     """The host of a table that serves one sniffed port: whatever name a caller uses, it dialled this service."""
     return msgspec.structs.replace(host, domains=("*",))
