@@ -37,6 +37,8 @@ Where = Annotated[Path, typer.Option("--directory", "-d", metavar="DIR", help="t
 Output = Annotated[Format, typer.Option("--output", "-o", help="how the answer is printed")]
 ProxyName = Annotated[str, typer.Argument(metavar="PROXY", help="name of a proxy, or how it begins")]
 
+_TRACEBACK = "--traceback"
+
 
 def _command(module: str) -> Any:
     return import_module(f"controlplane.cli.{module}")
@@ -160,7 +162,9 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """One command; the exit code."""
+    """One command; the exit code. With `--traceback` anywhere our own bugs are shown whole."""
+    whole = _TRACEBACK in arguments
+    arguments = [argument for argument in arguments if argument != _TRACEBACK]
     try:
         code = app(arguments, prog_name="lateen", standalone_mode=False)
     except Refused as no:
@@ -170,7 +174,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # `lateen ... | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001  (the boundary: what arrives here becomes one line)
+    except Exception as error:
+        if whole:
+            raise
         return _explain(error)
     return code if isinstance(code, int) else 0
 
@@ -180,9 +186,7 @@ def _explain(error: Exception) -> int:
     # typer carries a copy of click whose classes it does not show; what they share is this method.
     format_message = getattr(error, "format_message", None)
     if format_message is None:
-        if "LATEEN_TRACEBACK" in os.environ:
-            raise error
-        return _say(f"a bug in lateen, please report it: {error!r} (LATEEN_TRACEBACK=1 shows where)", 70)
+        return _say(f"a bug in lateen, please report it: {error!r} ({_TRACEBACK} shows where)", 70)
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(format_message(), err=True)
         return 2

@@ -45,8 +45,8 @@ def problems(directory: Path, output: Format) -> None:
         print_document(found, output)
         return
     print_table(
-        ("level", "code", "object", "path", "message"),
-        [[problem[key] for key in ("level", "code", "object", "path", "message")] for problem in found],
+        ("level", "code", "object", "path", "message", "where"),
+        [[problem[key] for key in ("level", "code", "object", "path", "message", "place")] for problem in found],
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -12,10 +12,9 @@ from controlplane.cli.refusal import Refused
 from controlplane.cli.settings import read_mesh_config
 from controlplane.local.lateenfile import LateenFile
 from controlplane.local.mesh import Mesh
-from controlplane.local.show import one_line, shown, table
+from controlplane.local.show import shown, table
 from controlplane.local.statedir import Misuse, StateDirectory, state_directory
 from controlplane.local.up import Request, check, first_of, running, stop_signals
-from controlplane.model.problem import Problem
 from controlplane.runtime.logs import set_up_logs
 from controlplane.runtime.tasks import CriticalTaskEnded
 
@@ -66,13 +65,13 @@ async def _draw(mesh: Mesh) -> None:
 async def _tell(mesh: Mesh) -> None:
     """Log lines: replicas that became something else, problems that appeared, and when all is ready."""
     states: dict[str, str] = {}
-    problems: set[Problem] = set()
+    problems: set[str] = set()
     settled = False
     while True:
         mesh.changed.clear()
         now = shown(mesh)
         states = _tell_states(states, {f"{row.namespace}/{row.name}": row.state for row in now.replicas})
-        problems = _tell_problems(problems, now.problems)
+        problems = _tell_problems(problems, [line for _, line in now.problems])
         if now.settled and not settled:
             log.info("ready", replicas=len(now.replicas), gateways=[row.ports for row in now.gateways])
         settled = now.settled
@@ -88,9 +87,8 @@ def _tell_states(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
     return now
 
 
-def _tell_problems(before: set[Problem], now: Iterable[Problem]) -> set[Problem]:
-    found = dict.fromkeys(now)
-    for problem in found:
-        if problem not in before:
-            log.warning("problem", problem=one_line(problem))
-    return set(found)
+def _tell_problems(before: set[str], now: Sequence[str]) -> set[str]:
+    for line in dict.fromkeys(now):
+        if line not in before:
+            log.warning("problem", problem=line)
+    return set(now)

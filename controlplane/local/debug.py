@@ -1,19 +1,20 @@
 """What a running mesh answers on its debug socket: the questions `lateen proxy-status` and its like ask."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
+from controlplane.local.mesh import Mesh
 from controlplane.local.ports import ControlPlane
-from controlplane.local.show import Shown, one_line
+from controlplane.local.show import one_line, shown
 from controlplane.model.problem import Problem
 from controlplane.runtime.unixhttp import Handler, NotFound
 
 
-def routes(control: ControlPlane, shown: Callable[[], Shown] | None = None) -> Mapping[str, Handler]:
-    """`shown`: a laptop mesh beside the control plane, if there is one."""
+def routes(control: ControlPlane, mesh: Mesh | None = None) -> Mapping[str, Handler]:
+    """`mesh`: what runs on this machine beside the control plane, if anything does."""
 
     async def proxies(_query: Mapping[str, str]) -> Any:
         return msgspec.to_builtins(control.proxies())
@@ -22,14 +23,12 @@ def routes(control: ControlPlane, shown: Callable[[], Shown] | None = None) -> M
         return proxy_config(control, query.get("proxy", ""))
 
     async def problems(_query: Mapping[str, str]) -> Any:
-        found = shown().problems if shown else control.problems()
-        return [problem_row(problem) for problem in found]
+        if mesh is None:
+            return [problem_row(problem) for problem in control.problems()]
+        return [problem_row(problem, mesh.place_of(problem)) for problem in mesh.problems()]
 
     async def about(_query: Mapping[str, str]) -> Any:
         return {"lateen": version("lateen")}
-
-    async def mesh(_query: Mapping[str, str]) -> Any:
-        return msgspec.to_builtins(shown()) if shown else None
 
     offered: dict[str, Handler] = {
         "/proxies": proxies,
@@ -37,7 +36,18 @@ def routes(control: ControlPlane, shown: Callable[[], Shown] | None = None) -> M
         "/problems": problems,
         "/version": about,
     }
-    return offered | ({"/mesh": mesh} if shown else {})
+    return offered | _mesh_routes(mesh) if mesh is not None else offered
+
+
+def _mesh_routes(mesh: Mesh) -> dict[str, Handler]:
+    async def what_runs(_query: Mapping[str, str]) -> Any:
+        return msgspec.to_builtins(shown(mesh))
+
+    async def objects(_query: Mapping[str, str]) -> Any:
+        found = mesh.objects()
+        return {"apiVersion": "v1", "kind": "List", "items": [found[ref] for ref in sorted(found)]}
+
+    return {"/mesh": what_runs, "/objects": objects}
 
 
 def proxy_config(control: ControlPlane, name: str) -> Any:
@@ -55,13 +65,14 @@ def proxy_config(control: ControlPlane, name: str) -> Any:
     return found
 
 
-def problem_row(problem: Problem) -> Mapping[str, str]:
-    """A problem, flat."""
+def problem_row(problem: Problem, place: str = "") -> Mapping[str, str]:
+    """A problem, flat. `place`: where its object stands, "dir/bill.yaml:14:1"."""
     return {
         "level": str(problem.level),
         "code": problem.code,
         "object": str(problem.origin.ref),
         "path": problem.origin.path,
         "message": problem.message,
-        "line": one_line(problem),
+        "place": place,
+        "line": one_line(problem, place),
     }

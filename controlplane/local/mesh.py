@@ -6,7 +6,7 @@ stay until the new ones are ready, are then taken out of the endpoints, get a mo
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import msgspec
 import structlog
@@ -22,9 +22,11 @@ from controlplane.local.processes import Machine
 from controlplane.local.publishing import Publisher, world
 from controlplane.local.running import RunningGateway, RunningReplica
 from controlplane.local.traffic import TrafficMeter
+from controlplane.model.decode import decode
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 from controlplane.runtime.tasks import Supervisor, Work
-from controlplane.sources.source import Batch, Changes, Decode, Object
+from controlplane.sources.files.parser import Place
+from controlplane.sources.source import Batch, Changes, Object
 
 DRAIN = 1.0  # seconds between leaving the endpoints and ending: what was begun is finished
 WAIT_FOR_SUCCESSORS = 30.0
@@ -49,9 +51,9 @@ class Mesh:
         machine: Machine,
         control: ControlPlane,
         tasks: Supervisor,
-        decode: Decode,
+        place_of: Callable[[ObjectRef], Place | None],
     ) -> None:
-        """`inputs` without manifests: these come by `take`."""
+        """`inputs` without manifests: these come by `take`. `place_of` says where an object stands in the files."""
         self.plan = Plan()
         self.traffic = TrafficMeter()
         self.changed = asyncio.Event()  # set whenever there is something new to show
@@ -60,6 +62,7 @@ class Mesh:
         self._control = control
         self._tasks = tasks
         self._publisher = Publisher(decode)
+        self._place_of = place_of
         self._values: dict[ObjectRef, Object] = {}
         self._source_problems: tuple[Problem, ...] = ()
         self._replicas: dict[tuple[str, str], RunningReplica] = {}
@@ -237,11 +240,21 @@ class Mesh:
         order = {Level.ERROR: 0, Level.WARNING: 1, Level.INFO: 2}
         return tuple(sorted(dict.fromkeys(found), key=lambda problem: order[problem.level]))
 
+    def place_of(self, problem: Problem) -> str:
+        """Where the object of a problem stands; empty for objects that stand in no file."""
+        place = self._place_of(problem.origin.ref)
+        return str(place) if place is not None else ""
+
     def _not_running(self) -> Iterator[Problem]:
         for running in self.replicas():
             if running.note and not running.replica.missing:
                 origin = Origin(ObjectRef("", "Pod", *running.replica.key))
                 yield Problem("NotReady", Level.WARNING, origin, running.note)
+
+    def objects(self) -> Mapping[ObjectRef, Manifest]:
+        """All that the control plane was told: the user's objects and ours. `lateen compile` of these is what runs."""
+        users = {ref: one for ref, one in self._inputs.manifests.items() if ref not in self.plan.withheld}
+        return {**users, **self._publisher.told}
 
     def workload_of(self, address: str) -> str | None:
         """Whose address this is, or was."""

@@ -32,6 +32,11 @@ class Publisher:
         self._decode = decode
         self._told: dict[ObjectRef, Manifest] = {}
 
+    @property
+    def told(self) -> Mapping[ObjectRef, Manifest]:
+        """All objects the mesh knows from us."""
+        return self._told
+
     def news(self, objects: Mapping[ObjectRef, Manifest], leaving: Iterable[Replica]) -> Changes:
         """The difference to the last time. Sidecars of replicas that are leaving stay until these are gone."""
         kept = {ObjectRef(GROUP, "Sidecar", *replica.key) for replica in leaving}

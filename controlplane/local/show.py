@@ -60,7 +60,7 @@ class Shown(msgspec.Struct, frozen=True):
     replicas: tuple[ReplicaRow, ...]
     gateways: tuple[GatewayRow, ...]
     traffic: tuple[ShareRow, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[tuple[Level, str], ...]  # each as one line
 
 
 def shown(mesh: Mesh) -> Shown:
@@ -70,7 +70,7 @@ def shown(mesh: Mesh) -> Shown:
         tuple(_replica(running) for running in mesh.replicas()),
         tuple(_gateway(running) for running in mesh.gateways()),
         tuple(_shares(mesh.traffic.shares(mesh.workload_of))),
-        mesh.problems(),
+        tuple((problem.level, one_line(problem, mesh.place_of(problem))) for problem in mesh.problems()),
     )
 
 
@@ -90,10 +90,12 @@ def _hint(rows: Sequence[ReplicaRow]) -> str:
     return f"[dim]call as a replica: curl -x http://ADDRESS:{port} http://SERVICE:PORT/[/]" if port else ""
 
 
-def one_line(problem: Problem) -> str:
-    """A problem as one line of text. A file's problem names its place itself."""
-    where = "" if problem.origin.ref.kind == "File" else f"{problem.origin}: "
-    return f"{problem.level}: {where}{problem.message} [{problem.code}]"
+def one_line(problem: Problem, place: str = "") -> str:
+    """A problem as one line of text, as compilers write theirs. A file's problem names its place itself."""
+    if problem.origin.ref.kind == "File":
+        return f"{problem.level}: {problem.message} [{problem.code}]"
+    where = f"{place}: " if place else ""
+    return f"{problem.level}: {where}{problem.origin}: {problem.message} [{problem.code}]"
 
 
 def _replica(running: RunningReplica) -> ReplicaRow:
@@ -179,11 +181,11 @@ def _table(*columns: str) -> "Table":
     return made
 
 
-def _problem_lines(problems: Sequence[Problem]) -> Iterable["Text"]:
+def _problem_lines(problems: Sequence[tuple[Level, str]]) -> Iterable["Text"]:
     from rich.text import Text  # noqa: PLC0415  (as above)
 
     colours = {Level.ERROR: "red", Level.WARNING: "yellow", Level.INFO: "dim"}
-    for problem in problems[:_MOST_PROBLEMS]:
-        yield Text(one_line(problem), style=colours[problem.level])
+    for level, line in problems[:_MOST_PROBLEMS]:
+        yield Text(line, style=colours[level])
     if len(problems) > _MOST_PROBLEMS:
         yield Text(f"and {len(problems) - _MOST_PROBLEMS} more", style="dim")

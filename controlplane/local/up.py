@@ -23,7 +23,6 @@ from controlplane.local.mesh import Mesh
 from controlplane.local.plan import Inputs, Plan
 from controlplane.local.ports import ControlPlane, OpenControlPlane
 from controlplane.local.processes import Machine
-from controlplane.local.show import shown
 from controlplane.local.statedir import Misuse, StateDirectory, directory_of
 from controlplane.model.decode import decode
 from controlplane.runtime.clock import SystemClock
@@ -91,16 +90,16 @@ async def running(
         Supervisor(clock) as tasks,
     ):
         machine = Machine(children, clock, state, envoy_binary(), dict(os.environ))
-        mesh = Mesh(inputs, machine, control, tasks, decode)
+        source = FilesSource(request.roots, decode)
+        mesh = Mesh(inputs, machine, control, tasks, source.place_of)
         now = Running(mesh, control, tasks, state)
         tasks.critical("keeper", children.died)
-        source = FilesSource(request.roots, decode)
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         tasks.critical("files", lambda: _follow(mesh, source, first))
         await first
         tasks.restarted("traffic", mesh.measure)
         tasks.restarted(lateenfile.NAME, lambda: _follow_lateenfile(mesh, request, file))
-        async with serving(state.debug_socket, routes(control, lambda: shown(mesh))):
+        async with serving(state.debug_socket, routes(control, mesh)):
             yield now
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.local.meshes import EXAMPLES, Up, call, lay_out
+from tests.local.meshes import EXAMPLES, Up, call, compiled_as_it_runs, lay_out
 
 NAMES = ("bill-service", "resilience", "gateway", "egress")
 
@@ -30,6 +30,14 @@ def test_the_program_in_the_config_map_is_the_one_that_runs_here(name: str) -> N
 @pytest.mark.parametrize("name", NAMES)
 def test_every_example_has_a_page(name: str) -> None:
     assert (EXAMPLES / name / "README.md").read_text().startswith("# ")
+
+
+def assert_compile_agrees(up: Up) -> None:
+    """`lateen compile` of the same objects is what every live proxy is sent."""
+    up.synced()
+    for proxy, (live, offline) in compiled_as_it_runs(up).items():
+        assert live["listeners"], proxy
+        assert live == offline, proxy
 
 
 def test_bill_service(tmp_path: Path) -> None:
@@ -58,6 +66,7 @@ def test_bill_service(tmp_path: Path) -> None:
         use(up, "5-all-v2.yaml")
         assert bodies(up, 30, url, "front-tomcat") == {v2: 30}
         assert not up.ask("/problems")
+        assert_compile_agrees(up)
 
 
 def test_resilience(tmp_path: Path) -> None:
@@ -78,6 +87,7 @@ def test_resilience(tmp_path: Path) -> None:
         assert up.call("client", "http://steady:8080/", x_fault="delay")[0] == 200
         assert time.monotonic() - began >= 0.95
         assert not up.ask("/problems")
+        assert_compile_agrees(up)
 
 
 def _answered_by(up: Up, workload: str) -> int:
@@ -104,6 +114,7 @@ def test_gateway(tmp_path: Path) -> None:
         assert _over_tls(secure, "shop.example.com", "/catalogue/7", roots) == "shop: GET shop.example.com /items/7"
         assert _over_tls(secure, "shop.example.com", "/", roots) == "shop: GET shop.example.com /"
         assert not up.ask("/problems")
+        assert_compile_agrees(up)
 
 
 def _over_tls(address: tuple[str, int], host: str, path: str, roots: str) -> str:
@@ -129,3 +140,4 @@ def test_egress(tmp_path: Path) -> None:
         assert up.call("client", f"{url}/admin/users") == (403, "not from here\n")
         assert up.call("client", "http://elsewhere.example.com/")[0] == 502
         assert not up.ask("/problems")
+        assert_compile_agrees(up)

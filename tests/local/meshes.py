@@ -163,6 +163,30 @@ class Up:
         )
 
 
+def compiled_as_it_runs(up: Up) -> dict[str, tuple[Any, Any]]:
+    """Of every proxy: what it is sent, and what `lateen compile` makes of the same objects."""
+    objects = json.dumps(up.ask("/objects"))
+    found = {}
+    for status in up.ask("/proxies"):
+        kind, ip, full_name, _ = status["id"].split("~")
+        name, _, namespace = full_name.rpartition(".")
+        bootstrap = json.loads((up.run_directory() / f"{namespace}.{name}.json").read_text())
+        arguments = ("--type", kind, "--ip", ip, "--name", name, "--namespace", namespace, "-f", "-")
+        metadata = json.dumps(bootstrap["node"]["metadata"])
+        done = subprocess.run(
+            command("compile", *arguments, "--metadata", metadata),
+            input=objects,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=REPOSITORY,
+        )
+        document = json.loads(done.stdout)
+        del document["problems"]
+        found[full_name] = (up.ask(f"/config?proxy={full_name}"), document)
+    return found
+
+
 def call(proxy: tuple[str, int], url: str, **headers: str) -> tuple[int, str]:
     """One HTTP call through a proxy."""
     lines = [f"GET {url} HTTP/1.1", f"Host: {url.split('/')[2]}", "Connection: close"]
