@@ -9,7 +9,6 @@ from hypothesis import settings as hypothesis_settings
 
 from tests.proof.ledger import PROPERTY, Line, lines_of, table
 
-
 # A busy machine is slow, which says nothing about the code: time is for benchmarks.
 hypothesis_settings.register_profile("lateen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("lateen")
