@@ -29,7 +29,7 @@ class Speaks(StrEnum):
     HTTP10 = "http/1.0"
     HTTP11 = "http/1.1"
     HTTP2 = "h2"  # over TLS chosen by ALPN, over cleartext with the connection preface ("prior knowledge")
-    BYTES = "bytes"  # something that is not HTTP
+    BYTES = "bytes"  # something that is not HTTP, at least 16 bytes with a line feed: http_inspector waits for one
     NOTHING = "nothing"  # the client waits for the server to speak, as with MySQL or SMTP
 
 

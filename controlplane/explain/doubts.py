@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from controlplane.explain.httpfilters import CORS, FAULT, Place, fault_of, is_certain
-from controlplane.explain.listenerfilters import KNOWN
+from controlplane.explain.listenerfilters import HTTP_INSPECTOR, KNOWN, TLS_INSPECTOR
 from controlplane.explain.route import is_drawn
 
 _HTTP: Final = "type.googleapis.com/envoy.extensions.filters.http."
@@ -31,6 +31,18 @@ def of_listener(listener: Any) -> Iterator[str]:
     for one in listener.listener_filters:
         if one.typed_config.type_url not in KNOWN:
             yield f"listener {listener.name}: listener filter {one.name} is not followed"
+    kinds = [one.typed_config.type_url for one in listener.listener_filters]
+    if HTTP_INSPECTOR in kinds and TLS_INSPECTOR in kinds[kinds.index(HTTP_INSPECTOR) :]:
+        yield f"listener {listener.name}: an HTTP inspector before the TLS inspector may hold up handshakes"
+    for field in ("prefix_ranges", "source_prefix_ranges", "direct_source_prefix_ranges"):
+        if _mixes_any(listener, field):
+            yield f"listener {listener.name}: chains with and without {field} of /0 are one to Envoy, either may win"
+
+
+def _mixes_any(listener: Any, field: str) -> bool:
+    ranges = [getattr(chain.filter_chain_match, field) for chain in listener.filter_chains]
+    says_any = any(one.HasField("prefix_len") and not one.prefix_len.value for many in ranges for one in many)
+    return says_any and not all(ranges)
 
 
 def of_network(chain: Any) -> Iterator[str]:

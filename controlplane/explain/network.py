@@ -49,6 +49,16 @@ def tls_context(chain: Any) -> Any | None:
     return tls_pb2.DownstreamTlsContext.FromString(config.value) if config.type_url == _TLS else None
 
 
+def asks_for_certificate(context: Any) -> bool:
+    """Without anything to validate against, a server asks clients for no certificate and sees none."""
+    kind = context.common_tls_context.WhichOneof("validation_context_type")
+    return kind is not None or bool(context.require_client_certificate.value)
+
+
+def validates(context: Any) -> bool:
+    return context.common_tls_context.WhichOneof("validation_context_type") is not None
+
+
 def negotiated(context: Any, alpn: Sequence[str]) -> str:
     """The application protocol of the handshake: the first of the server's list that the client offers."""
     return next((one for one in context.common_tls_context.alpn_protocols if one in alpn), "")

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from controlplane.explain.call import Call, Speaks, split_port
-from controlplane.explain.headers import Headers, first, received, sanitized
+from controlplane.explain.headers import Headers, first, is_grpc, received, sanitized
 from controlplane.explain.outcome import Connection, Failure
 from controlplane.explain.paths import canonical, has_escaped_slash, merge_slashes, unescape_slashes
 
@@ -25,7 +25,8 @@ class Request(msgspec.Struct, frozen=True):
     method: str
     scheme: str
     headers: Headers
-    presented_certificate: bool | None = None  # None: no TLS
+    presented_certificate: bool = False  # the client showed one and was asked to
+    validated_certificate: bool = False
 
     @property
     def forwarded_proto(self) -> str:
@@ -45,20 +46,25 @@ class Rejection(msgspec.Struct, frozen=True):
     location: str = ""
 
 
+_NORMALIZATION = "path_normalization_failed"
+_NOT_NORMAL = Rejection(Failure("", 400, _NORMALIZATION))
+
+
 def arrive(manager: Any, call: Call, connection: Connection, *, terminated: bool) -> Request | Rejection:
     """`manager` is the HttpConnectionManager that reads the request; `terminated`: Envoy has taken off TLS before."""
     if reason := _refused(manager, call, terminated=terminated):
         return reason
-    normal = _normalize(manager, call.path.partition("#")[0] or "/")
+    raw = received(call.headers, http2=call.speaks is Speaks.HTTP2)
+    # Our bootstraps let fragments pass (`http_reject_path_with_fragment: false`); Envoy cuts them off.
+    normal = _normalize(manager, call.path.partition("#")[0] or "/", redirects=not is_grpc(raw))
     if isinstance(normal, Rejection):
         return normal
-    headers = sanitized(manager, received(call.headers, http2=call.speaks is Speaks.HTTP2), call.source.ip)
+    headers = sanitized(manager, raw, call.source.ip)
     proto = _forwarded_proto(manager, call, headers)
     authority = _strip(manager, call.authority or _default_host(manager, call), connection.local.port)
     pseudo = {":authority": authority, ":path": normal, ":method": call.method, ":scheme": _scheme(call, proto)}
     decided = {name: (value,) for name, value in {**pseudo, "x-forwarded-proto": proto}.items()}
-    certificate = call.tls.client_certificate if call.tls else None
-    return Request(authority, normal, call.method, pseudo[":scheme"], {**headers, **decided}, certificate)
+    return Request(authority, normal, call.method, pseudo[":scheme"], {**headers, **decided})
 
 
 def _refused(manager: Any, call: Call, *, terminated: bool) -> Rejection | None:
@@ -90,23 +96,24 @@ def _default_host(manager: Any, call: Call) -> str:
     return str(options.default_host_for_http_10) if call.speaks is Speaks.HTTP10 else ""
 
 
-def _normalize(manager: Any, path: str) -> str | Rejection:
+def _normalize(manager: Any, path: str, *, redirects: bool) -> str | Rejection:
     """Escaped slashes, then RFC 3986, then double slashes: the order of Envoy's PathUtil."""
     action = manager.path_with_escaped_slashes_action
-    redirect = ""
-    if action in {_REJECT, _REDIRECT, _FORWARD} and has_escaped_slash(path):
-        if action == _REJECT:
-            return Rejection(Failure("", 400, "path_normalization_failed"))
+    unescapes = action in {_REDIRECT, _FORWARD} and has_escaped_slash(path)
+    if action == _REJECT and has_escaped_slash(path):
+        return _NOT_NORMAL
+    if unescapes:
         path = unescape_slashes(path)
-        redirect = path if action == _REDIRECT else ""
     if manager.normalize_path.value:
-        canonical_path = canonical(path)
-        if canonical_path is None:
-            return Rejection(Failure("", 400, "path_normalization_failed"))
-        path = canonical_path
+        normal = canonical(path)
+        if normal is None:
+            return _NOT_NORMAL
+        path = normal
     if manager.merge_slashes:
         path = merge_slashes(path)
-    return Rejection(Failure("", 307, "path_normalization_failed"), path) if redirect else path
+    if unescapes and action == _REDIRECT:
+        return Rejection(Failure("", 307, _NORMALIZATION), path) if redirects else _NOT_NORMAL
+    return path
 
 
 def _forwarded_proto(manager: Any, call: Call, headers: Headers) -> str:

@@ -85,9 +85,9 @@ def is_drawn(match: Any) -> bool:
 
 
 def _certificate_fits(wanted: Any, request: Request) -> bool:
-    has = bool(request.presented_certificate)
-    fits = not wanted.HasField("presented") or wanted.presented.value == has
-    return fits and (not wanted.HasField("validated") or wanted.validated.value == has)
+    presented, validated = request.presented_certificate, request.validated_certificate
+    fits = not wanted.HasField("presented") or wanted.presented.value == presented
+    return fits and (not wanted.HasField("validated") or wanted.validated.value == validated)
 
 
 def _plain_path(config: Any, request: Request) -> str:

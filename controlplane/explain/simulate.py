@@ -8,6 +8,8 @@ Pure: no clock, no network, no chance. Where Envoy draws by weight, every candid
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from controlplane.explain import (
     action,
     cluster,
@@ -149,8 +151,16 @@ class _Walk:
         if isinstance(request, Rejection):
             self._note(Stage.REQUEST, None, request.failure.details)
             return self._reject(request)
+        request = self._with_certificate(chain, request)
         self._note(Stage.REQUEST, f"{request.method} {request.authority}{request.path}", "as routing sees it")
         return self._find_host(manager, connection, request)
+
+    def _with_certificate(self, chain: Any, request: Request) -> Request:
+        context, tls = network.tls_context(chain), self._call.tls
+        if not (context and tls and tls.client_certificate and network.asks_for_certificate(context)):
+            return request
+        validated = network.validates(context)
+        return msgspec.structs.replace(request, presented_certificate=True, validated_certificate=validated)
 
     def _language_barrier(self, chain: Any) -> Failure | None:
         """A client that does not speak what the TLS handshake settled on."""

@@ -22,14 +22,14 @@ from envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_p
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
-from controlplane.explain import Address, Call, Resources, Speaks
+from controlplane.explain import Address, Call, Resources, Speaks, Tls
 from controlplane.explain.listenerfilters import ORIGINAL_DST
 from tests.envoys import RunningEnvoy, start, static_bootstrap
 from tests.envoys.certificates import leaf_file
 from tests.envoys.messages import walk
 
 STAMP = "lateen.test"
-_SILENCE_SECONDS = 0.6  # how long a client that says nothing waits for the connection to be cut
+_SILENCE_SECONDS = 2.5  # how long a client that says nothing waits for the connection to be cut
 _PATIENCE_SECONDS = 4.0
 _NOT_HTTP = b"\x00\x01\x02\x03" * 8 + b"\n"  # long enough for inspectors to tell what it is not
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -75,6 +75,11 @@ class Observation(msgspec.Struct, frozen=True):
     echo_path: str = ""
     grpc_status: str = ""
     sent: int = 0  # bytes of the response's body
+
+    @property
+    def timed_out(self) -> bool:
+        """Cut before a filter chain was asked for: the listener's filters waited for the client in vain."""
+        return self.cut and not self.chain and not self.flags
 
 
 def place(config: str, virtual_host: str, index: int) -> str:
@@ -161,6 +166,16 @@ def _restore_by_proxy_header(listener: Any) -> None:
             one.typed_config.Pack(config)
 
 
+def _client_tls(tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if tls.alpn:
+        context.set_alpn_protocols(list(tls.alpn))
+    if tls.client_certificate:
+        context.load_cert_chain(leaf_file())
+    return context
+
+
 class _Ports:
     """Client sockets tell calls apart in the log, so none may come twice; the kernel gives ports out again soon."""
 
@@ -184,6 +199,7 @@ class _Caller:
 
     def __init__(self, call: Call, ports: _Ports) -> None:
         self._ports = ports
+        self._context = _client_tls(call.tls) if call.tls else None  # now: listeners do not wait long
         self.call = call
         self.refused = self.cut = self.stuck = False
         self.peer: Address | None = None
@@ -215,16 +231,10 @@ class _Caller:
         return _proxy_line(*call.proxy_header) if call.proxy_header else b""
 
     def _talk(self, plain: socket.socket) -> None:
-        if self.call.tls is None:
+        if self.call.tls is None or self._context is None:
             self._converse(plain)
             return
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if self.call.tls.alpn:
-            context.set_alpn_protocols(list(self.call.tls.alpn))
-        if self.call.tls.client_certificate:
-            context.load_cert_chain(leaf_file())
-        with context.wrap_socket(plain, server_hostname=self.call.tls.sni or None) as secure:
+        with self._context.wrap_socket(plain, server_hostname=self.call.tls.sni or None) as secure:
             self._converse(secure)
 
     def _converse(self, connection: socket.socket) -> None:

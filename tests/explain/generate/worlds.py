@@ -67,11 +67,13 @@ def chains(rng: Random, name: str, addresses: Addresses, endpoints: Sequence[Add
     world = _World(rng, name, endpoints)
     at = Address(addresses.take(), _port(name, 0))
     proxied = rng.random() < 0.5
-    filters = _inspectors(rng) + ([_listener_filter("proxy_protocol", "ProxyProtocol")] if proxied else [])
+    filters = _inspectors(rng)
+    if proxied:
+        filters.insert(rng.randint(0, len(filters)), _listener_filter("proxy_protocol", "ProxyProtocol"))
     listener = {
         "name": name,
         **_address(at),
-        "listener_filters": rng.sample(filters, len(filters)),
+        "listener_filters": filters,
         **_patience(rng),
         "filter_chains": _distinct_chains(rng, world, at, proxied=proxied),
         **maybe(rng, 0.4, default_filter_chain=world.any_chain()),
@@ -268,7 +270,7 @@ def _inspectors(rng: Random) -> list[Json]:
 
 def _patience(rng: Random) -> Json:
     """Short, so that silent clients do not hold up the test."""
-    return {"listener_filters_timeout": "0.15s", **maybe(rng, 0.5, continue_on_listener_filters_timeout=True)}
+    return {"listener_filters_timeout": "0.5s", **maybe(rng, 0.5, continue_on_listener_filters_timeout=True)}
 
 
 def _distinct_chains(rng: Random, world: _World, at: Address, *, proxied: bool) -> list[Json]:
