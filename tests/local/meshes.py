@@ -122,12 +122,12 @@ class Up:
         found: Mapping[str, Any] = self.ask("/mesh")
         return found
 
-    def settled(self, seconds: float = 30) -> Self:
+    def settled(self, seconds: float = 60) -> Self:
         """Wait until everything is ready."""
         self.until(lambda: self.mesh()["settled"], seconds)
         return self
 
-    def until(self, condition: Callable[[], Any], seconds: float = 30) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 60) -> Any:
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -151,7 +151,7 @@ class Up:
         """One call as a command of `workload` makes it: status and text."""
         return call(self.proxy_of(workload), url, **headers)
 
-    def synced(self, seconds: float = 20) -> None:
+    def synced(self, seconds: float = 60) -> None:
         """Wait until no proxy waits for anything."""
         self.until(
             lambda: all(
