@@ -39,6 +39,11 @@ def redirect_status(redirect: Any) -> int:
     return _REDIRECT_CODES[redirect.response_code]
 
 
+def has_location(status: int) -> bool:
+    """201 and all redirects."""
+    return status == 201 or 300 <= status < 400
+
+
 def location(match: Any, redirect: Any, request: Request) -> str:
     """The Location header of a redirect, as `RouteEntryImplBase::newUri` puts it together."""
     scheme = "https" if redirect.https_redirect else redirect.scheme_redirect or request.scheme

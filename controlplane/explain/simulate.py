@@ -242,7 +242,10 @@ class _Walk:
         if kind == "direct_response":
             body = found.direct_response.body
             content = body.inline_bytes or body.inline_string.encode()
-            return self._answer(found.direct_response.status, body=content)
+            status = found.direct_response.status
+            # Envoy gives its "redirect" a Location wherever the status wants one: here, the place that was asked for.
+            to = action.location(found.match, found.redirect, request) if action.has_location(status) else ""
+            return self._answer(status, body=content, location=to)
         self._doubts += doubts.of_action(found.route)
         targets = action.targets(found.route, request)
         return self._draw(targets, connection, request, found=found)

@@ -117,7 +117,7 @@ def action(rng: Random, clusters: Sequence[str]) -> Json:
     drawn = rng.random()
     if drawn < 0.12:
         body = maybe(rng, 0.7, body={"inline_string": "x" * rng.randint(1, 30)})
-        return {"direct_response": {"status": rng.choice((200, 204, 404, 503)), **body}}
+        return {"direct_response": {"status": rng.choice((200, 201, 204, 302, 404, 503)), **body}}
     if drawn < 0.3:
         return {"redirect": redirect(rng)}
     missing = maybe(rng, 0.2, cluster_not_found_response_code=rng.choice(("NOT_FOUND", "INTERNAL_SERVER_ERROR")))
