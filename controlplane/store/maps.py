@@ -250,7 +250,6 @@ class MultimapOverlay:
         if not own:
             del self._own[key]
             del self._counts[key]
-            self._sorted.pop(key, None)
 
 
 Members = Multimap | MultimapOverlay

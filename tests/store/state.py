@@ -56,6 +56,7 @@ def _inside(table: Table) -> Any:
 def _members(multimap: Any) -> dict[Any, frozenset[Any]]:
     found = {}
     for key in multimap:
+        assert key not in found
         members = tuple(multimap.members(key))
         assert len(set(members)) == len(members) == multimap.count(key)
         assert members

@@ -19,7 +19,7 @@ class World:
 
     def __init__(self) -> None:
         self.store = store = Store()
-        self.settings: Input[str, int] = store.input("Settings")
+        self.settings: Input[str, Any] = store.input("Settings")
         self.numbers: Input[int, int] = store.input("Numbers")
         self.scaled = store.derive("Scaled", self.numbers, self.scale)
         store.output(self.scaled)
@@ -27,7 +27,7 @@ class World:
         store.trace = self.runs
 
     def scale(self, fetch: Fetch, _key: int, number: int) -> int:
-        return number * (fetch(self.settings, "factor") or 1)
+        return number * int(fetch(self.settings, "factor") or 1)
 
     def fill(self) -> None:
         self.store.apply([Change(self.numbers, key, key) for key in range(BIG)])
@@ -107,6 +107,19 @@ def test_a_change_that_comes_back_before_the_end_is_not_reported():
     world.store.apply([Change(world.settings, "factor", 1)])
     assert drain(steps).changes[world.scaled] == {}
     assert world.store.get(world.scaled, 7) == 7
+
+
+def test_a_failure_that_is_over_before_the_end_is_not_reported():
+    world = World()
+    world.fill()
+    steps = world.store.apply_steps([Change(world.settings, "factor", "not a number")], lambda: True)
+    for _ in range(BIG // STEP_BATCH):
+        next(steps)
+    world.store.apply([Change(world.settings, "factor", 2)])
+    revision = drain(steps)
+    assert not revision.failures
+    assert not world.store.failures
+    assert world.store.get(world.scaled, 7) == 14
 
 
 def test_the_first_build_in_steps_needs_no_settling():
