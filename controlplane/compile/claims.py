@@ -55,8 +55,11 @@ class Claims:
 
     def _older(self, fetch: Fetch, layer: Layer, service: Service, place: HostPlace, address: str) -> Service | None:
         """The other host that keeps an address: one everybody sees before one that few see, then the oldest."""
+        claimants = {host for host, _ in fetch.keys(self._by_address, address)}
+        if claimants == {service.host}:
+            return None  # as nearly always
         ranked: list[tuple[Any, Service]] = []
-        for host in dict.fromkeys(host for host, _ in fetch.keys(self._by_address, address)):
+        for host in sorted(claimants):
             for depth, member in self._present(fetch, layer, host, place):
                 if address in member.service.addresses:
                     ranked.append(((depth, seniority(member.service)), member.service))
