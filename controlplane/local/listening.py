@@ -26,11 +26,11 @@ def container_ports(template: Template, selecting: Sequence[Service]) -> dict[in
 
 
 def replica_ports(declared: Mapping[int, str], selecting: Sequence[Service], book: PortBook) -> tuple[ReplicaPort, ...]:
-    """The ports of one replica. Sidecars choose first: their ports are the ones the manifests name."""
-    inbound = {number: book.take_for_sidecar(number) for number in sorted(declared)}
+    """The ports of one replica, as declared. Sidecars choose first: their ports are the ones the manifests name."""
+    inbound = {number: book.take_for_sidecar(number) for number in declared}
     return tuple(
         ReplicaPort(number, name, inbound[number], book.take_for_command(number), _protocol(number, name, selecting))
-        for number, name in sorted(declared.items())
+        for number, name in declared.items()
     )
 
 

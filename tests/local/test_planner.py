@@ -143,7 +143,7 @@ def env_of(plan: Plan):
 
 
 def test_the_environment_is_a_contract() -> None:
-    container = "{name: app, command: [run], ports: [{containerPort: 80, name: web-ui}, {containerPort: 90, name: x}]}"
+    container = "{name: app, command: [run], ports: [{containerPort: 90, name: web-ui}, {containerPort: 80, name: x}]}"
     plan = planned(deployment(container=container))
     replica, env = only(plan), env_of(plan)
     assert env["HOST"] == replica.address
