@@ -38,9 +38,14 @@ def assignment(  # noqa: PLR0913  the cluster, what it is made of, and where its
     empty or None means unknown, and then nothing is preferred by it.
     """
     chosen = usable(endpoints, labels, node if service.same_node else "")
-    rank = localities.ranking(
-        service, balancer, outlier=outlier, locality=locality, node=node, network=network, labels=caller_labels
-    )
+    shares = None
+    if balancer.locality is not None and balancer.locality.distribute:
+        shares = localities.distribution(balancer.locality, locality)
+    rank = None
+    if shares is None:  # shares say where calls go; nearness has no say beside them
+        rank = localities.ranking(
+            service, balancer, outlier=outlier, locality=locality, node=node, network=network, labels=caller_labels
+        )
     keyed: _Keyed = {}
     for endpoint in chosen:
         key = (_EQUAL if rank is None else rank(endpoint), endpoint.locality)
@@ -50,9 +55,6 @@ def assignment(  # noqa: PLR0913  the cluster, what it is made of, and where its
         else:
             group.append(endpoint)
     groups = _groups(keyed)
-    shares = None
-    if balancer.locality is not None and balancer.locality.distribute:
-        shares = localities.distribution(balancer.locality, locality)
     return Assignment(cluster, groups if shares is None else _shared_out(groups, shares), (service.origin,))
 
 
