@@ -281,6 +281,14 @@ def test_weights_that_sum_beyond_what_envoy_takes():
     assert [one.code for one in decode(document).problems] == ["InvalidWeight"]
 
 
+def test_weights_that_only_sum_to_nothing_are_not_called_zero():
+    document = deepcopy(named(VS))
+    routes = document["spec"]["http"][0]["route"]
+    routes[0]["weight"], routes[1]["weight"] = -5, 5
+    problems = decode(document).problems
+    assert [(one.code, one.origin.path) for one in problems] == [("InvalidValue", "spec.http[0].route[0].weight")]
+
+
 def test_too_many_port_policies():
     document = deepcopy(named(DR))
     ports = document["spec"]["trafficPolicy"]["portLevelSettings"]

@@ -41,6 +41,11 @@ def is_dns_label(text: str) -> bool:
     return _DNS_LABEL.fullmatch(text) is not None
 
 
+def is_object_name(text: str) -> bool:
+    """A metadata.name that an API server would take."""
+    return len(text) <= 253 and _OBJECT_NAME.fullmatch(text) is not None
+
+
 def is_fqdn(text: str) -> bool:
     """A host name of any number of parts, no wildcard."""
     return len(text) <= 255 and _FQDN.fullmatch(text) is not None
@@ -122,7 +127,7 @@ def check_name(found: Findings, path: str, name: str) -> None:
 
 def check_object_name(found: Findings, path: str, name: str) -> None:
     """metadata.name: it becomes part of file names and Envoy's resource names."""
-    if len(name) > 253 or _OBJECT_NAME.fullmatch(name) is None:
+    if not is_object_name(name):
         found.error(
             "InvalidName", path, f'"{name[:80]}" is not an object name: lower-case letters, digits, "-" and "."'
         )

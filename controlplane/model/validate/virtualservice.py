@@ -245,7 +245,7 @@ def _check_destinations(found: Findings, path: str, routes: Sequence[HTTPRouteDe
         if required(found, f"{path}[{i}].destination", route.destination) and route.destination is not None:
             check_destination(found, f"{path}[{i}].destination", route.destination)
     total = sum(route.weight or 0 for route in routes)
-    if len(routes) > 1 and total == 0:
+    if len(routes) > 1 and all(not route.weight for route in routes):
         found.error("InvalidWeight", path, "all weights are 0: no destination gets requests; give one a weight")
     elif total > MAX_WEIGHTS:
         found.error("InvalidWeight", path, f"weights sum to {total}; Envoy takes at most {MAX_WEIGHTS}")

@@ -7,6 +7,7 @@ import msgspec
 
 from controlplane.model.kinds import BY_NAME
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
+from controlplane.model.validate.common import is_dns_label, is_object_name
 from controlplane.sources.files.reading import Unreadable, read
 
 DEFAULT_NAMESPACE: Final = "default"
@@ -26,6 +27,9 @@ _CLUSTER_WIDE: Final = frozenset(
         ("scheduling.k8s.io", "PriorityClass"),
     }
 )
+
+_BUILT_IN: Final = frozenset({"", "apps", "batch"})
+_ALLOWED: Final = 'use lower-case letters, digits and "-"'
 
 
 class Place(msgspec.Struct, frozen=True, order=True):
@@ -131,7 +135,19 @@ def _document(value: Any, place: Place) -> Document | str:
     if namespace is not None and not isinstance(namespace, str):
         return f"{value['kind']} {name}: metadata.namespace is not a string"
     ref = _ref(value["apiVersion"], value["kind"], namespace, name)
+    if wrong := _misnamed(ref):
+        return f"{value['kind']} {ascii(name[:80])}: {wrong}"
     return Document(ref, place, {**value, "metadata": _in_namespace(metadata, ref.namespace)})
+
+
+def _misnamed(ref: ObjectRef) -> str | None:
+    """What an API server would have against its names. They become names of files, of hosts and of Envoy's resources."""
+    if ref.namespace and not is_dns_label(ref.namespace):
+        return f"metadata.namespace is {ascii(ref.namespace[:80])}; {_ALLOWED}, at most 63 of them"
+    checked = ref.group in _BUILT_IN or (ref.group, ref.kind) in BY_NAME  # others (RBAC) have rules of their own
+    if checked and not is_object_name(ref.name):
+        return f'metadata.name is no name: {_ALLOWED} and ".", at most 253 of them'
+    return None
 
 
 def _ref(api_version: str, kind: str, namespace: str | None, name: str) -> ObjectRef:

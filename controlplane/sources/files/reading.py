@@ -64,6 +64,8 @@ def _read_json(text: str) -> tuple[Reading, ...]:
     except RecursionError:
         raise _too_deep(1, 1) from None
     _check_depth(value)
+    if "\\u" in text:  # only an escape can write one
+        _check_characters(value)
     return () if value is None else (Reading(value, 1),)
 
 
@@ -87,6 +89,15 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
     raise _too_deep(1, 1)
+
+
+def _check_characters(value: Any) -> None:
+    """Half a character (`"\\ud800"`) is a string to Python's JSON and to nobody else: it has no UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start]).strip("'")
+        raise Unreadable(1, 1, f"{half} is half of a character: it has no other half beside it") from None
 
 
 def _children(value: Any) -> Iterator[Any]:

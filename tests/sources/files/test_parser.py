@@ -78,3 +78,26 @@ def test_a_syntax_error_names_file_line_and_column() -> None:
 
 def test_a_place_without_a_line_is_the_file() -> None:
     assert str(Place("x.yaml")) == "x.yaml"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ("{name: 'A b/c'}", "Service 'A b/c': metadata.name is no name"),
+        ("{name: 'a\\n.b'}", "metadata.name is no name"),
+        ("{name: x, namespace: ../../etc}", "Service 'x': metadata.namespace is '../../etc'; use lower-case letters"),
+        ("{name: x, namespace: a.b}", "metadata.namespace is 'a.b'"),
+    ],
+)
+def test_what_no_api_server_would_call_an_object_is_no_name(metadata: str, words: str) -> None:
+    parsed = parse(f"apiVersion: v1\nkind: Service\nmetadata: {metadata}\n", "x.yaml")
+    assert parsed.documents == ()
+    (broken,) = parsed.broken
+    assert broken.place.line == 1
+    assert words in broken.message
+
+
+def test_names_of_kinds_with_rules_of_their_own_are_left_alone() -> None:
+    text = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'system:Node'}\n"
+    (document,) = parse(text, "x.yaml").documents
+    assert document.ref.name == "system:Node"

@@ -138,3 +138,12 @@ def test_no_text_at_all_raises_anything_else(text: str) -> None:
         read(text)
     except Unreadable as wrong:
         assert wrong.message  # noqa: PT017  (either outcome is fine; a wordless one is not)
+
+
+@pytest.mark.parametrize(
+    "text", [r'{"a": "\ud800"}', r'{"a": ["x\uDFFF"]}', r'{"\udfff": 1}', r'"\ud800"', r'a: "\ud800"']
+)
+def test_half_a_character_is_no_text(text: str) -> None:
+    with pytest.raises(Unreadable, match=r"half of a character|Unicode"):
+        read(text, as_json=text[0] != "a")
+    assert value(r'{"a": "\ud83d\ude00"}') == {"a": "😀"}
