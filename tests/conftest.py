@@ -9,9 +9,11 @@ from hypothesis import settings as hypothesis_settings
 
 from tests.proof.ledger import PROPERTY, Line, lines_of, table
 
-# A busy machine is slow, which says nothing about the code: time is for benchmarks.
-hypothesis_settings.register_profile("lateen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-hypothesis_settings.load_profile("lateen")
+# A busy machine is slow, which says nothing about the code: time is for benchmarks. `make test` says the same twice;
+# new examples are looked for at full size.
+_ANY_SPEED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+hypothesis_settings.register_profile("same", derandomize=True, **_ANY_SPEED)
+hypothesis_settings.register_profile("searching", **_ANY_SPEED)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    hypothesis_settings.load_profile("searching" if config.getoption("--full") else "same")
     config.addinivalue_line("markers", "point: proves a numbered point; `make prove` runs these at full size")
     config.addinivalue_line("markers", "bench: is about time, so it runs alone and only when asked for (--bench)")
 
