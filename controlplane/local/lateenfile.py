@@ -75,7 +75,7 @@ def parse(text: str, path: Path) -> LateenFile:
         readings = read(text)
         raw = readings[0].value if readings else {}
         file = msgspec.convert(raw or {}, _File)
-        commands = {name: _spec(command, path.parent) for name, command in file.commands.items()}
+        commands = {name: _spec(name, command, path.parent) for name, command in file.commands.items()}
     except Unreadable as wrong:
         return LateenFile(problems=(f"{Place(str(path), wrong.line, wrong.column)}: {wrong.message}",))
     except (msgspec.ValidationError, ValueError) as wrong:
@@ -100,14 +100,36 @@ def _joined(first: LateenFile, second: LateenFile) -> LateenFile:
     )
 
 
-def _spec(command: _Command | str | tuple[str, ...], directory: Path) -> CommandSpec:
+def _spec(name: str, command: _Command | str | tuple[str, ...], directory: Path) -> CommandSpec:
     full = command if isinstance(command, _Command) else _Command(run=command)
-    argv = tuple(shlex.split(full.run) if isinstance(full.run, str) else full.run)
+    try:
+        argv = tuple(shlex.split(full.run) if isinstance(full.run, str) else full.run)
+    except ValueError as error:  # a quote that is never closed
+        raise ValueError(f"commands.{name}: {str(error).lower()}") from error
     if not argv:
-        raise ValueError("a command is empty")
+        raise ValueError(f"commands.{name}: a command is empty")
     return CommandSpec(argv, (directory / full.directory).resolve(), full.env)
 
 
 def _in_words(wrong: Exception) -> str:
-    """msgspec says `at $.commands[...]`; its author knows `commands.<name>`."""
-    return str(wrong).replace("`$.", "`").replace("[...]", ".<name>")
+    """msgspec's message in this file's words: "commands: a mapping was expected, not a number"."""
+    said, _, where = str(wrong).partition(" - at ")
+    for theirs, ours in _WORDS:
+        said = said.replace(theirs, ours)
+    path = where.strip("`$.").replace("[...]", ".<name>")
+    return f"{path}: {said}" if path else said
+
+
+_WORDS = (
+    ("Expected `str | object | array`", "expected a command line, a list of words or a mapping with `run`"),
+    ("Expected `str | array`", "expected a command line or a list of words"),
+    ("Expected", "expected"),
+    ("Object ", "it "),
+    ("`object`", "a mapping"),
+    ("`array`", "a list"),
+    ("`str`", "a string"),
+    ("`int`", "a number"),
+    ("`float`", "a number"),
+    ("`bool`", "true or false"),
+    ("`null`", "nothing"),
+)

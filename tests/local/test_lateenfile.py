@@ -27,10 +27,12 @@ def test_an_empty_file_and_no_file_say_nothing(tmp_path: Path) -> None:
         ("commands: [", "/d/lateen.yaml:2:1: "),
         ("comands: {}", "comands"),
         ("commands: {a: {run: x, port: 5}}", "port"),
-        ("commands: {a: 5}", "commands"),
-        ("commands: {a: ''}", "a command is empty"),
-        ('commands: {a: "un\'closed"}', "closing quotation"),
-        ("- 1", "object"),
+        ("commands: 5", "commands: expected a mapping, got a number"),
+        ("commands: {a: 5}", "commands.<name>: expected a command line, a list of words or a mapping"),
+        ("commands: {a: ''}", "commands.a: a command is empty"),
+        ('commands: {a: "un\'closed"}', "commands.a: no closing quotation"),
+        ("gatewayNamespace: true", "gatewayNamespace: expected a string, got true or false"),
+        ("- 1", "lateen.yaml: expected a mapping, got a list"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_its_place(text: str, words: str) -> None:

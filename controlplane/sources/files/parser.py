@@ -129,6 +129,11 @@ def _document(value: Any, place: Place) -> Document | str:
             return f"not a Kubernetes object: {field} is missing or not a string"
     if not isinstance(metadata, dict):
         return f"{value['kind']} without metadata"
+    return _named(value, metadata, place)
+
+
+def _named(value: Mapping[str, Any], metadata: Mapping[str, Any], place: Place) -> Document | str:
+    """The object under its names, or what is wrong with them."""
     name, namespace = metadata.get("name"), metadata.get("namespace")
     if not isinstance(name, str) or not name:
         return f"{value['kind']} without metadata.name"
@@ -136,14 +141,14 @@ def _document(value: Any, place: Place) -> Document | str:
         return f"{value['kind']} {name}: metadata.namespace is not a string"
     ref = _ref(value["apiVersion"], value["kind"], namespace, name)
     if wrong := _misnamed(ref):
-        return f"{value['kind']} {ascii(name[:80])}: {wrong}"
+        return f"{value['kind']} {name[:80]!a}: {wrong}"
     return Document(ref, place, {**value, "metadata": _in_namespace(metadata, ref.namespace)})
 
 
 def _misnamed(ref: ObjectRef) -> str | None:
-    """What an API server would have against its names. They become names of files, of hosts and of Envoy's resources."""
+    """What an API server would have against its names: they become part of files, hosts and resources."""
     if ref.namespace and not is_dns_label(ref.namespace):
-        return f"metadata.namespace is {ascii(ref.namespace[:80])}; {_ALLOWED}, at most 63 of them"
+        return f"metadata.namespace is {ref.namespace[:80]!a}; {_ALLOWED}, at most 63 of them"
     checked = ref.group in _BUILT_IN or (ref.group, ref.kind) in BY_NAME  # others (RBAC) have rules of their own
     if checked and not is_object_name(ref.name):
         return f'metadata.name is no name: {_ALLOWED} and ".", at most 253 of them'
