@@ -91,8 +91,9 @@ class ControlPlaneProcess:
 class ProofMesh:
     """Everything of a directory with manifests and `lateen.yaml`, running. Use `running`."""
 
-    def __init__(self, folder: Path, directory: Path) -> None:
+    def __init__(self, folder: Path, directory: Path, *, delta: bool) -> None:
         self.directory = directory
+        self.delta = delta
         self.plan = _planned(self.directory)
         self.control = ControlPlaneProcess(self.directory, folder / "xds.sock", folder / "serve.log")
         self.envoys: dict[str, RunningEnvoy] = {}  # by the name the control plane knows the proxy by
@@ -158,15 +159,18 @@ class ProofMesh:
     @contextmanager
     def _envoy(self, replica: Replica) -> Iterator[RunningEnvoy]:
         document = bootstrap(sidecar_node(replica), self.control.xds_socket, Path("/overridden"))
-        with start(json_format.Parse(document, bootstrap_pb2.Bootstrap())) as envoy:
+        message = json_format.Parse(document, bootstrap_pb2.Bootstrap())
+        ads = message.dynamic_resources.ads_config
+        ads.api_type = ads.DELTA_GRPC if self.delta else ads.GRPC
+        with start(message) as envoy:
             yield envoy
 
 
 @contextmanager
-def running(lay_out: Callable[[Path], Path]) -> Iterator[ProofMesh]:
+def running(lay_out: Callable[[Path], Path], *, delta: bool = True) -> Iterator[ProofMesh]:
     """`lay_out` writes manifests below a folder and says where. The folder's path is short, as those of sockets are."""
     with tempfile.TemporaryDirectory(prefix="lateen-") as folder, ExitStack() as stack:
-        yield ProofMesh(Path(folder), lay_out(Path(folder))).run(stack)
+        yield ProofMesh(Path(folder), lay_out(Path(folder)), delta=delta).run(stack)
 
 
 def _planned(directory: Path) -> Plan:

@@ -43,14 +43,14 @@ def mesh() -> Iterator[ProofMesh]:
 
 
 def with_third_version(folder: Path) -> Path:
-    """The bill-service example, and a version to come and go."""
+    """The bill-service example, and a slow version: there is always a call out to it when its subsets go."""
     directory = lay_out(folder)
     shutil.rmtree(directory / "rules")
     documents = list(yaml.safe_load_all((directory / "bill-service.yaml").read_text()))
     third = next(each for each in documents if each["metadata"]["name"] == "bill-service-v2")
     (directory / "v3.yaml").write_text(yaml.safe_dump(third).replace("v2", "v3"))
     with (directory / "lateen.yaml").open("a") as file:
-        file.write("""  bill-service-v3: "{python} ../server.py 'this is bill-service-v3'"\n""")
+        file.write("""  bill-service-v3: "{python} ../server.py 'this is bill-service-v3' --slow 0.05"\n""")
     return directory
 
 
@@ -84,6 +84,7 @@ def test_changes_under_load(mesh, size, proved):
                 wait_somehow(random, mesh, step, load)
             rules = after
         wait_in_force(mesh, rules)
+    print(load.account)
     assert_split(mesh, rules, size(500, 5000))
     assert not refusals(mesh)
     proved(
@@ -97,17 +98,22 @@ def test_killed_under_load(mesh, size, proved):
     asked = size(1, 10)
     use(mesh, weighted(v1=50, v2=30, v3=20))
     sent: list[str] = []
+    longest = 0.0  # seconds until all proxies were back
     with load_on(mesh) as load:
         for _ in range(asked):
             before = received(mesh)
+            assert all(before.values()), before
             types = mesh.statuses()
             mesh.control.kill()
             load.wait_for(size(500, 5000))
             mesh.control.start()
+            started = load.seconds
             wait_reconnected(mesh, types)
+            longest = max(longest, load.seconds - started)
             load.wait_for(500)
             sent += [f"{name} {kind}" for name, kind in responses(mesh)]
             sent += differences(before, received(mesh))
+    print(load.account, *sent, sep="\n")
     proved(
         "5", "failed requests while the control plane is killed and comes back",
         bound="0", figure=f"{load.account.failed.total()} of {load.account.total:,}",
@@ -115,7 +121,7 @@ def test_killed_under_load(mesh, size, proved):
     )  # fmt: skip
     proved(
         "5", "responses of any type sent after the restart, and what Envoys took",
-        bound="0", figure=f"{len(sent)} {' '.join(sent[:5])}".strip(),
+        bound="0", figure=f"{len(sent)}; all were back after {longest:.1f} s",
         holds=not sent, cases=asked * len(mesh.envoys), asked=asked * len(mesh.envoys),
     )  # fmt: skip
 
@@ -130,8 +136,8 @@ def test_changed_while_it_was_down(mesh, size, proved):
             use(mesh, weighted(v1=50, v2=50))
             types = mesh.statuses()
             mesh.control.kill()
-            rules = weighted(v1=random.randint(1, 40), v2=0, v3=0)
-            rules = weighted(v1=rules.weights["v1"], v2=100 - rules.weights["v1"])
+            share = random.randint(1, 40)
+            rules = weighted(v1=share, v2=100 - share)
             put(mesh, rules)
             load.wait_for(200)
             mesh.control.start()
