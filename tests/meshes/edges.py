@@ -69,7 +69,11 @@ def _terminating(making: Making) -> Json:
     simple = {"mode": "SIMPLE", "credentialName": rng.choice(("site", "site", "other", "missing"))}
     mutual = {"mode": rng.choice(("MUTUAL", "OPTIONAL_MUTUAL")), "credentialName": "clients"}
     several = {"mode": "SIMPLE", "credentialNames": ["site", "other"]}
-    files = {"mode": "SIMPLE", "serverCertificate": "/etc/certs/tls.crt", "privateKey": "/etc/certs/tls.key"}
+    files = {
+        "mode": "SIMPLE",
+        "serverCertificate": f"{making.ground.files}/tls.crt",
+        "privateKey": f"{making.ground.files}/tls.key",
+    }
     chosen = rng.choice((simple, simple, simple, mutual, *(() if making.ground.real else (several, files))))
     return {
         **chosen,

@@ -15,6 +15,7 @@ class Ground(msgspec.Struct, frozen=True):
     external: str = "10.97"  # ... of services outside
     bind: str = "127.93.0"  # a network whose addresses proxies may bind: one for each
     real: bool = False
+    files: str = "/etc/certs"  # where proxies have tls.crt and tls.key
     certificates: bool = True  # real ones, different in each process; otherwise words that look like some
 
     def places(self) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from controlplane.model.problem import ObjectRef
 from tests.meshes.ground import Ground
-from tests.meshes.words import NAMESPACES, Json
+from tests.meshes.words import HOME, NAMESPACES, Json
 
 VERSIONS_SERVED = {
     "Service": "v1",
@@ -44,7 +44,7 @@ class Making:
         self.ground = ground
         self.manifests: dict[ObjectRef, Json] = {}
         self.hosts: list[Host] = []
-        self.namespaces: list[str] = rng.sample(NAMESPACES, rng.randint(2, 3))
+        self.namespaces: list[str] = [HOME, *rng.sample([one for one in NAMESPACES if one != HOME], rng.randint(1, 2))]
         self.gateways: list[Json] = []
         self._places = ground.places()
         self._numbers = 0

@@ -16,7 +16,7 @@ from tests.meshes.making import Making
 from tests.meshes.policies import add_policies
 from tests.meshes.routing import add_routing
 from tests.meshes.services import REGIONS, add_namespaces, add_nodes, add_services
-from tests.meshes.words import INGRESS, TIERS, Json, maybe
+from tests.meshes.words import HOME, INGRESS, TIERS, Json, maybe
 
 Manifests = Mapping[ObjectRef, Json]
 
@@ -75,7 +75,7 @@ def _captured(making: Making) -> list[Proxy]:
     found.append(
         _proxy(
             ProxyType.SIDECAR,
-            making.namespace(),
+            HOME,
             "caller",
             address,
             labels=labels,
@@ -88,7 +88,7 @@ def _captured(making: Making) -> list[Proxy]:
 
 def _explicit(making: Making) -> Proxy:
     """A sidecar without traffic capture, as on a laptop."""
-    namespace, address = making.namespace(), f"{making.ground.bind}.2"
+    namespace, address = HOME, f"{making.ground.bind}.2"
     add_explicit_sidecar(making, namespace, "one", address)
     return _proxy(
         ProxyType.SIDECAR,

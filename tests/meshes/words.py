@@ -8,6 +8,7 @@ Word = TypeVar("Word")
 Json = dict[str, Any]
 
 NAMESPACES = ("alpha", "beta", "gamma")
+HOME = "alpha"  # where the callers of every mesh live
 ROOT = "istio-system"
 INGRESS = "istio-ingress"
 SERVICES = ("reviews", "ratings", "details", "cart", "users", "orders", "mail", "db")
