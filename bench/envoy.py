@@ -1,0 +1,65 @@
+"""A real Envoy beside the control plane, and what it costs."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from controlplane.local.envoys import envoy_binary, envoy_command, is_ready
+from controlplane.local.ports import BIND_ADDRESS
+from controlplane.model.proxy import Proxy
+
+ADDRESS = "127.213.0.7"  # what its listeners bind: nobody else's
+PATIENCE = 120.0  # seconds
+
+
+class Envoy:
+    """A process that was started."""
+
+    def __init__(self, process: asyncio.subprocess.Process, admin: Path) -> None:
+        self._process = process
+        self._admin = admin
+
+    async def ready(self) -> None:
+        """It has its first configuration."""
+        async with asyncio.timeout(PATIENCE):
+            while not await is_ready(self._admin):
+                assert self._process.returncode is None, "Envoy left"
+                await asyncio.sleep(0.1)
+
+    def cpu(self) -> float:
+        """Seconds, of all its threads, to the nanosecond: the kernel's ticks are too coarse for one change."""
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+
+    def memory(self) -> dict[str, float]:
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        return {"Envoy RSS MB": pages * os.sysconf("SC_PAGE_SIZE") / 1024 / 1024}
+
+
+@asynccontextmanager
+async def running(folder: Path, proxy: Proxy) -> AsyncIterator[Envoy]:
+    """One that gets everything from `folder`/xds.sock; its listeners bind a loopback address."""
+    from controlplane.envoy.bootstrap import ProxyBootstrap, UnixServer, bootstrap  # noqa: PLC0415  half a second
+
+    metadata = {
+        "NAMESPACE": proxy.namespace,
+        "NAME": proxy.name,
+        "LABELS": dict(proxy.labels),
+        "INSTANCE_IPS": proxy.ips[0],
+        BIND_ADDRESS: ADDRESS,
+    }
+    with tempfile.TemporaryDirectory() as name:
+        admin, written = Path(name) / "admin.sock", Path(name) / "bootstrap.json"
+        server = UnixServer(str(folder / "xds.sock"))
+        made = ProxyBootstrap(node_id=proxy.id, cluster="client", server=server, admin=str(admin), metadata=metadata)
+        written.write_text(str(bootstrap(made, Path(name)).to_json()))
+        command = envoy_command(envoy_binary(), written)
+        process = await asyncio.create_subprocess_exec(*command)
+        try:
+            yield Envoy(process, admin)
+        finally:
+            process.kill()
+            await process.wait()
