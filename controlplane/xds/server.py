@@ -27,6 +27,7 @@ from controlplane.xds.credentials import Certificates
 from controlplane.xds.protocol import wire
 from controlplane.xds.protocol.commands import Close, Reason
 from controlplane.xds.protocol.delta import DeltaStream
+from controlplane.xds.protocol.ledger import NO_DOUBTS, Doubts
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.responses import Responses
 from controlplane.xds.protocol.scope import Scope
@@ -41,6 +42,7 @@ _STATUS: Final = {reason: getattr(grpc.StatusCode, reason.name) for reason in Re
 
 Kind = type[DeltaStream] | type[SotwStream]
 Serve = Callable[[Kind, Admission, Any], Coroutine[Any, Any, None]]
+_DOUBTING: Final = 10_000  # proxies
 _TURN: Final = 0.01  # seconds a fan-out keeps the event loop before others get a turn
 
 
@@ -95,6 +97,7 @@ class AdsServer:
         self._budget = ByteBudget(self.settings.bytes_in_flight)
         self._servers: list[Any] = []
         self._connections: dict[int, Connection] = {}
+        self._doubts: dict[str, Doubts] = {}  # proxies that left with something unclear -> what
         self._scopes: dict[int, _Members] = {}  # by id of the shared view, which the scope keeps alive
         self._behind: deque[Connection] = deque()
         self._fanning_out = False
@@ -253,7 +256,8 @@ class AdsServer:
 
     def _connection(self, kind: Kind, number: int, proxy: Proxy, view: View) -> Connection:
         scope = self._members(view).scope
-        stream = kind(scope, view, self._clock, self.quarantine, proxy.envoy_version)
+        doubts = self._doubts.pop(proxy.id, NO_DOUBTS)
+        stream = kind(scope, view, self._clock, self.quarantine, proxy.envoy_version, doubts)
         connection = Connection(
             number, proxy, scope, stream, proxies=self._proxies, budget=self._budget, clock=self._clock
         )
@@ -271,6 +275,14 @@ class AdsServer:
         connection = self._connections.pop(number, None)
         if connection is not None:
             self._leave(connection)
+            self._remember(connection.proxy.id, connection.stream.doubts())
+
+    def _remember(self, proxy: str, doubts: Doubts) -> None:
+        """For its next stream: what it may have applied without our ever hearing of it."""
+        if doubts:
+            self._doubts[proxy] = doubts
+        while len(self._doubts) > _DOUBTING:
+            del self._doubts[next(iter(self._doubts))]
 
     def _leave(self, connection: Connection) -> None:
         members = self._scopes[id(connection.scope.view)]

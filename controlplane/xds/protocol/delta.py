@@ -92,7 +92,7 @@ class DeltaStream(Stream):
             self._reconnected(ledger, names, request.initial)
         else:
             self._subscribed(ledger, names)
-        self._doubt_again(ledger, request.initial)
+        self._doubt_again(ledger)
         self._pay_owed(ledger)
 
     def _subscribed(self, ledger: Ledger, names: Sequence[str]) -> None:
@@ -192,13 +192,13 @@ class DeltaStream(Stream):
             for route in [route for route, hosts in self._opened.items() if hosts is Hosts.DUE]:
                 self._introduce(route)
 
-    def _doubt_again(self, ledger: Ledger, initial: Mapping[str, str]) -> None:
-        """A response that was never acknowledged may be applied in part, and its names are in no reconnect request."""
+    def _doubt_again(self, ledger: Ledger) -> None:
+        """Responses that were never acknowledged: applied in part and not recorded, or recorded and still warming."""
         for name in self._doubts.get(ledger.type_url, ()):
             self._judge.came_back(self._clock.monotonic())
             is_to_come = not ledger.swept(name) and self._content.get(ledger.type_url, name) is not None
             if ledger.wants(name) and not is_to_come:
-                ledger.look_at(name, UNSEEN if name in initial else DOUBTED)
+                ledger.look_at(name, DOUBTED)
 
     def _different(self, ledger: Ledger, initial: Mapping[str, str]) -> list[str]:
         """Names whose version differs from the scope's, and the few that are compared one by one anyway."""

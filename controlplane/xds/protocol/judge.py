@@ -23,6 +23,7 @@ class Verdict(Enum):
     REMOVE = auto()
 
 
+NAME_CLUSTERS: Final = frozenset({LISTENER, ROUTE, VIRTUAL_HOST})
 _PATIENCE: Final = 30.0  # seconds a proxy that came back has to say what it has of each type
 
 # What may refer to a resource of a type, and so has to go or change before it.
@@ -100,12 +101,18 @@ class Judge:
     def _must_wait(self, want: Resource, has: Known, now: float) -> bool:
         if want.type_url == CLUSTER:
             return has is None and self._lacks_secret(want)
-        older = has.may_be_good if isinstance(has, Guess) else has is not None
+        if want.type_url not in NAME_CLUSTERS:
+            return False
+        older = self._may_serve(has) if isinstance(has, Guess) else has is not None
         waiting = self._hold.waiting(want, self.content, now, older=older)
         if waiting is None:
             return False
         self.wake_at(waiting.until)
         return True
+
+    def _may_serve(self, guess: Guess) -> bool:
+        innocent = any(not self.is_refused(each) for each in guess.candidates)
+        return guess.anything or guess.good is not None or innocent
 
     def _lacks_secret(self, cluster: Resource) -> bool:
         """A cluster whose secret does not exist would warm for ever, and hold back every later ACK of CDS."""
@@ -142,21 +149,10 @@ class Judge:
 
     def _may_have_more(self, referrers: Sequence[Ledger], now: float) -> bool:
         """What a proxy that came back has of a type it did not ask for yet may name anything."""
-        if now >= self._distrusts_until or all(each.started or not self._will_ask(each) for each in referrers):
+        if now >= self._distrusts_until or all(each.started for each in referrers):
             return False
         self.wake_at(self._distrusts_until)
         return True
-
-    def _will_ask(self, ledger: Ledger) -> bool:
-        if ledger.type_url == ROUTE:
-            return self._listeners_name_routes()
-        if ledger.type_url == VIRTUAL_HOST:
-            return bool(self._ledgers[ROUTE].subscription.names)
-        return True
-
-    def _listeners_name_routes(self) -> bool:
-        listeners = (self.content.get(LISTENER, name) for name in self.content.view.names(LISTENER))
-        return any(ref.type_url == ROUTE for each in listeners if each is not None for ref in each.refs)
 
     def _still_names(self, referrer: Ref, ref: Ref) -> bool:
         ledger = self._ledgers.get(referrer.type_url)

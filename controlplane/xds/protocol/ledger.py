@@ -36,11 +36,6 @@ class Guess(NamedTuple):
         return self.anything or any(ref in each.refs for each in self.candidates)
 
     @property
-    def may_be_good(self) -> bool:
-        """It may have a version that serves requests."""
-        return self.good is not None or self.anything
-
-    @property
     def never_good(self) -> bool:
         """It may have it only if it applied what it refused, or what it never answered."""
         return self.good is None and not self.reported
@@ -65,6 +60,11 @@ class Flight(msgspec.Struct, eq=False):
     prior: dict[str, Known]
     introduced: tuple[str, ...] = ()  # clusters the proxy did not have
     tainted: bool = False  # sent while an earlier response was about to be refused: its refusal proves nothing
+
+    def may_name(self, ref: Ref) -> bool:
+        """Whether it brings, or replaces, something that refers to `ref`."""
+        brings = any(ref in each.refs for each in self.response.resources)
+        return brings or any(_names(known, ref) for known in self.prior.values())
 
     def speaks_of(self, name: str) -> bool:
         """Whether it brings or removes this name."""
@@ -263,9 +263,12 @@ class Ledger:
         return frozenset((*guessed, *told))
 
     def may_name(self, ref: Ref) -> bool:
-        """Whether the proxy may have an outdated resource that refers to `ref`, acknowledged or not."""
+        """Whether the proxy may have a resource that refers to `ref`, beside those the view shows.
+
+        What is under way counts before and after: a name may be unsubscribed here and subscribed again there.
+        """
         return any(_names(known, ref) for known in self.odd.values()) or any(
-            _names(known, ref) for flight in self.flights.values() for known in flight.prior.values()
+            flight.may_name(ref) for flight in self.flights.values()
         )
 
 

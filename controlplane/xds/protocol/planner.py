@@ -18,14 +18,13 @@ from controlplane.snapshot.view import View
 from controlplane.xds.protocol.commands import Command, HoldEnded, Send
 from controlplane.xds.protocol.content import is_slow
 from controlplane.xds.protocol.hold import FirstSet, Hold
-from controlplane.xds.protocol.judge import Judge, Verdict
+from controlplane.xds.protocol.judge import NAME_CLUSTERS, Judge, Verdict
 from controlplane.xds.protocol.ledger import Flight, Guess, Known, Ledger, forgotten
 from controlplane.xds.protocol.pacing import Pacer
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.responses import SPLIT_AT
 from controlplane.xds.protocol.scope import Scope, Step
 
-_NAME_CLUSTERS: Final = frozenset({LISTENER, ROUTE, VIRTUAL_HOST})
 _REMOVED_WITH_ADDITIONS: Final = frozenset({LISTENER, VIRTUAL_HOST})  # an address or domain moves in one response
 
 # Clusters that are new to the proxy, changed ones, and those that wait for DNS or a secret travel apart, so that a
@@ -134,7 +133,7 @@ class Planner:
         for ledger in self._ledgers.values():
             if not ledger.busy:
                 continue
-            if ledger.type_url in _NAME_CLUSTERS and not self._may_name_clusters(now):
+            if ledger.type_url in NAME_CLUSTERS and not self._may_name_clusters(now):
                 return None
             send = self._addition(ledger, now)
             if send is not None:
@@ -336,7 +335,7 @@ class Planner:
         for each in resources:
             if each.ttl:
                 self._beats[ledger.type_url, each.name] = now + each.ttl / 2
-            late = self._hold.late(each, now) if ledger.type_url in _NAME_CLUSTERS else ()
+            late = self._hold.late(each, now) if ledger.type_url in NAME_CLUSTERS else ()
             if late:
                 self._out.append(HoldEnded(ledger.type_url, each.name, late))
 

@@ -17,7 +17,7 @@ from controlplane.snapshot.types import CLUSTER, LISTENER
 from controlplane.snapshot.view import View
 from controlplane.xds.protocol import wire
 from controlplane.xds.protocol.commands import Close, Command, Reason, Send
-from controlplane.xds.protocol.ledger import NO_DOUBTS, Doubts, Guess, Ledger
+from controlplane.xds.protocol.ledger import NO_DOUBTS, Doubts, Guess, Ledger, forgotten
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.scope import Scope, Step
 from controlplane.xds.protocol.stream import Stream
@@ -91,12 +91,11 @@ class SotwStream(Stream):
 
     def _shrink(self, ledger: Ledger, names: tuple[str, ...]) -> None:
         """A stale request gets no answer. But what it leaves out was forgotten, even if the next one names it again."""
-        if ledger.type_url not in _FULL:
-            dropped = self._names_of(ledger) - set(names)
-            for name in dropped:
-                ledger.subscription.unsubscribe(name)
-            ledger.forget(dropped)
-            self._listed.pop(ledger.type_url, None)
+        if ledger.type_url in _FULL:
+            return
+        for name in self._names_of(ledger) - set(names):
+            ledger.look_at(name, forgotten(ledger.has(name)))
+            ledger.park(name)
 
     def _subscribe_set(self, ledger: Ledger, names: tuple[str, ...]) -> None:
         subscription = ledger.subscription
