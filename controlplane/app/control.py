@@ -59,6 +59,22 @@ _STATES: Mapping[Standing, SyncState] = {
 STEP = 0.02  # seconds a large change keeps the event loop before others get a turn
 
 
+class _Turn:
+    """How long a large change may keep the event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._end = self._loop.time() + STEP
+
+    def is_over(self) -> bool:
+        return self._loop.time() >= self._end
+
+    async def next(self) -> None:
+        """Let others run, then begin anew."""
+        await asyncio.sleep(0)
+        self._end = self._loop.time() + STEP
+
+
 class _Shared(msgspec.Struct, eq=False):
     """One shared view and the connections that see it."""
 
@@ -100,21 +116,23 @@ class ControlPlane:
     async def configure(self, settings: Settings) -> None:
         """Other mesh-wide settings: everything may change, so it is worked out in turns with what else happens."""
         async with self._turns:
-            await self._in_turns([Change(self.graph.inputs.settings, SETTINGS_KEY, settings)])
-            garbage.settle()
+            with garbage.paused():
+                await self._in_turns([Change(self.graph.inputs.settings, SETTINGS_KEY, settings)])
+            garbage.keep()
 
     async def _in_turns(self, changes: Iterable[Change[Any, Any]]) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + STEP
-        steps = self.graph.store.apply_steps(changes, lambda: loop.time() >= end)
+        """`apply` in steps; between two steps the loop has its turn and other changes are published."""
+        turn = _Turn()
+        steps = self.graph.store.apply_steps(changes, turn.is_over)
         while True:
             try:
                 next(steps)
             except StopIteration as done:
                 self._publish(done.value)
-                return
-            await asyncio.sleep(0)
-            end = loop.time() + STEP
+                break
+            await turn.next()
+        for _ in self.graph.store.settle(turn.is_over):
+            await turn.next()
 
     def start_serving(self) -> None:
         """All sources were read once: answer proxies from here on."""
