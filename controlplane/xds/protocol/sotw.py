@@ -17,6 +17,7 @@ from controlplane.snapshot.types import CLUSTER, LISTENER
 from controlplane.snapshot.view import View
 from controlplane.xds.protocol import wire
 from controlplane.xds.protocol.commands import Close, Command, Reason, Send
+from controlplane.xds.protocol.content import is_slow
 from controlplane.xds.protocol.ledger import NO_DOUBTS, Doubts, Guess, Ledger, forgotten
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.scope import Scope, Step
@@ -43,6 +44,7 @@ class SotwStream(Stream):
     ) -> None:
         super().__init__(scope, view, clock, quarantine, envoy, doubts)
         self._listed: dict[str, int] = {}  # type -> hash of the names in its last request
+        self._returning: set[str] = set()  # types of which the proxy had a version before this stream
 
     def request_received(self, raw: bytes) -> list[Command]:
         """The proxy sent a message."""
@@ -57,6 +59,8 @@ class SotwStream(Stream):
         ledger = self._ledger_for(request.type_url)
         if ledger is not None:
             stale = ledger.started and request.nonce != ledger.nonce
+            if not ledger.started and request.version:
+                self._returning.add(request.type_url)
             self._answer(ledger, request)
             if stale:
                 self._shrink(ledger, request.names)
@@ -150,10 +154,25 @@ class SotwStream(Stream):
         names = tuple(name for name in self._wanted(ledger) if name not in ledger.odd)
         if self._judge.any_refused():
             names = tuple(name for name in names if not self._sets_refused_aside(ledger, name))
-        send = self._full_set(ledger, self._found(ledger, names), ())
+        joining = self._joining(ledger, now)
+        for each in joining:
+            ledger.settle(each.name, each)
+        send = self._full_set(ledger, [*self._found(ledger, names), *joining], ())
         if ledger.type_url == CLUSTER:
-            self._follow_clusters(names)
+            self._follow_clusters((*names, *(each.name for each in joining)))
+        self._sent(ledger, joining, (), (), now)
         return self._register(ledger, send, now)
+
+    def _joining(self, ledger: Ledger, now: float) -> list[Resource]:
+        """What is looked at by itself and must be in the first full set: a proxy that comes back deletes what is not.
+
+        To one that is new, slow clusters are nothing to be deleted: they follow, so that they delay no other.
+        """
+        verdicts = (self._judge.verdict(ledger, name, now) for name in sorted(ledger.todo))
+        found = [each for each in verdicts if isinstance(each, Resource)]
+        if ledger.type_url in self._returning:
+            return found
+        return [each for each in found if ledger.type_url != CLUSTER or not is_slow(each)]
 
     def _plan_removal(self, ledger: Ledger, name: str, removed: list[str]) -> None:
         """Only full sets can remove; the rest goes with its parent."""
