@@ -271,10 +271,13 @@ class Stream(Planner):
 
     def _plan_next(self) -> None:
         self._judge.deadline = None
-        send = self._next(self._clock.monotonic())
+        now = self._clock.monotonic()
+        send = self._next(now)
         if send is not None:
             self._writing = True
             self._out.append(send)
+        elif self._ledgers[CLUSTER].started:
+            self._first_set.is_complete(now)  # nothing of it is left: a proxy that came back may need none of it
         if self._judge.deadline != self._wake:
             self._wake = self._judge.deadline
             self._out.append(WakeAt(self._wake))

@@ -23,6 +23,7 @@ from controlplane.snapshot.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECR
 from controlplane.snapshot.view import View
 from controlplane.xds.protocol import commands
 from controlplane.xds.protocol.delta import DeltaStream
+from controlplane.xds.protocol.ledger import NO_DOUBTS, Doubts
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.responses import Responses
 from controlplane.xds.protocol.scope import Scope
@@ -212,6 +213,7 @@ def _session(
     own: Iterable[Resource],
     quarantine: Quarantine | None,
     like: Session | None,
+    doubts: Doubts = NO_DOUBTS,
 ) -> Session:
     clock = like.clock if like else TurnableClock()
     shared = MemoryView(resources) if like is None else like.scope.view
@@ -219,7 +221,7 @@ def _session(
     scope = like.scope if like else Scope(shared, Responses())
     own = list(own)
     view = MemoryView(own, shared) if own else shared
-    stream = kind(scope, view, clock, quarantine or Quarantine(), ENVOY)
+    stream = kind(scope, view, clock, quarantine or Quarantine(), ENVOY, doubts)
     return Session(stream, scope, view, clock)
 
 
@@ -228,9 +230,10 @@ def delta(
     own: Iterable[Resource] = (),
     quarantine: Quarantine | None = None,
     like: Session | None = None,
+    doubts: Doubts = NO_DOUBTS,
 ) -> Session:
     """A delta stream over these resources; `like`: another stream of the same scope."""
-    return _session(DeltaStream, resources, own, quarantine, like)
+    return _session(DeltaStream, resources, own, quarantine, like, doubts)
 
 
 def sotw(
