@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import health_check_pb2
 
-from controlplane.explain.call import Address
+from controlplane.explain.call import Address, split_port
 from controlplane.explain.headers import Headers, first
 from controlplane.explain.outcome import Connection, Endpoint, Failure
+from controlplane.explain.request import Request
 
 _HEALTHY = frozenset({health_check_pb2.UNKNOWN, health_check_pb2.HEALTHY})
 _DEGRADED = health_check_pb2.DEGRADED
@@ -73,6 +74,18 @@ def original_destination(cluster: Any, connection: Connection, headers: Headers)
         return ()
     port = config.upstream_port_override.value or connection.local.port
     return (Endpoint(str(Address(connection.local.ip, port))),)
+
+
+def is_by_name(cluster: Any) -> bool:
+    """A dynamic forward proxy: whatever name the request has is resolved when it comes."""
+    return str(cluster.cluster_type.typed_config.type_url).endswith("dynamic_forward_proxy.v3.ClusterConfig")
+
+
+def by_name(cluster: Any, request: Request, connection: Connection) -> tuple[Endpoint, ...]:
+    """The name of a request is its authority, that of a connection its SNI."""
+    host, port = split_port(request.authority or connection.server_name)
+    usual = "443" if cluster.HasField("transport_socket") else "80"
+    return (Endpoint(f"{host}:{port or usual}"),) if host else ()
 
 
 def candidates(cluster: Any, assignment: Any) -> tuple[Endpoint, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from controlplane.explain.cluster import is_by_name
 from controlplane.explain.httpfilters import CORS, FAULT, Place, fault_of, is_certain
 from controlplane.explain.listenerfilters import HTTP_INSPECTOR, KNOWN, TLS_INSPECTOR
 from controlplane.explain.route import is_drawn
@@ -15,6 +16,7 @@ _TRANSPARENT: Final = frozenset(
         FAULT,
         _HTTP + "buffer.v3.Buffer",
         _HTTP + "compressor.v3.Compressor",
+        _HTTP + "dynamic_forward_proxy.v3.FilterConfig",
         _HTTP + "grpc_stats.v3.FilterConfig",
         _HTTP + "grpc_web.v3.GrpcWeb",
         _HTTP + "on_demand.v3.OnDemand",
@@ -88,7 +90,7 @@ def of_action(action: Any) -> Iterator[str]:
 
 
 def of_cluster(cluster: Any) -> Iterator[str]:
-    if cluster.HasField("cluster_type"):
+    if cluster.HasField("cluster_type") and not is_by_name(cluster):
         yield f"cluster {cluster.name}: endpoints of {cluster.cluster_type.name} are known at run time only"
     if cluster.HasField("lb_subset_config"):
         yield f"cluster {cluster.name}: load balancer subsets are not followed"

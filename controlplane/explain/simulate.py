@@ -301,6 +301,8 @@ class _Walk:
         if cluster.is_original_destination(chosen):
             endpoints = cluster.original_destination(chosen, connection, request.headers)
             return endpoints, "the original destination" if endpoints else "the original destination is not known"
+        if cluster.is_by_name(chosen):
+            return cluster.by_name(chosen, request, connection), "its name is resolved when the call comes"
         assignment = cluster.assignment_of(chosen, self._resources.endpoints)
         if assignment is None:
             return (), "no endpoints were sent for it"

@@ -1,7 +1,8 @@
 """Servers that say who they are: what a test puts behind Envoy.
 
 One thread serves any number of addresses. Each tells HTTP/1.1, cleartext HTTP/2 and anything else apart by the first
-bytes, so that the same upstream stands behind an HTTP route, a gRPC-like cluster and a TCP proxy.
+bytes, so that the same upstream stands behind an HTTP route, a gRPC-like cluster and a TCP proxy. A PROXY header is
+skipped.
 
 HTTP answers: 200, header `x-upstream: <name>`, and over HTTP/1.1 what arrived: headers `x-echo-host`, `x-echo-path`
 and a JSON body (`method`, `path`, `headers`). Other bytes: a line `<name>`, then they come back as they are.
@@ -20,7 +21,7 @@ from typing import Any, Self
 from tests.envoys.certificates import leaf_file
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY = 0, 1, 4, 6, 7
+_HEADERS, _SETTINGS, _PING, _GOAWAY = 1, 4, 6, 7
 _END_STREAM, _ACK, _END_HEADERS = 0x1, 0x1, 0x4
 
 
@@ -115,7 +116,9 @@ class _Echo(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if self._speak is None:
+        if self._buffer.startswith(b"PROXY ") and self._speak is None:
+            self._buffer = self._buffer.partition(b"\r\n")[2]
+        if self._speak is None and self._buffer:
             self._speak = self._language()
         if self._speak:
             self._speak()
@@ -157,7 +160,8 @@ class _Echo(asyncio.Protocol):
         echo = f"x-upstream: {self.name}\r\nx-echo-host: {found.get('host', '')}\r\nx-echo-path: {path}\r\n"
         head = f"HTTP/1.1 200 OK\r\n{echo}content-length: {len(body)}\r\n\r\n"
         self._transport.write(head.encode("latin-1") + (b"" if method == "HEAD" else body))
-        if found.get("connection", "").lower() == "close":
+        if found.get("connection", "").lower() in {"close", "upgrade"} or "transfer-encoding" in found:
+            self._buffer = b""  # what follows is no request
             self._transport.close()
 
     def _http2(self) -> None:
@@ -177,7 +181,7 @@ class _Echo(asyncio.Protocol):
             self._transport.write(_frame(_PING, _ACK, 0, payload))
         elif kind == _GOAWAY:
             self._transport.close()
-        elif kind in (_HEADERS, _DATA) and flags & _END_STREAM:
+        elif kind == _HEADERS:  # at once: a body, or what follows an upgrade, is of no interest
             self._owner.requests[self.name] += 1
             name = self.name.encode()
             block = b"\x88" + b"\x00\x0ax-upstream" + bytes([len(name)]) + name  # :status 200, a plain literal

@@ -3,9 +3,10 @@
 Anything that yields `Case`s can be held against Envoy: random Envoy configurations (`tests.explain.generate`), or a
 compiler of random meshes, as long as it follows three rules:
 
-- bound listeners and endpoints are on 127.0.0.0/8 (`Addresses` hands out free ones), names are unique in a batch;
-- a call that is captured enters at a listener with `use_original_dst`; the harness then speaks the PROXY protocol
-  to it instead of redirecting with iptables, so no other `proxy_protocol` filter may stand there;
+- bound listeners and endpoints are on 127.0.0.0/8 (`Addresses` hands out free ones) or on all addresses, and names
+  are unique in a batch;
+- a call that is captured enters at a listener that restores original destinations; the harness then speaks the
+  PROXY protocol to it instead of redirecting with iptables, so no other `proxy_protocol` filter may stand there;
 - what depends on chance is left to weights: no runtime fractions between 0 and 100 %.
 """
 
@@ -23,6 +24,7 @@ class Case(msgspec.Struct, frozen=True):
 
     resources: Resources
     calls: tuple[Call, ...]
+    stand_in: str = "127.0.0.1"  # where listeners for all addresses are bound; captured calls enter there
 
 
 class Provider(Protocol):

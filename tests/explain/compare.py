@@ -51,8 +51,12 @@ def _of_connection(said: Outcome, did: Observation) -> _Pairs:
 def _of_request(said: Outcome, did: Observation) -> _Pairs:
     drawn = _drawn(said, did)
     failure = drawn.failure if drawn else said.failure
-    if failure or "UF" not in did.flags:  # an endpoint that takes no connection is nobody's configuration
-        yield "status", _status(said, failure, did), did.status
+    if drawn and _has_names(drawn):  # what they resolve to is nobody's configuration
+        yield "cluster", drawn.cluster, did.cluster
+        yield "route", _route(said), did.route
+        return
+    if failure or "UF" not in did.flags:  # nor is an endpoint that takes no connection
+        yield "status", _status(said, failure, did), 200 if did.status == 101 else did.status
         if not said.destinations:
             yield "gRPC status", _text(said.grpc_status), did.grpc_status
         yield "details", failure.details if failure else _details(said), _plain(did.details)
@@ -87,13 +91,18 @@ def _drawn(said: Outcome, did: Observation) -> Destination | None:
 def _of_bytes(said: Outcome, did: Observation) -> _Pairs:
     drawn = _drawn(said, did)
     yield "cluster", drawn is not None, True
-    if drawn:
+    if drawn and not _has_names(drawn):
         yield "forwarded", drawn.failure is None, bool(did.endpoint)
         yield "flags", {drawn.failure.flag} if drawn.failure else set(), set(did.flags) & _OUR_FLAGS
         listed = {one.address for one in drawn.endpoints} or {""}
         yield "endpoint is a candidate", did.endpoint in listed, True
     if said.verdict is Verdict.CLOSED:
         yield "cut", True, did.cut
+
+
+def _has_names(drawn: Destination) -> bool:
+    """Whether one of its endpoints is a name."""
+    return any(any(letter.isalpha() for letter in one.address.split(":")[0]) for one in drawn.endpoints)
 
 
 def _chain(said: Outcome) -> str:

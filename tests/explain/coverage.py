@@ -25,6 +25,33 @@ REQUIRED = frozenset(
 )
 
 
+# Of random meshes: what their manifests can ask for.
+REQUIRED_OF_MESHES = frozenset(
+    {
+        *(f"path: {kind}" for kind in ("prefix", "path", "safe_regex")),
+        *(f"header: {kind}" for kind in ("exact", "prefix", "safe_regex", "pseudo", "invert", "missing as empty")),
+        *(f"winner: {n}" for n in ("1st", "2nd", "3rd", "4th or later", "none")),
+        *(f"domain: {kind}" for kind in ("exact", "suffix", "any", "with port", "none")),
+        *("query: string", "host with port", "redirect", "direct response", "require TLS", "weighted clusters"),
+        *(
+            "subset",
+            "404",
+            "503",
+            "no cluster",
+            "no endpoint",
+            "TLS terminated",
+            "TLS passed on",
+            "SNI",
+            "sniffed HTTP",
+        ),
+        *("chain: none", "tcp", "http/1.0", "http/1.1", "h2", "bytes", "nothing", "handed over", "passthrough"),
+        *(f"verdict: {verdict}" for verdict in Verdict),
+    }
+)
+# What even a few calls must reach.
+REQUIRED_OF_FEW = frozenset({"404", "503", "tcp", "handed over", "passthrough", "winner: 1st", "winner: none", "h2"})
+
+
 class Coverage:
     """Counts by feature."""
 
@@ -44,8 +71,8 @@ class Coverage:
     def negative_share(self) -> float:
         return self.negative / self.calls
 
-    def missing(self) -> list[str]:
-        return sorted(REQUIRED - self.reached.keys())
+    def missing(self, required: frozenset[str] = REQUIRED) -> list[str]:
+        return sorted(required - self.reached.keys())
 
     def table(self) -> str:
         """For people: what was reached, how often."""
@@ -150,6 +177,8 @@ def _of_end(said: Outcome, call: Call) -> Iterator[str]:
         "cors_response": "CORS preflight",
         "upgrade_failed": "upgrade refused",
     }
+    if any(destination.subset for destination in said.destinations):
+        yield "subset"
     if said.failure and said.failure.details in details:
         yield details[said.failure.details]
     if any("original destination" in step.why for step in said.steps if step.stage is Stage.ENDPOINTS and step.found):

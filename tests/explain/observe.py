@@ -1,8 +1,11 @@
 """Ask the real Envoy, and read what it did from its access log.
 
 One Envoy serves a whole batch. Copies of the resources get what makes their steps visible: every route and filter
-chain is stamped with its place in metadata, and access logs print the stamps. Nothing that decides is changed, with
-one exception: a listener that restores original destinations from the kernel reads them from a PROXY header.
+chain is stamped with its place in metadata, and access logs print the stamps. Nothing that decides is changed, but
+- a listener that restores original destinations from the kernel reads them from a PROXY header,
+- a listener bound to every address is bound to one of 127.0.0.0/8 (`stand_in`),
+- outlier detection and circuit breakers go: what they say depends on the calls before,
+- listeners wait less long for clients that say nothing.
 """
 
 import socket
@@ -23,13 +26,15 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from controlplane.explain import Address, Call, Resources, Speaks, Tls
+from controlplane.explain.listener import addresses, is_bound
 from controlplane.explain.listenerfilters import ORIGINAL_DST
 from tests.envoys import RunningEnvoy, start, static_bootstrap
 from tests.envoys.certificates import leaf_file
 from tests.envoys.messages import walk
 
 STAMP = "lateen.test"
-_SILENCE_SECONDS = 2.5  # how long a client that says nothing waits for the connection to be cut
+SILENCE_SECONDS = 1.0  # how long a client that says nothing waits for the connection to be cut
+_LISTENERS_WAIT_MS = 250  # a connection may meet two listeners
 _PATIENCE_SECONDS = 4.0
 _NOT_HTTP = b"\x00\x01\x02\x03" * 8 + b"\n"  # long enough for inspectors to tell what it is not
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -88,18 +93,33 @@ def place(config: str, virtual_host: str, index: int) -> str:
 
 
 @contextmanager
-def envoy_of(resources: Resources) -> Iterator[RunningEnvoy]:
+def envoy_of(resources: Resources, stand_in: str = "127.0.0.1") -> Iterator[RunningEnvoy]:
     """An Envoy that serves these resources with visible steps."""
     bootstrap = static_bootstrap(resources, validate_clusters=False)
+    _make_harmless(bootstrap.static_resources, stand_in)
     with start(bootstrap, access_log=_make_visible, log_level="critical") as envoy:
         yield envoy
 
 
-def observe(envoy: RunningEnvoy, calls: Sequence[Call], threads: int = 16) -> list[Observation]:
-    """Makes the calls and reads the log; one observation a call, in order."""
+def _make_harmless(static: Any, stand_in: str) -> None:
+    for cluster in static.clusters:
+        cluster.ClearField("outlier_detection")
+        cluster.ClearField("circuit_breakers")
+    for listener in static.listeners:
+        if not listener.HasField("listener_filters_timeout") or listener.listener_filters_timeout.ToTimedelta():
+            listener.listener_filters_timeout.FromMilliseconds(_LISTENERS_WAIT_MS)  # 0 is for ever
+        for at in addresses(listener):
+            if at.address in {"0.0.0.0", "::"} and is_bound(listener):
+                at.address = stand_in
+
+
+def observe(
+    envoy: RunningEnvoy, calls: Sequence[Call], threads: int = 16, silence: float = SILENCE_SECONDS
+) -> list[Observation]:
+    """Makes the calls and reads the log; one observation a call, in order. Silent clients wait `silence` seconds."""
     with ThreadPoolExecutor(threads) as pool:
         ports = _Ports()
-        made = list(pool.map(lambda call: _Caller(call, ports), calls))
+        made = list(pool.map(lambda call: _Caller(call, ports, silence), calls))
     records = _records(envoy, {str(caller.peer) for caller in made if not caller.refused})
     return [caller.observation(records.get(str(caller.peer), [])) for caller in made]
 
@@ -129,8 +149,7 @@ def _make_visible(bootstrap: Any, log: Path) -> None:
             stamp(chain, f"{number}")
         if listener.HasField("default_filter_chain"):
             stamp(listener.default_filter_chain, "default")
-        if listener.use_original_dst.value:
-            _restore_by_proxy_header(listener)
+        _restore_by_proxy_header(listener)
     walk(static, lambda message: _log(message, log))
 
 
@@ -160,10 +179,15 @@ def _logger(log: Path, where: str) -> Any:
 
 
 def _restore_by_proxy_header(listener: Any) -> None:
-    for one in listener.listener_filters:
-        if one.typed_config.type_url == ORIGINAL_DST:
-            config = proxy_protocol_pb2.ProxyProtocol(allow_requests_without_proxy_protocol=True)
-            one.typed_config.Pack(config)
+    """Envoy adds the original_dst filter by itself where destinations are handed on and nobody has added it."""
+    restoring = [one for one in listener.listener_filters if one.typed_config.type_url == ORIGINAL_DST]
+    if not restoring and listener.use_original_dst.value:
+        others = list(listener.listener_filters)
+        del listener.listener_filters[:]
+        restoring = [listener.listener_filters.add(name="original_dst")]
+        listener.listener_filters.extend(others)  # the header comes before everything else
+    for one in restoring:
+        one.typed_config.Pack(proxy_protocol_pb2.ProxyProtocol(allow_requests_without_proxy_protocol=True))
 
 
 def _client_tls(tls: Tls) -> ssl.SSLContext:
@@ -197,8 +221,8 @@ class _Ports:
 class _Caller:
     """Makes one call, as the caller's own socket sees it."""
 
-    def __init__(self, call: Call, ports: _Ports) -> None:
-        self._ports = ports
+    def __init__(self, call: Call, ports: _Ports, silence: float) -> None:
+        self._ports, self._silence = ports, silence
         self._context = _client_tls(call.tls) if call.tls else None  # now: listeners do not wait long
         self.call = call
         self.refused = self.cut = self.stuck = False
@@ -240,7 +264,7 @@ class _Caller:
     def _converse(self, connection: socket.socket) -> None:
         call = self.call
         if call.speaks is Speaks.NOTHING:
-            connection.settimeout(_SILENCE_SECONDS)
+            connection.settimeout(self._silence)
             self.cut = _ended(connection)
         elif call.speaks is Speaks.HTTP2:
             connection.sendall(_request2(call))

@@ -18,7 +18,7 @@ _ATTEMPTS = 200  # each starts an Envoy
 def disagree(resources: Resources, call: Call) -> bool:
     """Whether Envoy takes this configuration and sees the call differently."""
     try:
-        with envoy_of(resources) as envoy:
+        with envoy_of(resources, call.captured_at.ip if call.captured_at else "127.0.0.1") as envoy:
             did = observe(envoy, [call])[0]
     except (AssertionError, TimeoutError):
         return False
