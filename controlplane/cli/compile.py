@@ -2,7 +2,6 @@
 
 import ipaddress
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from controlplane.model.decode import decode
 from controlplane.model.meshconfig import decode_settings
 from controlplane.model.problem import Problem
 from controlplane.model.proxy import BadNodeError, Proxy, parse_node
+from controlplane.model.validate.common import is_dns_label, is_object_name
 from controlplane.sources.files.once import read_once
-from controlplane.sources.files.scanning import Roots
+from controlplane.sources.files.scanning import Roots, read_text
 from controlplane.sources.source import Batch
 
 _TYPES = {"sidecar": "sidecar", "gateway": "router", "router": "router"}
@@ -53,24 +53,40 @@ def compile_(  # noqa: PLR0913  (the options of one command)
 
 def _read(paths: Sequence[str], *, recursive: bool) -> Batch:
     for path in paths:
-        if path != _STDIN and not Path(path).exists():
-            raise Refused(f"{path}: no such file or directory")
-    texts = {"<stdin>": _standard_input()} if _STDIN in paths else {}
-    files = tuple(Path(path) for path in paths if path != _STDIN)
-    return read_once(Roots(files, recursive, frozenset({NAME})), decode, texts)
+        if not path or (path != _STDIN and not Path(path).exists()):
+            raise Refused(f"{path or '-f'}: no such file or directory")
+    streams = [path for path in paths if path == _STDIN or _is_stream(Path(path))]
+    files = tuple(Path(path) for path in paths if path not in streams)
+    texts = dict(_stream(path) for path in dict.fromkeys(streams))
+    batch = read_once(Roots(files, recursive, frozenset({NAME})), decode, texts)
+    if not batch.manifests and not batch.problems:
+        typer.echo("lateen: there are no manifests here (subdirectories are read with -R)", err=True)
+    return batch
 
 
-def _standard_input() -> str:
+def _is_stream(path: Path) -> bool:
+    """`-f <(kubectl get … -o yaml)` is a pipe under a name; a directory is read by what files it has."""
+    return not path.is_dir() and not path.is_file()
+
+
+def _stream(path: str) -> tuple[str, str]:
+    """The name problems give it, and its text."""
+    name = "<stdin>" if path == _STDIN else path
     try:
-        return sys.stdin.buffer.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Refused(f"standard input is not UTF-8 text (byte {error.start})") from error
+        return name, read_text(0 if path == _STDIN else path)
+    except OSError as error:
+        raise Refused(f"{name}: {error.strerror}") from error
+    except ValueError as error:
+        raise Refused(f"{name}: {error}") from error
 
 
 def _proxy(who: Who) -> Proxy:
     kind, namespace, name, labels, ip, service_account, metadata = who
     if kind not in _TYPES:
         raise Refused(f"--type {kind}: there are sidecar and gateway")
+    for option, given in (("--namespace", namespace), ("--name", name)):
+        if not (is_dns_label(given) if option == "--namespace" else is_object_name(given)):
+            raise Refused(f"{option} {given!r}: use lower-case letters, digits and '-'")
     try:
         address = str(ipaddress.ip_address(ip)) if ip is not None else ""
     except ValueError as error:

@@ -174,6 +174,8 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # `lateen ... | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit as ended:  # typer's own way out when standard output is closed
+        return 0 if isinstance(ended.__context__, BrokenPipeError) else int(ended.code or 0)
     except Exception as error:
         if whole:
             raise
@@ -182,7 +184,9 @@ def run(arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    """What is wrong with the command line, or else with us."""
+    """What is wrong with the command line, with the machine, or else with us."""
+    if isinstance(error, OSError):  # a full disk, no rights
+        return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error), 1)
     # typer carries a copy of click whose classes it does not show; what they share is this method.
     format_message = getattr(error, "format_message", None)
     if format_message is None:

@@ -55,6 +55,10 @@ _COMMON: Final = (
     "envoy.extensions.upstreams.http.v3.http_protocol_options_pb2",
 )
 
+# Fields of type map, and those whose content is a `Struct` (or a map of them): maps all the way down.
+_MAPS: Final = frozenset({"typedFilterMetadata", "typedPerFilterConfig", "typedExtensionProtocolOptions"})
+_FREE: Final = frozenset({"filterMetadata", "jsonFormat", "typedJsonFormat"})
+
 
 @cache
 def register_types() -> None:
@@ -81,8 +85,21 @@ def message_dict(resource: Resource, *, show_secrets: bool = False) -> dict[str,
     decoded = message(resource)
     if resource.type_url == SECRET and not show_secrets:
         redact(decoded)
-    plain: dict[str, Any] = json.loads(json_format.MessageToJson(decoded))  # `MessageToDict` mixes in other mappings
-    return plain
+    plain = json.loads(json_format.MessageToJson(decoded))  # `MessageToDict` mixes in other mappings
+    return {key: _steady(value, is_map=key in _MAPS, is_free=key in _FREE) for key, value in plain.items()}
+
+
+def _steady(value: Any, *, is_map: bool = False, is_free: bool = False) -> Any:
+    """Protobuf's maps come in an order that changes from process to process: theirs is made that of their keys.
+
+    Fields keep the order of their messages.
+    """
+    if isinstance(value, list):
+        return [_steady(item, is_free=is_free) for item in value]
+    if not isinstance(value, dict):
+        return value
+    keys = sorted(value) if is_map or is_free else value
+    return {key: _steady(value[key], is_map=key in _MAPS, is_free=is_free or key in _FREE) for key in keys}
 
 
 def redact(secret: Any) -> None:

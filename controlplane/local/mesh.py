@@ -73,11 +73,13 @@ class Mesh:
 
     # --- what comes in ---------------------------------------------------------------------------------------------
 
-    async def follow(self, batches: AsyncIterator[Batch], first: Callable[[Plan], None]) -> None:
-        """Take batch after batch. `first` judges the first plan before anything is started (it may raise)."""
+    async def follow(self, batches: AsyncIterator[Batch], first: Callable[[Plan, tuple[Problem, ...]], None]) -> None:
+        """Take batch after batch. `first` judges the first plan, and what is wrong in the files, before anything is
+        started (it may raise).
+        """
         batch = await anext(batches)
         self._accept(batch)
-        first(self.plan)
+        first(self.plan, batch.problems)
         self._apply(batch.changes)
         self._control.start_serving()
         self._reconcile()

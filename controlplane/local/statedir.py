@@ -70,6 +70,7 @@ def state_directory(paths: Sequence[Path], what: str) -> Iterator[StateDirectory
     directories = tuple(dict.fromkeys(directory_of(path) for path in paths))
     with ExitStack() as held:
         for directory in directories:
+            held.enter_context(_clean_after_misuse(directory))
             held.enter_context(_locked(directory))
         root = directories[0] / NAME
         state = StateDirectory(root, _run_directory(root))
@@ -92,6 +93,18 @@ def running(directory: Path) -> Mapping[str, Any] | None:
             continue
         return facts if _is_held(candidate) else None
     return None
+
+
+@contextmanager
+def _clean_after_misuse(directory: Path) -> Iterator[None]:
+    """Whoever named the wrong directory does not find ours in it."""
+    ours = not (directory / NAME).exists()
+    try:
+        yield
+    except Misuse:
+        if ours:
+            shutil.rmtree(directory / NAME, ignore_errors=True)
+        raise
 
 
 @contextmanager

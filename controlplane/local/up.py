@@ -25,6 +25,7 @@ from controlplane.local.ports import ControlPlane, OpenControlPlane
 from controlplane.local.processes import Machine
 from controlplane.local.statedir import Misuse, StateDirectory, directory_of
 from controlplane.model.decode import decode
+from controlplane.model.problem import Level, Problem
 from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.tasks import Supervisor
 from controlplane.runtime.unixhttp import serving
@@ -106,8 +107,8 @@ async def running(
 async def _follow(mesh: Mesh, source: FilesSource, first: "asyncio.Future[None]") -> None:
     """`first` gets what the first plan is judged to be; later failures are the supervisor's."""
 
-    def judge(plan: Plan) -> None:
-        judge_first(plan)
+    def judge(plan: Plan, in_files: Sequence[Problem]) -> None:
+        judge_first(plan, in_files)
         first.set_result(None)
 
     try:
@@ -129,10 +130,11 @@ async def _follow_lateenfile(mesh: Mesh, request: Request, file: LateenFile) -> 
                 mesh.use(found)
 
 
-def judge_first(plan: Plan) -> None:
+def judge_first(plan: Plan, in_files: Sequence[Problem] = ()) -> None:
     """What would make a start pointless. Raises `Misuse`."""
     if not plan.replicas and not plan.gateways:
-        words = "; ".join(problem.message for problem in plan.problems[:1])
+        errors = sorted((*in_files, *plan.problems), key=lambda problem: problem.level is not Level.ERROR)
+        words = "; ".join(problem.message for problem in errors[:1])
         hint = words or "subdirectories are read with -R"
         raise Misuse(f"nothing to run: no Deployment, Pod or Gateway was found ({hint})")
     addresses = [*(replica.address for replica in plan.replicas), *(proxy.address for proxy in plan.gateways)]

@@ -1,10 +1,12 @@
 """The command line: what it prints, and how it says no. Commands that need a running mesh are in `test_mesh`."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -64,6 +66,11 @@ def compiled(capsys: pytest.CaptureFixture[str], *arguments: str):
         ("compile --type sidecar", "Missing option '--filename'"),
         ("compile -f . --type waypoint", "--type waypoint: there are sidecar and gateway"),
         ("compile -f /nowhere --type sidecar", "/nowhere: no such file or directory"),
+        ("compile -f binary.json --type sidecar --mesh-config binary.json", "binary.json: not UTF-8 text (byte 0)"),
+        ("compile -f . --type sidecar --namespace A", "--namespace 'A': use lower-case letters"),
+        ("compile -f . --type sidecar --name a/b", "--name 'a/b': use lower-case letters"),
+        ("compile -f /dev/zero --type sidecar", "/dev/zero: larger than 16 MiB"),
+        ("compile --filename= --type sidecar", "-f: no such file or directory"),
         ("compile -f . --type sidecar --ip 1.2.3", "--ip 1.2.3"),
         ("compile -f . --type sidecar --labels app", "'app' is not key=value"),
         ("compile -f . --type sidecar --metadata nonsense", "--metadata is not JSON"),
@@ -83,6 +90,7 @@ def test_misuse_is_one_line_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "broken.json").write_text("{a: [")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
     assert run(arguments.split()) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -172,6 +180,51 @@ def test_standard_input_and_files_are_one_mesh(
     assert json.loads(done.stdout) == expected
     _, recursive = compiled(capsys, "-f", str(files), "-R")
     assert recursive == expected
+
+
+def lateen(line: str, directory: Path, **how: Any) -> subprocess.CompletedProcess[str]:
+    """A shell's line in which `lateen` is this one."""
+    return subprocess.run(
+        ["bash", "-c", f'lateen() {{ {sys.executable} -m controlplane.cli.main "$@"; }}; {line}'],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+        **how,
+    )
+
+
+def test_a_pipe_under_a_name_is_read_like_standard_input(files: Path) -> None:
+    done = lateen("lateen compile --type sidecar --namespace demo -f <(cat bill.yaml)", files)
+    piped = lateen("lateen compile --type sidecar --namespace demo -f - < bill.yaml", files)
+    assert done.returncode == 0, done.stderr
+    assert "bill.demo.svc.cluster.local" in done.stdout
+    assert done.stdout == piped.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("lateen compile --type sidecar -f - <&-", 2, "<stdin>: Bad file descriptor"),
+        ("lateen compile --type sidecar -f bill.yaml > /dev/full", 1, "No space left on device"),
+        ("lateen version -o json > /dev/full", 1, "No space left on device"),
+        ("lateen compile --type sidecar -f bill.yaml | true; exit ${PIPESTATUS[0]}", 0, ""),
+    ],
+)
+def test_streams_that_fail_are_no_bug_of_ours(line: str, code: int, words: str, files: Path) -> None:
+    done = lateen(line, files)
+    assert done.returncode == code, done.stderr
+    assert "bug" not in done.stderr
+    assert len(done.stderr.splitlines()) == (1 if words else 0)
+    assert words in done.stderr
+
+
+def test_a_directory_without_manifests_is_said_to_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "bill.yaml").write_text(service())
+    assert run(["compile", "--type", "sidecar", "-f", str(tmp_path)]) == 0
+    assert "no manifests here (subdirectories are read with -R)" in capsys.readouterr().err
 
 
 def test_problems_are_data_and_exit_code_1_only_when_asked(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,14 @@
 
 import json
 
+from envoy.config.cluster.v3 import cluster_pb2
+
 from controlplane.envoy import cluster, endpoint, listener, render, route, secret
 from controlplane.ir.cluster import Assignment
 from controlplane.ir.listener import RouteTable
+from controlplane.snapshot.resource import resource
 from controlplane.snapshot.routes import placeholder_host
+from controlplane.snapshot.types import CLUSTER
 from tests.envoy import values
 
 KEY = "-----BEGIN PRIVATE KEY-----"
@@ -33,6 +37,20 @@ def test_bytes_that_are_no_text_are_kept() -> None:
     found = secret.encode_bundle("x", b"\xff\xfe")
     written = render.document([found])["secrets"][0]["validationContext"]
     assert written["trustedCa"] == {"inlineBytes": "//4="}
+
+
+def test_maps_come_in_order_of_their_keys() -> None:
+    free = cluster_pb2.Cluster(name="c")
+    names = [f"key{i:02}" for i in range(40)]
+    for name in reversed(names):
+        free.metadata.filter_metadata[name]["outer"] = dict.fromkeys(reversed(names), 1)
+        free.typed_extension_protocol_options[name].type_url = "type.googleapis.com/google.protobuf.Empty"
+    encoded = resource(CLUSTER, "c", free.SerializeToString())
+    written = render.message_dict(encoded)
+    assert set(written) == {"name", "metadata", "typedExtensionProtocolOptions"}
+    assert list(written["metadata"]["filterMetadata"]) == names
+    assert list(written["metadata"]["filterMetadata"]["key07"]["outer"]) == names
+    assert list(written["typedExtensionProtocolOptions"]) == names
 
 
 def test_other_names_are_no_files() -> None:

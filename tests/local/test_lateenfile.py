@@ -25,8 +25,9 @@ def test_an_empty_file_and_no_file_say_nothing(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("commands: [", "/d/lateen.yaml:2:1: "),
-        ("comands: {}", "comands"),
-        ("commands: {a: {run: x, port: 5}}", "port"),
+        ("comands: {}", "lateen.yaml: there is an unknown field `comands`"),
+        ("commands: {a: {run: x, port: 5}}", "commands.<name>: there is an unknown field `port`"),
+        ("commands: {a: {env: {}}}", "commands.<name>: there is no `run`"),
         ("commands: 5", "commands: expected a mapping, got a number"),
         ("commands: {a: 5}", "commands.<name>: expected a command line, a list of words or a mapping"),
         ("commands: {a: ''}", "commands.a: a command is empty"),

@@ -136,7 +136,7 @@ def test_a_second_one_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     ("files", "words"),
     [
         ({}, "nothing to run"),
-        ({"x": "kind: [", "lateen": ""}, "nothing to run"),
+        ({"x": "kind: [", "lateen": ""}, "x.yaml:2:1: did not find"),
         ({"bill": BILL, "lateen": "commands: ["}, "lateen.yaml:2:1: "),
         ({"bill": BILL, "lateen": "comands: {}"}, "comands"),
     ],
@@ -144,6 +144,7 @@ def test_a_second_one_on_the_same_directory_is_refused(tmp_path: Path) -> None:
 def test_what_cannot_be_started_is_refused_with_one_line(tmp_path: Path, files: dict[str, str], words: str) -> None:
     directory = lay_out(tmp_path, **files)
     assert words in refused("up", str(directory), cwd=tmp_path)
+    assert not (directory / ".lateen").exists()
 
 
 def test_a_gateway_port_in_use_is_refused_with_its_holder(tmp_path: Path) -> None:

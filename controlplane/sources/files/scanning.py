@@ -55,9 +55,9 @@ def look(roots: Roots) -> Look:
     return Look(files, tuple(missing))
 
 
-def read_text(path: str) -> str:
-    """The whole file. Raises `OSError` or `ValueError`, with words for its author."""
-    with open(path, "rb") as file:  # noqa: PTH123  (one descriptor for the size check and the bytes)
+def read_text(path: str | int) -> str:
+    """The whole file (a path, or an open descriptor). Raises `OSError` or `ValueError`, with words for its author."""
+    with open(path, "rb", closefd=isinstance(path, str)) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ValueError(f"larger than {MAX_BYTES // 2**20} MiB")
