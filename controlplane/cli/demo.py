@@ -90,7 +90,7 @@ def _verdict(console: Console, results: Sequence[Result], background: Tally) -> 
     )
     right = all(result.is_right for result in results) and background.failed == 0
     if right:
-        console.print("[bold green]All went as it should: every split within 4 sigma, no call failed.[/]")
+        console.print("[bold green]All went as it should: every weighted split within 4 sigma, no call failed.[/]")
     else:
         console.print("[bold red]Not all went as it should.[/]")
     return right

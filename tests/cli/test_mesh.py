@@ -104,5 +104,5 @@ def test_the_demo_tells_its_story_and_all_is_as_it_should_be() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[-1] == "All went as it should: every split within 4 sigma, no call failed."
+    assert lines[-1] == "All went as it should: every weighted split within 4 sigma, no call failed."
     assert sum(line.endswith("as it should be") for line in lines) == 8

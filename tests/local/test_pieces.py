@@ -287,6 +287,12 @@ def test_a_split_is_right_within_four_sigma(calls: int, share: float, measured: 
     assert within(calls, share, measured) == right
 
 
+def test_without_rules_calls_go_to_the_less_busy_which_is_no_draw() -> None:
+    step = next(step for step in STORY if step.rules is None)
+    assert Result(step, 900, 1100, 0, 0).is_right  # far more than four sigma, and as it should be
+    assert not Result(step, 500, 1500, 0, 0).is_right
+
+
 def test_a_failed_call_or_a_missing_copy_is_not_as_it_should_be() -> None:
     step = next(step for step in STORY if step.mirrored)
     assert Result(step, step.calls, 0, 0, step.calls).is_right
