@@ -43,7 +43,7 @@ class Step(msgspec.Struct, frozen=True):
 
     @property
     def is_drawn(self) -> bool:
-        """Whether rules draw each call by weight. Without rules each goes to the less busy of two: near half, no draw."""
+        """Whether calls are drawn by weight. Without rules each goes to the less busy of two: near half."""
         return self.rules is not None
 
 
