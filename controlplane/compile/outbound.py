@@ -422,7 +422,7 @@ class Outbound:
             return None
         callers: set[str] = set()
         for _, routing in self.rules.mesh.candidates(fetch, host):
-            if host not in mesh_virtualservice.hosts_of(routing.vs, domain):
+            if host not in routing.hosts:
                 continue  # a wildcard that covers it, or the service its short name might have meant
             acting = routing_reach(routing.vs, None, settings)
             callers |= acting.namespaces | ({""} if acting.everyone else set())

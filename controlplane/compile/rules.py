@@ -38,10 +38,15 @@ ANYONE = Caller("")
 
 
 class Routing(msgspec.Struct, frozen=True):
-    """One VirtualService with its delegates taken in."""
+    """One VirtualService with its delegates taken in.
 
-    vs: VirtualService
+    It stands once under each of its hosts, perhaps thousands, and is compared there whenever it changes: what mostly
+    changes comes first.
+    """
+
     rules: tuple[Rule, ...]
+    hosts: frozenset[str]  # fully qualified
+    vs: VirtualService
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -103,7 +108,8 @@ class Rules:
         fetch.report(*problems, *mesh_virtualservice.own_problems(vs, rules))
         gateways = self._inputs.gateways
         fetch.report(*mesh_gateway.missing_gateways(vs, lambda namespace, name: fetch.has(gateways, (namespace, name))))
-        return Routing(vs, rules)
+        domain = settings_of(fetch, self._inputs).cluster_domain
+        return Routing(rules, frozenset(mesh_virtualservice.hosts_of(vs, domain)), vs)
 
     def _mesh_routing(self, fetch: Fetch, key: Key, routing: Routing) -> Mapping[RuleKey, Routing]:
         if not mesh_virtualservice.binds_mesh(routing.vs):

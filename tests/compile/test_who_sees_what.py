@@ -2,6 +2,7 @@
 
 import pytest
 
+from controlplane.mesh import hosts
 from controlplane.model.settings import Settings, Tenancy
 from controlplane.snapshot import types
 from tests.world import World, service, shares
@@ -220,6 +221,26 @@ spec:
 """)
     assert world.sidecar("default").call("virtual.example").subset == "v1"
     assert world.sidecar("other").call("virtual.example").cluster == "PassthroughCluster"
+
+
+def test_each_of_many_hosts_is_looked_at_a_few_times_however_many_there_are(monkeypatch):
+    looks = 0
+
+    def counted(*arguments):
+        nonlocal looks
+        looks += 1
+        return qualify(*arguments)
+
+    qualify = hosts.qualify
+    monkeypatch.setattr(hosts, "qualify", counted)
+    many = ROUTE.replace("[reviews.default.svc.cluster.local]", f"[{', '.join(f'h{i}.example' for i in range(300))}]")
+    assert many != ROUTE
+    world = world_with_reviews()
+    world.sidecar("default")
+    for subset in ("v1", "v2"):
+        looks = 0
+        world.apply(many % ("many", "default", '"*"', subset))
+        assert 300 <= looks <= 10 * 300
 
 
 def test_a_sniffed_port_answers_for_any_host():
