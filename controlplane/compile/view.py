@@ -224,7 +224,8 @@ class ProxyView:
         return self._own.names(type_url)
 
     def get(self, type_url: str, name: str) -> Resource | None:
-        return self._own.get(type_url, name) or self.shared_view.get(type_url, name)
+        own = self._own.get(type_url, name) if self._own.names(type_url) else None
+        return own or self.shared_view.get(type_url, name)
 
     def find(self, type_url: str, asked: str) -> Resource | None:
         return self._own.get(type_url, asked) or self.shared_view.find(type_url, asked)

@@ -23,7 +23,7 @@ from controlplane.xds.protocol.stream import Stream
 from controlplane.xds.protocol.subscriptions import WILDCARD
 from controlplane.xds.protocol.wire import DeltaRequest
 
-_MANY: Final = 256  # names in a first request; from here on they are sent in the shared steps of a first sync
+_MANY: Final = 256  # names in one request; from here on they are answered together, with what others asked for too
 
 
 class DeltaStream(Stream):
@@ -99,11 +99,14 @@ class DeltaStream(Stream):
         """The first names of a proxy that has nothing."""
         if ledger.subscription.wildcard:
             self._begin_all(ledger)
+        self._subscribe_all(ledger, names)
+
+    def _subscribe_all(self, ledger: Ledger, names: Sequence[str]) -> None:
         if len(names) >= _MANY and ledger.type_url == ENDPOINT:
-            self._begin_many(ledger, names)
-        else:
-            for name in names:
-                self._subscribe(ledger, name)
+            self._subscribe_many(ledger, tuple(names))
+            return
+        for name in names:
+            self._subscribe(ledger, name)
 
     def _begin_all(self, ledger: Ledger) -> None:
         if ledger.type_url != VIRTUAL_HOST:
@@ -113,28 +116,26 @@ class DeltaStream(Stream):
         for route in tuple(self._opened):
             self._introduce(route)
 
-    def _begin_many(self, ledger: Ledger, names: Sequence[str]) -> None:
-        subscribed = ledger.subscription.names
-        subscribed.update(names)
-        self._compact(ledger)
-        beside = subscribed.absent
-        if len(beside) < len(names):
-            self._begin_sweep(ledger)
-            for name in self._content.view.own(ledger.type_url):
-                if not ledger.wants(name):
-                    ledger.drop(name)
-        for name in beside:
+    def _subscribe_many(self, ledger: Ledger, names: tuple[str, ...]) -> None:
+        """The endpoints of clusters that came together: what is clear of them goes out as a whole."""
+        batch = self._scope.batch(self.protocol, ledger.type_url, names)
+        own = self._content.view.own(ledger.type_url)
+        for name in batch.absent:
             self._ask(ledger, name)
+        for part in batch.parts:
+            ledger.subscription.names.update(part)
+            ledger.batches[part] = members = frozenset(part)
+            for name in members.intersection(ledger.odd, own):
+                ledger.look_at(name, None)
+        self._compact(ledger)
 
     def _update(self, ledger: Ledger, request: DeltaRequest) -> None:
         for name in request.unsubscribe:
             self._unsubscribe(ledger, name)
-        for name in request.subscribe:
-            if name == WILDCARD:
-                ledger.subscription.subscribe(WILDCARD)
-                self._begin_all(ledger)
-            else:
-                self._subscribe(ledger, name)
+        if WILDCARD in request.subscribe:
+            ledger.subscription.subscribe(WILDCARD)
+            self._begin_all(ledger)
+        self._subscribe_all(ledger, [name for name in request.subscribe if name != WILDCARD])
         if request.subscribe:
             self._compact(ledger)
 

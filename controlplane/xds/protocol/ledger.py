@@ -80,6 +80,7 @@ class Ledger:
         "acked_at",
         "aliases",
         "asked",
+        "batches",
         "due",
         "error",
         "flights",
@@ -109,6 +110,7 @@ class Ledger:
         self.gone: set[str] = set()  # to be answered with "there is no such resource"
         self.aliases: dict[str, str] = {}  # on-demand question -> name of the resource that answers it
         self.sweeps: dict[str, str] = {}  # route configuration ("" for other types) -> where its first sync is
+        self.batches: dict[tuple[str, ...], frozenset[str]] = {}  # asked for together and not sent yet
         self.due = False  # an answer must come even if it is empty
         self.flights: dict[str, Flight] = {}  # by nonce
         self.trials: list[tuple[str, ...]] = []  # groups to be tried apart
@@ -123,7 +125,7 @@ class Ledger:
 
     def rebase(self, names: Iterable[str]) -> None:
         """The content is that of another view now: what the proxy has is going to be said anew. `names`: asked for."""
-        for each in (self.odd, self.todo, self.parked, self.leaving, self.sweeps, self.trials):
+        for each in (self.odd, self.todo, self.parked, self.leaving, self.sweeps, self.batches, self.trials):
             each.clear()
         self.subscription.names.clear()
         self.subscription.names.update(names)
@@ -145,7 +147,7 @@ class Ledger:
     @property
     def busy(self) -> bool:
         """Whether there may be something to send."""
-        return bool(self.todo or self.sweeps or self.gone or self.due or self.trials)
+        return bool(self.todo or self.sweeps or self.batches or self.gone or self.due or self.trials)
 
     def wants(self, name: str) -> bool:
         """Whether the proxy asked for this name, by itself or by a wildcard."""
@@ -161,7 +163,9 @@ class Ledger:
         return self._content.get(self.type_url, name)
 
     def swept(self, name: str) -> bool:
-        """Whether the first sync is past this name."""
+        """Whether the first sync, or what was asked for together, is past this name."""
+        if self.batches and any(name in batch for batch in self.batches.values()):
+            return False
         if not self.sweeps:
             return True
         position = self.sweeps.get(route_of(name) if self.type_url == VIRTUAL_HOST else "")
@@ -249,6 +253,10 @@ class Ledger:
 
     def forget(self, names: Iterable[str]) -> None:
         """The proxy wants these no more, and dropped them by itself."""
+        names = tuple(names)
+        if self.batches:
+            left = (tuple(each for each in batch if each not in names) for batch in self.batches)
+            self.batches = {batch: frozenset(batch) for batch in left if batch}
         for name in names:
             self.drop(name)
             self.asked.discard(name)

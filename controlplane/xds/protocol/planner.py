@@ -154,7 +154,17 @@ class Planner:
             send = self._sweep(ledger, next(iter(ledger.sweeps)), now)
             if send is not None:
                 return send
-        return self._trial(ledger, now) or self._batch(ledger, now)
+        return self._asked_together(ledger, now) or self._trial(ledger, now) or self._batch(ledger, now)
+
+    def _asked_together(self, ledger: Ledger, now: float) -> Send | None:
+        while ledger.batches:
+            part = next(iter(ledger.batches))
+            del ledger.batches[part]
+            step = self._scope.part(self.protocol, ledger.type_url, part)
+            send = self._step(ledger, step, step.names, now)
+            if send is not None:
+                return send
+        return None
 
     def _trial(self, ledger: Ledger, now: float) -> Send | None:
         while ledger.trials and self._may_try(ledger):
@@ -256,7 +266,10 @@ class Planner:
             del ledger.sweeps[route]
         else:
             ledger.sweeps[route] = step.next
-        names = self._swept_names(ledger, step)
+        return self._step(ledger, step, self._swept_names(ledger, step), now)
+
+    def _step(self, ledger: Ledger, step: Step, names: tuple[str, ...], now: float) -> Send | None:
+        names = self._unrefused(ledger, names)
         if not names and not ledger.due:
             return None
         send = self._compose_step(ledger, step, names)
@@ -266,17 +279,26 @@ class Planner:
                 ledger.asked.discard(name)
         if ledger.type_url == CLUSTER:
             self._clusters_swept = True
-            if self._ledgers[ENDPOINT].started:
-                self._follow_clusters(names)
+            self._follow_swept(names)
         return self._register(ledger, send, now)
 
+    def _follow_swept(self, names: Sequence[str]) -> None:
+        """Endpoints of the clusters it knew already; for those of new ones a proxy asks by itself."""
+        endpoints = self._ledgers[ENDPOINT]
+        if endpoints.subscription.names:
+            known = [name for name in names if endpoints.wants(name)]
+            if known:
+                self._follow_clusters(known)
+
     def _swept_names(self, ledger: Ledger, step: Step) -> tuple[str, ...]:
-        names = step.names
-        if not ledger.subscription.wildcard and not ledger.subscription.names.complete:
-            names = tuple(name for name in names if ledger.wants(name))
-        if self._judge.any_refused():
-            names = tuple(name for name in names if not self._sets_refused_aside(ledger, name))
-        return names
+        if ledger.subscription.wildcard or ledger.subscription.names.complete:
+            return step.names
+        return tuple(name for name in step.names if ledger.wants(name))
+
+    def _unrefused(self, ledger: Ledger, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not self._judge.any_refused():
+            return names
+        return tuple(name for name in names if not self._sets_refused_aside(ledger, name))
 
     def _sets_refused_aside(self, ledger: Ledger, name: str) -> bool:
         found = self._content.get(ledger.type_url, name)

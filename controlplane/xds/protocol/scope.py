@@ -7,7 +7,7 @@ bucket stale. A reconnecting proxy says what it has; one comparison with the sco
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.routes import route_of
@@ -15,6 +15,8 @@ from controlplane.snapshot.types import CLUSTER, VIRTUAL_HOST
 from controlplane.snapshot.view import Change, Changes, View
 from controlplane.xds.protocol.content import Content, DeltaContent, Headers, SotwContent, WholeRoutes, is_slow
 from controlplane.xds.protocol.responses import CHUNK, Responses
+
+_BATCHES: Final = 16  # kept until the type changes; proxies that connect together ask for few different ones
 
 
 class Bucket:
@@ -37,6 +39,13 @@ class Step(NamedTuple):
     resources: Callable[[], list[Resource]]
     names: tuple[str, ...]
     next: str | None
+
+
+class Batch(NamedTuple):
+    """Many names that were asked for at once: what there is of them, in responses, and the rest."""
+
+    parts: tuple[tuple[str, ...], ...]
+    absent: tuple[str, ...]
 
 
 class Plan:
@@ -114,6 +123,7 @@ class Scope:
         self._plans: dict[tuple[str, str, str], Plan] = {}
         self._editions: dict[str, int] = {}
         self._versions: dict[str, tuple[int, Mapping[str, str]]] = {}
+        self._batches: dict[tuple[object, ...], Batch] = {}
 
     def content(self, protocol: str, view: View) -> Content:
         """What a stream of this scope reads; `view` is the proxy's, layered over the shared one."""
@@ -123,6 +133,7 @@ class Scope:
         """The shared view changed; what each protocol's streams have to be told. Call this once a revision."""
         for type_url, changed in changes.items():
             self._editions[type_url] = self.edition(type_url) + 1
+            self._batches.clear()
             for key, plan in self._plans.items():
                 if key[1] == type_url:
                     _renew(plan, key[2], changed)
@@ -146,6 +157,24 @@ class Scope:
             self._plans[key] = found
         return found
 
+    def batch(self, protocol: str, type_url: str, names: tuple[str, ...]) -> Batch:
+        """Names that proxies of this scope ask for together, worked out by the first: clusters come in shared steps,
+        so the names of their endpoints do too.
+        """
+        key = (protocol, type_url, self.edition(type_url), names)
+        found = self._batches.get(key)
+        if found is None:
+            if len(self._batches) >= _BATCHES:
+                self._batches.clear()
+            found = self._batches[key] = _batched(self._contents[protocol], type_url, names)
+        return found
+
+    def part(self, protocol: str, type_url: str, names: tuple[str, ...]) -> Step:
+        """The response that brings one part of a batch, as it is now."""
+        content = self._contents[protocol]
+        found = (content.get(type_url, name) for name in names)
+        return Step((*self.key(type_url), names), lambda: [each for each in found if each is not None], names, None)
+
     def versions(self, type_url: str) -> Mapping[str, str]:
         """Name -> version of all shared resources of a type, worked out again only after a change of the type."""
         edition, known = self._versions.get(type_url, (-1, {}))
@@ -160,6 +189,23 @@ class Scope:
             found = content.get(type_url, name)
             if found is not None:
                 yield name, found.version
+
+
+def _batched(content: Content, type_url: str, names: tuple[str, ...]) -> Batch:
+    parts: list[list[str]] = [[]]
+    absent: list[str] = []
+    size = 0
+    for name in sorted(set(names)):
+        found = content.get(type_url, name)
+        if found is None:
+            absent.append(name)
+            continue
+        size += len(found.body)
+        if size > CHUNK and parts[-1]:
+            parts.append([])
+            size = len(found.body)
+        parts[-1].append(name)
+    return Batch(tuple(tuple(part) for part in parts if part), tuple(absent))
 
 
 def _renew(plan: Plan, route: str, changed: Mapping[str, Change]) -> None:
