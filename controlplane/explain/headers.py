@@ -45,8 +45,8 @@ def received(pairs: Iterable[tuple[str, str]], *, http2: bool = False) -> dict[s
         lower = name.lower()
         found[lower] = (*found.get(lower, ()), value.strip(" \t"))
     joined = {name: (_join(values, ","),) for name, values in found.items() if name in _JOINED}
-    if http2 and "cookie" in found:
-        joined["cookie"] = (_join(found["cookie"], "; "),)
+    if http2 and (cookies := found.pop("cookie", ())) and (text := _join(cookies, "; ")):
+        joined["cookie"] = (text,)
     return {**found, **joined}
 
 

@@ -15,27 +15,28 @@ _KINDS = ("listeners", "routes", "clusters", "endpoints", "secrets")
 _ATTEMPTS = 200  # each starts an Envoy
 
 
-def disagree(resources: Resources, call: Call) -> bool:
-    """Whether Envoy takes this configuration and sees the call differently."""
+def differing(resources: Resources, call: Call) -> set[str]:
+    """In what Envoy sees this call differently; nothing if it does not take the configuration."""
     try:
         with envoy_of(resources, call.captured_at.ip if call.captured_at else "127.0.0.1") as envoy:
             did = observe(envoy, [call])[0]
     except (AssertionError, TimeoutError):
-        return False
-    return bool(disagreements(simulate(resources, did.call), did))
+        return set()
+    return {one.partition(":")[0] for one in disagreements(simulate(resources, did.call), did)}
 
 
 def shrink(
-    resources: Resources, call: Call, fails: Callable[[Resources, Call], bool] = disagree
+    resources: Resources, call: Call, differs: Callable[[Resources, Call], set[str]] = differing
 ) -> tuple[Resources, Call]:
-    """The smallest found by removing one thing at a time, until nothing more can go."""
+    """The smallest found by removing one thing at a time, as long as it is the same that differs."""
+    wanted = differs(resources, call)
     attempts = 0
     progress = True
-    while progress and attempts < _ATTEMPTS:
+    while progress and wanted and attempts < _ATTEMPTS:
         progress = False
         for candidate in _smaller(resources, call):
             attempts += 1
-            if fails(*candidate):
+            if differs(*candidate) == wanted:
                 (resources, call), progress = candidate, True
                 break
     return resources, call
