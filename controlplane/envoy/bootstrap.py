@@ -70,6 +70,7 @@ from envoy_data_plane.google.protobuf import Any as AnyMessage
 from envoy_data_plane.google.protobuf import Struct
 
 from controlplane.envoy.runtime import FLAGS as RUNTIME_FLAGS
+from controlplane.ir import names
 
 FILE: Final = "bootstrap.json"
 XDS_CLUSTER: Final = "xds-grpc"
@@ -135,6 +136,7 @@ class ProxyBootstrap(msgspec.Struct, frozen=True, kw_only=True):
     locality: str = ""  # "region/zone/subzone"
     delta: bool = True
     stats: tuple[str, ...] | None = None  # prefixes of the statistics to keep; None: all
+    system_roots: str = ""  # the machine's bundle of authorities; "": who is to be verified with it is not called
 
 
 def files(proxy: ProxyBootstrap, folder: Path) -> Mapping[str, str]:
@@ -158,7 +160,9 @@ def bootstrap(proxy: ProxyBootstrap, folder: Path) -> Bootstrap:
         ),
         admin=Admin(address=_address_of(proxy.admin)),
         dynamic_resources=_dynamic_resources(proxy.server, delta=proxy.delta),
-        static_resources=BootstrapStaticResources(clusters=[_xds_cluster(proxy.server, folder)]),
+        static_resources=BootstrapStaticResources(
+            clusters=[_xds_cluster(proxy.server, folder)], secrets=_system_roots(proxy.system_roots)
+        ),
         layered_runtime=_runtime(),
         overload_manager=_overload_manager(),
         stats_config=_stats(proxy.stats),
@@ -260,6 +264,14 @@ def _roots(server: TlsServer) -> Secret:
         trusted_ca=DataSource(filename=server.roots), watched_directory=WatchedDirectory(path=server.folder)
     )
     return Secret(name="ROOTCA", validation_context=roots)
+
+
+def _system_roots(bundle: str) -> list[Secret]:
+    """What `DestinationRule`s of mode SIMPLE verify servers with, unless they name other authorities."""
+    if not bundle:
+        return []
+    roots = CertificateValidationContext(trusted_ca=DataSource(filename=bundle))
+    return [Secret(name=names.SYSTEM_ROOTS, validation_context=roots)]
 
 
 def _sds_document(secret: Secret) -> str:

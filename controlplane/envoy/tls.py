@@ -2,7 +2,8 @@
 
 Every certificate, key and bundle is a secret that Envoy asks for by name over its stream, those in files of the
 proxy's machine too: a missing file then delays one secret instead of refusing a whole cluster or listener, and a file
-that is replaced is read again.
+that is replaced is read again. The machine's own authorities alone come with the bootstrap: only who starts an Envoy
+knows where they lie. (`system_root_certs` is no way to them: Envoy takes it and verifies nothing.)
 """
 
 from collections.abc import Iterable
@@ -62,8 +63,8 @@ def upstream_context(tls: UpstreamTls, *, sni: str, sans: Iterable[str], alpn: I
         common.combined_validation_context.validation_context_sds_secret_config.CopyFrom(secret_config(bundle))
         common.combined_validation_context.default_validation_context.CopyFrom(checks)
     elif tls.ca_certificates == SYSTEM_BUNDLE and not tls.skip_verify:
-        checks.system_root_certs.SetInParent()
-        common.validation_context.CopyFrom(checks)
+        common.combined_validation_context.validation_context_sds_secret_config.name = names.SYSTEM_ROOTS
+        common.combined_validation_context.default_validation_context.CopyFrom(checks)
     return context
 
 

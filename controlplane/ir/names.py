@@ -11,6 +11,7 @@ CREDENTIAL: Final = "kubernetes://"  # secrets that gateways name by credentialN
 CREDENTIAL_CA_SUFFIX: Final = "-cacert"
 FILE_CERTIFICATE: Final = "file-cert:"  # secrets that lie in files of the proxy's machine
 FILE_CA: Final = "file-root:"
+SYSTEM_ROOTS: Final = "file-root:system"  # the machine's own authorities; in every proxy's bootstrap, never sent
 HTTP_PROXY: Final = "http_proxy"  # route configuration of a sidecar's explicit forward proxy
 
 

@@ -3,6 +3,7 @@
 The bootstrap's typed dataclasses are imported when the first Envoy starts: half a second.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,13 @@ from controlplane.local.ports import BIND_ADDRESS, HTTP_PROXY_PORT, PORT_OFFSET
 from controlplane.local.sidecars import POD_LABEL
 
 _DOMAIN: Final = "cluster.local"
+# Where operating systems keep the authorities they trust: Debian, Red Hat, SUSE, Alpine and macOS.
+_SYSTEM_ROOTS: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -73,5 +81,6 @@ def bootstrap(node: Node, xds_socket: Path, admin_socket: Path) -> str:
         server=UnixServer(str(xds_socket)),
         admin=str(admin_socket),
         metadata=node.metadata,
+        system_roots=next(filter(os.path.exists, _SYSTEM_ROOTS), ""),
     )
     return str(bootstrap(proxy, xds_socket.parent).to_json(indent=1))

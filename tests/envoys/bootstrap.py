@@ -11,7 +11,7 @@ from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
-from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 
 from controlplane.envoy.runtime import FLAGS
 from controlplane.explain.resources import Resources
@@ -82,9 +82,6 @@ def _inline(message: Any, routes: Mapping[str, Any], secrets: _Secrets) -> None:
         _inline_routes(message, routes)
     elif isinstance(message, tls_pb2.CommonTlsContext):
         _inline_secrets(message, secrets)
-    elif isinstance(message, common_pb2.CertificateValidationContext) and message.HasField("system_root_certs"):
-        message.ClearField("system_root_certs")  # machines without any exist, and Envoy refuses SANs without roots
-        message.trusted_ca.inline_string = root_certificate()
 
 
 def _judge_clusters(message: Any, *, validate_clusters: bool) -> None:

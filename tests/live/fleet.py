@@ -27,7 +27,9 @@ from controlplane.sources.source import Changes
 from controlplane.xds.protocol.commands import Refused
 from controlplane.xds.protocol.status import Standing, TypeStatus
 from tests.envoys import RunningEnvoy, start
+from tests.envoys.certificates import root_certificate
 
+_ROOTS = "roots.pem"
 _PATIENCE = 30.0  # seconds until an Envoy has what it was sent
 
 
@@ -118,6 +120,8 @@ class Fleet:
         alone were updated, and knows one version of all clusters over state of the world.
         """
         wanted = self.resources(member.name)
+        if not wanted:
+            return ["not connected"]
         clusters = {name: resource.version for name, resource in wanted.get(types.CLUSTER, {}).items()}
         standings: list[TypeStatus] = self._in_loop(self._standings(member.name))
         kept_back = [one for one in standings if _waits_for_nobody(one, wanted)]
@@ -177,10 +181,14 @@ def _held(envoy: RunningEnvoy) -> dict[str, dict[str, str]]:
 
 
 @contextmanager
-def fleet(nodes: Sequence[tuple[Proxy, bool]], **settings: Any) -> Iterator[Fleet]:
-    """Envoys for these proxies; True: over delta. They wait until `show` was called the first time."""
+def fleet(nodes: Sequence[tuple[Proxy, bool]], *, roots: str | None = None, **settings: Any) -> Iterator[Fleet]:
+    """Envoys for these proxies; True: over delta. They wait until `show` was called the first time.
+
+    `roots`: PEM of what stands for the machines' own authorities; those that sign the tests' certificates by default.
+    """
     with TemporaryDirectory(prefix="lateen-live-") as name, _running_loop() as loop, ExitStack() as stack:
         socket = Path(name) / "xds.sock"
+        socket.with_name(_ROOTS).write_text(root_certificate() if roots is None else roots)
         opening = open_control_plane(settings, socket)
         plane = asyncio.run_coroutine_threadsafe(opening.__aenter__(), loop).result(timeout=30)
         made = Fleet(plane, loop)
@@ -218,6 +226,7 @@ def _bootstrap(proxy: Proxy, socket: Path, *, delta: bool) -> Any:
             metadata=metadata,
             locality=str(proxy.locality),
             delta=delta,
+            system_roots=str(socket.with_name(_ROOTS)),
         ),
         socket.parent,
     )
