@@ -187,7 +187,8 @@ class _Walk:
             count = len(config.virtual_hosts)
             self._note(Stage.VIRTUAL_HOST, None, f"none of {count} has a domain for {request.authority!r}")
             return self._fail(_NO_ROUTE)
-        origins = self._of(VIRTUAL_HOST, f"{config.name}/{host.name}")
+        # A virtual host travels as `<route configuration>/<host>`; it may be called so already.
+        origins = self._of(VIRTUAL_HOST, host.name) or self._of(VIRTUAL_HOST, f"{config.name}/{host.name}")
         self._note(Stage.VIRTUAL_HOST, host.name, f"domain {domain}", origins=origins, message=host)
         if virtualhost.needs_tls(host, request):
             self._note(Stage.ROUTE, "require_tls", "the virtual host wants TLS")
@@ -289,7 +290,8 @@ class _Walk:
             code = found.route.cluster_not_found_response_code if found is not None else 0
             return (), Failure("NC", _NO_CLUSTER_STATUS[code], cluster.NO_CLUSTER.details)
         self._doubts += doubts.of_cluster(chosen)
-        why = f"weight {target.weight}" if target.entry is not None else "named by the route"
+        by = "the TCP proxy" if found is None else "the route"
+        why = f"weight {target.weight}" if target.entry is not None else f"named by {by}"
         self._note(Stage.CLUSTER, chosen.name, why, origins=self._of(CLUSTER, chosen.name), message=chosen)
         endpoints, why = self._usable(chosen, connection, request)
         origins = self._of(ENDPOINT, chosen.eds_cluster_config.service_name or chosen.name)

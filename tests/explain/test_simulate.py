@@ -111,10 +111,12 @@ def test_a_missing_secret_closes_the_door():
     assert ask(chain, call=call, secrets=[{"name": "site", "tls_certificate": {}}]).verdict is Verdict.FORWARDED
 
 
-def test_virtual_hosts_that_travel_alone_are_joined():
+@pytest.mark.parametrize("own_name", ["h", "a/b/h"])
+def test_virtual_hosts_that_travel_alone_are_joined(own_name):
     whole = resources(listener("80", *TO, http("a/b")), routes=(table(to("up"), name="a/b"),))
     table_of_one = whole.routes["a/b"]
     host = table_of_one.virtual_hosts[0]
+    host.name = own_name
     sent = [resource(types.VIRTUAL_HOST, "a/b/h", host.SerializeToString(), origins=(VS,))]
     del table_of_one.virtual_hosts[:]
     table_of_one.vhds.config_source.ads.SetInParent()
