@@ -139,12 +139,15 @@ _COLOURS: dict[str, str] = {Health.READY: "green", Health.TERMINATING: "yellow",
 
 
 def _replica_table(rows: Sequence[ReplicaRow]) -> "Table":
-    made = _table("workload", "replica", "state", "address", "ports", "restarts")
+    made = _table("replica", "state", "address", "ports", "restarts")
+    made.columns[0].overflow, made.columns[0].min_width = "fold", 12
+    for column in made.columns[1:3]:
+        column.no_wrap, column.overflow = True, "fold"  # what is typed again is never cut, however narrow the terminal
+    spread = len({row.namespace for row in rows}) > 1
     for row in rows:
         colour = _COLOURS.get(row.state, "red")
         made.add_row(
-            f"{row.namespace}/{row.workload}",
-            row.name,
+            f"{row.namespace}/{row.name}" if spread else row.name,
             f"[{colour}]{row.state}[/]",
             row.address,
             "\n".join(row.ports),
@@ -164,7 +167,7 @@ def _traffic_table(rows: Sequence[ShareRow]) -> "Table":
     made = _table("calls to", "answered by", "share, last 10 s", "calls", "errors")
     previous = ""
     for row in rows:
-        bar = "█" * round(row.percent / 5)
+        bar = "█" * round(row.percent / 10)
         share = f"{row.percent:5.1f} % {bar}" if row.recent else ""
         made.add_row(row.host if row.host != previous else "", row.workload, share, str(row.total), str(row.errors))
         previous = row.host
