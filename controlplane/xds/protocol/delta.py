@@ -147,7 +147,9 @@ class DeltaStream(Stream):
 
     def _unsubscribe(self, ledger: Ledger, name: str) -> None:
         if ledger.type_url == VIRTUAL_HOST and name in ledger.aliases:
-            name = self._withdrawn(ledger, name)
+            name = ledger.aliases.pop(name) or name
+            if name in ledger.aliases.values():
+                return  # another authority still asks for this host
         ledger.subscription.unsubscribe(name)
         if name == WILDCARD:
             self._wildcard_ended(ledger)
@@ -269,11 +271,6 @@ class DeltaStream(Stream):
 
     def _questions(self, ledger: Ledger, name: str) -> list[str]:
         return [question for question, answer in ledger.aliases.items() if answer == name]
-
-    def _withdrawn(self, ledger: Ledger, question: str) -> str:
-        """The resource that nobody asks for any more with this question; the question itself if others still do."""
-        answer = ledger.aliases.pop(question)
-        return answer if answer and answer not in ledger.aliases.values() else question
 
     def _hosts_changed(self, ledger: Ledger, changed: Mapping[str, Change]) -> None:
         super()._hosts_changed(ledger, changed)

@@ -72,7 +72,7 @@ class Judge:
 
     def any_refused(self) -> bool:
         """Whether anything at all is in quarantine."""
-        return bool(self._refused_here) or bool(len(self._quarantine))
+        return bool(self._refused_here) or not self._quarantine.is_empty
 
     def refused(self, resource: Resource, last_good: Resource | None, *, local: bool) -> None:
         """The proxy refused this; `local`: for a reason that says nothing about others."""

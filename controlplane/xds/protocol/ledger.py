@@ -229,6 +229,12 @@ class Ledger:
         self.todo.discard(name)
         self.leaving.add(name)
 
+    def shrink(self) -> None:
+        """Give back what a big exchange took: sets and dicts never get smaller by themselves."""
+        self.odd = dict(self.odd)
+        self.todo, self.parked, self.leaving = set(self.todo), set(self.parked), set(self.leaving)
+        self.asked, self.gone = set(self.asked), set(self.gone)
+
     def calm(self, name: str) -> None:
         """Nothing to plan for this name."""
         self.todo.discard(name)

@@ -26,8 +26,10 @@ class Quarantine:
         self._kept = kept
         self._refused: dict[Refusal, Resource | None] = {}
 
-    def __len__(self) -> int:
-        return len(self._refused)
+    @property
+    def is_empty(self) -> bool:
+        """Nothing was refused."""
+        return not self._refused
 
     def add(self, refused: Resource, envoy: str, last_good: Resource | None) -> None:
         """`refused` was refused; `last_good` is what the proxy has instead."""

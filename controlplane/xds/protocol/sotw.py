@@ -21,7 +21,7 @@ from controlplane.xds.protocol.content import is_slow
 from controlplane.xds.protocol.ledger import NO_DOUBTS, Doubts, Guess, Ledger, forgotten
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.scope import Scope, Step
-from controlplane.xds.protocol.stream import Stream
+from controlplane.xds.protocol.stream import Stream, goes_apart
 from controlplane.xds.protocol.subscriptions import WILDCARD
 from controlplane.xds.protocol.wire import SotwRequest
 
@@ -145,6 +145,12 @@ class SotwStream(Stream):
         if ledger.type_url in _FULL:
             return self._full_set(ledger, resources, removed)
         return self._scope.responses.sotw(ledger.type_url, resources, _version_of(resources), ledger.flights)
+
+    def _beside_sweep(self, ledger: Ledger, route: str) -> list[str]:
+        names = super()._beside_sweep(ledger, route)
+        if ledger.type_url not in _FULL:
+            return names
+        return [name for name in names if goes_apart(self._content.get(ledger.type_url, name))]
 
     def _sweep(self, ledger: Ledger, route: str, now: float) -> Send | None:
         """A full set has one step, whatever its size."""

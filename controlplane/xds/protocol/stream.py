@@ -25,6 +25,7 @@ from controlplane.xds.protocol.scope import Scope
 from controlplane.xds.protocol.status import TypeStatus, standing_of
 
 _WAKE_WAITING: Final = frozenset({CLUSTER, SECRET, LISTENER, ROUTE})  # types whose changes may end a wait
+_BIG: Final = 64  # names in a response
 _MOST_TYPES: Final = 32
 _MOST_NAMES: Final = 500_000  # asked for by name, of one type
 
@@ -56,6 +57,8 @@ class Stream(Planner):
                 ledger = self._ledgers.get(type_url)
                 if ledger is not None and ledger.started:
                     self._type_changed(ledger, changed)
+            if not _WAKE_WAITING.isdisjoint(changes):
+                self._unpark()
         return self._finish()
 
     def own_changes(self, changes: Changes) -> Changes:
@@ -110,11 +113,9 @@ class Stream(Planner):
 
     def _type_changed(self, ledger: Ledger, changed: Mapping[str, Change]) -> None:
         for name, change in changed.items():
-            ledger.changed(name, change, apart=bool(ledger.sweeps) and _goes_apart(change.new))
+            ledger.changed(name, change, apart=bool(ledger.sweeps) and goes_apart(change.new))
         if ledger.type_url == VIRTUAL_HOST:
             self._hosts_changed(ledger, changed)
-        elif ledger.type_url in _WAKE_WAITING:
-            self._unpark()
 
     def _hosts_changed(self, ledger: Ledger, changed: Mapping[str, Change]) -> None:
         """A real host replaces the placeholder."""
@@ -168,6 +169,8 @@ class Stream(Planner):
         ledger.error = ""
         if ledger.type_url == VIRTUAL_HOST:
             self._hosts_taken(response.names)
+        if len(response.names) + len(response.removed) > _BIG:
+            ledger.shrink()
         self._out.append(Accepted(ledger.type_url, nonce, response.names, response.removed))
         self._unpark()
 
@@ -245,11 +248,14 @@ class Stream(Planner):
     def _begin_sweep(self, ledger: Ledger, route: str = "") -> None:
         """Send all of a type, or all hosts of one route configuration, whatever was sent before."""
         ledger.sweeps[route] = ""
+        for name in self._beside_sweep(ledger, route):
+            ledger.look_at(name, None)
+
+    def _beside_sweep(self, ledger: Ledger, route: str) -> list[str]:
+        """What the shared steps of a first sync leave out."""
         plan = self._scope.plan(self.protocol, ledger.type_url, route)
         own = self._content.view.own(ledger.type_url)
-        for name in (*plan.apart, *own):
-            if not route or route_of(name) == route:
-                ledger.look_at(name, None)
+        return [name for name in (*plan.apart, *own) if not route or route_of(name) == route]
 
     def _pay_owed(self, ledger: Ledger) -> None:
         """Endpoints and secrets of clusters that were sent before the proxy asked for the type."""
@@ -283,7 +289,8 @@ class Stream(Planner):
             self._out.append(WakeAt(self._wake))
 
 
-def _goes_apart(resource: Resource | None) -> bool:
+def goes_apart(resource: Resource | None) -> bool:
+    """Whether the shared steps of a first sync leave this out: it may hold up others, or needs heartbeats."""
     if resource is None:
         return False
     return bool(resource.ttl) or (resource.type_url == CLUSTER and is_slow(resource))

@@ -79,7 +79,7 @@ class NameSet:
         missing = self._minus if self._all else names - self._plus
         if len(missing) * 2 > len(self._plus):
             return
-        self._plus -= names
+        self._plus = self._plus - names  # a new set: in place, it would keep the table it grew to
         self._minus = missing
         self._all = True
 
