@@ -6,6 +6,7 @@ from typing import Any
 
 from controlplane.cli.asking import ask
 from controlplane.cli.output import Format, print_document, print_table
+from controlplane.cli.refusal import Refused
 
 _TYPES = ("CDS", "LDS", "EDS", "RDS", "VHDS", "SDS")
 Rows = Sequence[Sequence[Any]]
@@ -13,7 +14,11 @@ Rows = Sequence[Sequence[Any]]
 
 def status(directory: Path, proxy: str | None, output: Format) -> None:
     """Print who is connected."""
-    found = [one for one in ask(directory, "/proxies") if proxy is None or one["name"].startswith(proxy)]
+    connected = ask(directory, "/proxies")
+    found = [one for one in connected if proxy is None or one["name"].startswith(proxy)]
+    if proxy is not None and not found:
+        names = ", ".join(one["name"] for one in connected) or "none is connected"
+        raise Refused(f"no proxy is called {proxy!r}; there are: {names}", code=1)
     if output is not Format.TABLE:
         print_document(found, output)
         return

@@ -131,7 +131,7 @@ def _already_running(directory: Path) -> str:
 
 def _is_held(directory: Path) -> bool:
     try:
-        with (directory / NAME / "lock").open("a+") as lock:
+        with (directory / NAME / "lock").open("rb") as lock:  # another user may look, too
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -62,6 +62,8 @@ def test_a_proxy_nobody_knows_is_exit_code_1_and_an_unclear_name_too(
 ) -> None:
     assert run(["proxy-config", "all", "nobody", "-d", str(mesh)]) == 1
     assert "no proxy is called 'nobody'" in capsys.readouterr().err
+    assert run(["proxy-status", "nobody", "-d", str(mesh)]) == 1
+    assert "no proxy is called 'nobody'; there are: bill" in capsys.readouterr().err
     assert run(["proxy-config", "all", "bill", "-d", str(mesh)]) == 1
     assert "may be any of" in capsys.readouterr().err
 

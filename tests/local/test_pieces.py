@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from controlplane.local.statedir import Misuse, running, state_directory
 from controlplane.local.traffic import TrafficMeter
 from controlplane.local.up import judge_first, missing_addresses, program_exists
 from controlplane.model.proxy import InterceptionMode, ProxyType, parse_node
+from tests.local.meshes import REPOSITORY, give_away, unprivileged
 from tests.local.worlds import deployment, gateway, only, planned
 
 # --- readiness -----------------------------------------------------------------------------------------------------
@@ -190,6 +193,23 @@ def test_a_directory_has_one_mesh_and_can_be_asked_from_below(tmp_path: Path) ->
     assert not state.run.exists()
     with state_directory([other], "up"):
         pass
+
+
+def test_who_may_only_read_sees_that_a_mesh_runs(tmp_path: Path) -> None:
+    look_there = "import pathlib; from controlplane.local.statedir import running; print(running(pathlib.Path('.')))"
+    with state_directory([tmp_path], "up"):
+        give_away(tmp_path)
+        (tmp_path / ".lateen" / "lock").chmod(0o444)
+        looked = subprocess.run(
+            [sys.executable, "-c", look_there],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=True,
+            **unprivileged(),
+        )
+    assert f"'pid': {os.getpid()}" in looked.stdout
 
 
 def test_a_state_file_without_its_process_is_nothing(tmp_path: Path) -> None:
