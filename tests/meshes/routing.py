@@ -55,7 +55,7 @@ def _hosts(making: Making, target: Host, namespace: str, kind: str) -> list[str]
     if kind == "gateway":
         return some(rng, PUBLIC, 2)
     own = target.short if target.namespace == namespace and rng.random() < 0.5 else target.name
-    wild = f"*.{target.name.partition('.')[2]}"
+    wild = f"*.{target.name.partition('.')[2] or 'example.com'}"
     choices = {own: 7.0, wild: 1.0, rng.choice(LITERALS): 1.0}
     hosts = [one_of(rng, choices)]
     if kind == "both":

@@ -42,6 +42,7 @@ class Judge:
     ) -> None:
         self.content = content
         self.deadline: float | None = None
+        self.held_until: float | None = None  # when the first of what is parked may go on
         self._distrusts_until = float("-inf")
         self._ledgers = ledgers
         self._hold = hold
@@ -90,6 +91,11 @@ class Judge:
         if deadline is not None and (self.deadline is None or deadline < self.deadline):
             self.deadline = deadline
 
+    def _hold_until(self, deadline: float | None) -> None:
+        """What is parked is not judged again before something happens, so its deadline has to outlive this plan."""
+        if deadline is not None and (self.held_until is None or deadline < self.held_until):
+            self.held_until = deadline
+
     def _instead(self, ledger: Ledger, refused: Resource, has: Known) -> Resource | Verdict:
         """Quarantined: the last good version, if the proxy does not surely have one."""
         good = self._quarantine.last_good(refused, self._envoy)
@@ -107,7 +113,7 @@ class Judge:
         waiting = self._hold.waiting(want, self.content, now, older=older)
         if waiting is None:
             return False
-        self.wake_at(waiting.until)
+        self._hold_until(waiting.until)
         return True
 
     def _may_serve(self, guess: Guess) -> bool:
@@ -151,7 +157,7 @@ class Judge:
         """What a proxy that came back has of a type it did not ask for yet may name anything."""
         if now >= self._distrusts_until or all(each.started for each in referrers):
             return False
-        self.wake_at(self._distrusts_until)
+        self._hold_until(self._distrusts_until)
         return True
 
     def _still_names(self, referrer: Ref, ref: Ref) -> bool:

@@ -70,12 +70,26 @@ class SotwStream(Stream):
         return self._finish()
 
     def _answer(self, ledger: Ledger, request: SotwRequest) -> None:
+        """An answer speaks for all responses up to its own.
+
+        While a type is paused (clusters, as long as some are warming) Envoy says nothing, and then answers the last
+        response alone.
+        """
         if request.nonce not in ledger.flights:
             return
-        if request.error is None:
-            self._acknowledged(ledger, request.nonce)
-        else:
-            self._refused(ledger, request.nonce, request.error)
+        flights = list(ledger.flights)
+        for nonce in flights[: flights.index(request.nonce)]:
+            self._answer_one(ledger, nonce, request.error, tainted=True)
+        self._answer_one(ledger, request.nonce, request.error)
+
+    def _answer_one(self, ledger: Ledger, nonce: str, error: str | None, *, tainted: bool = False) -> None:
+        """`tainted`: whatever is refused may be in a later response as well."""
+        if error is None:
+            self._acknowledged(ledger, nonce)
+            return
+        flight = ledger.flights[nonce]
+        flight.tainted = flight.tainted or tainted
+        self._refused(ledger, nonce, error)
 
     # Subscriptions
 

@@ -219,6 +219,7 @@ class Stream(Planner):
         return flight
 
     def _unpark(self) -> None:
+        self._judge.held_until = None
         for ledger in self._ledgers.values():
             if ledger.parked:
                 ledger.unpark()
@@ -284,6 +285,7 @@ class Stream(Planner):
             self._out.append(send)
         elif self._ledgers[CLUSTER].started:
             self._first_set.is_complete(now)  # nothing of it is left: a proxy that came back may need none of it
+        self._judge.wake_at(self._judge.held_until)
         if self._judge.deadline != self._wake:
             self._wake = self._judge.deadline
             self._out.append(WakeAt(self._wake))

@@ -3,9 +3,23 @@
 import pytest
 
 from controlplane.snapshot.types import CLUSTER, ENDPOINT, LISTENER, ROUTE, VIRTUAL_HOST
-from controlplane.xds.protocol.commands import HoldEnded
+from controlplane.xds.protocol.commands import HoldEnded, Refused
 from tests.xds.protocol.test_order import synced
-from tests.xds.protocol.trace import acks, changes, delta, passes, recv, run, sends, shows, silent, skips, sotw, tells
+from tests.xds.protocol.trace import (
+    acks,
+    changes,
+    delta,
+    nacks,
+    passes,
+    recv,
+    run,
+    sends,
+    shows,
+    silent,
+    skips,
+    sotw,
+    tells,
+)
 from tests.xds.views import cluster, endpoints, host, listener, mesh, route
 
 both = pytest.mark.parametrize("protocol", [delta, sotw])
@@ -92,6 +106,54 @@ def test_a_hold_ends_10_seconds_after_the_cluster_was_sent_and_says_so(protocol)
         passes(0.2),
         sends_routes(protocol),
         tells(HoldEnded(*((VIRTUAL_HOST, "80/a") if protocol is delta else (ROUTE, "80")), ("b",))),
+    )
+
+
+@both
+def test_what_happens_meanwhile_does_not_put_off_the_end_of_a_hold(protocol):
+    """Found with a real Envoy: any event that was no ACK took the deadline back, and the hold never ended."""
+    run(
+        synced(protocol(*mesh("a"))),
+        changes(cluster("b"), endpoints("b"), host("80/a", "b", v=2)),
+        sends_clusters(protocol, ["b"], ["a", "b"]),
+        sends(ENDPOINT, "b"),
+        changes(endpoints("a", 2)),
+        sends(ENDPOINT, "a"),
+        passes(10.1),
+        sends_routes(protocol),
+        tells(HoldEnded),
+    )
+
+
+def test_an_ack_speaks_for_the_responses_before_it():
+    """Found with a real Envoy: while clusters warm it says nothing, and then acknowledges the last full set alone."""
+    run(
+        synced(sotw(*mesh("a"))),
+        changes(cluster("b"), endpoints("b"), host("80/a", "b", v=2)),
+        sends(CLUSTER, "a", "b"),
+        sends(ENDPOINT, "b"),
+        changes(cluster("c"), endpoints("c")),
+        sends(CLUSTER, "a", "b", "c"),
+        sends(ENDPOINT, "c"),
+        acks(CLUSTER, nth=1),
+        sends_routes(sotw),
+    )
+
+
+def test_a_refusal_speaks_for_the_responses_before_it():
+    """Which of them was refused nobody knows: what they brought is sent again, without the culprit."""
+    run(
+        synced(sotw(*mesh("a"))),
+        changes(cluster("b"), endpoints("b")),
+        sends(CLUSTER, "a", "b"),
+        sends(ENDPOINT, "b"),
+        changes(cluster("c"), endpoints("c")),
+        sends(CLUSTER, "a", "b", "c"),
+        sends(ENDPOINT, "c"),
+        nacks(CLUSTER, "Error adding/updating cluster(s) b: no", nth=1),
+        tells(Refused, Refused),
+        sends(CLUSTER, "a", "c"),
+        sends(ENDPOINT, "c"),
     )
 
 
