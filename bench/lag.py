@@ -22,7 +22,7 @@ import msgspec
 
 from bench import mesh
 from bench.fleet import Fleet, fleet
-from bench.xds import serving, shown
+from bench.serving import served, shown
 from controlplane.app.control import ControlPlane
 from controlplane.model.meta import ref_of
 from controlplane.model.settings import Settings
@@ -46,7 +46,7 @@ async def measure(services: int, proxies: int) -> dict[str, Any]:
     """Quantiles of the loop's lag, in ms, over several recompilations."""
     with tempfile.TemporaryDirectory() as name:
         async with (
-            serving(services, Path(name), mtls=False) as (plane, target),
+            served(services, Path(name), mtls=False) as (plane, target),
             fleet(target, proxies, processes=1) as clients,
         ):
             await clients.connect()

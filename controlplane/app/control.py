@@ -145,7 +145,8 @@ class ControlPlane:
         """A proxy is here; nobody is answered before the first build is done."""
         await self._ready.wait()
         self._proxies[connection] = proxy
-        self._publish(self.graph.store.apply([Change(self.graph.inputs.proxies, str(connection), proxy)]))
+        with garbage.paused():
+            self._publish(self.graph.store.apply([Change(self.graph.inputs.proxies, str(connection), proxy)]))
         scope = self.graph.scope(str(connection))
         assert scope is not None
         return self._join(connection, scope)
@@ -174,6 +175,7 @@ class ControlPlane:
         shared = self._shared.get(scope.shared)
         if shared is None:
             shared = self._shared[scope.shared] = _Shared(self.graph.shared_view(scope), set())
+            garbage.settle()  # the first of a scope had it built
         shared.connections.add(connection)
         view = self._views[connection] = self.graph.proxy_view(scope, shared.view)
         return view

@@ -97,15 +97,15 @@ class Fleet:
     async def _resources(self, name: str) -> Sequence[Resource]:
         return self._plane.resources(name) or ()
 
-    def wait_until_taken(self) -> None:
-        """Until every Envoy has exactly what it is to have, or has refused something."""
+    def wait_until_taken(self, where: str = "") -> None:
+        """Until every Envoy has exactly what it is to have, or has refused something. `where`: for the error."""
         known = len(self.nacks)
         for member in self.members:
             deadline = time.monotonic() + _PATIENCE
             while len(self.nacks) == known and (missing := self._differences(member)):
                 member.envoy.check_alive()
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{member.name} waits for {missing}\n{member.envoy.output()[-3000:]}")
+                    raise TimeoutError(f"{where}: {member.name} waits for {missing}\n{member.envoy.output()[-3000:]}")
                 time.sleep(0.01)
 
     async def _standings(self, name: str) -> list[TypeStatus]:

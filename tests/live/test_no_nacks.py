@@ -17,7 +17,7 @@ def test_envoys_take_every_mesh(size, tmp_path):
         for seed in range(2000, 2000 + size(SMALL, FULL)):
             mesh = random_mesh(seed, where)
             envoys.show(mesh.objects())
-            envoys.wait_until_taken()
+            envoys.wait_until_taken(f"seed {seed}")
             assert envoys.nacks == [], f"seed {seed}: {envoys.nacks}"
             taken += sum(
                 len(of_type) for member in envoys.members for of_type in envoys.resources(member.name).values()
@@ -32,5 +32,5 @@ def _change(envoys, mesh):
     for edit in changes(mesh, mesh.seed, 5):
         manifests = apply(manifests, edit)
         envoys.show({ref: decoded(manifest) for ref, manifest in manifests.items()})
-        envoys.wait_until_taken()
-        assert envoys.nacks == [], f"seed {mesh.seed}, {edit.what}"
+        envoys.wait_until_taken(f"seed {mesh.seed}, {edit.what}")
+        assert envoys.nacks == [], f"seed {mesh.seed}, {edit.what}: {envoys.nacks}"

@@ -1,6 +1,7 @@
 """A whole mesh in a process of its own, as its user would start it, without any privilege."""
 
 import ctypes
+import fcntl
 import json
 import os
 import shutil
@@ -8,11 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from controlplane.local.statedir import running
 from controlplane.runtime.unixhttp import request_blocking
@@ -74,12 +76,26 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "controlplane.cli.main", *arguments]
 
 
+def take_gateway_ports(directories: tuple[Path, ...]) -> TextIO | None:
+    """Gateways listen on 127.0.0.1, where people look for them: one mesh with a gateway at a time on a machine.
+
+    Whatever else runs these tests waits; the ports are free again when the file is closed.
+    """
+    manifests = (path for directory in directories for path in directory.glob("*.yaml"))
+    if not any("kind: Gateway" in path.read_text(errors="replace") for path in manifests):
+        return None
+    lock = (Path(tempfile.gettempdir()) / f"lateen-tests-{os.geteuid()}.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 class Up:
     """`lateen up`, until left."""
 
     def __init__(self, *directories: Path, arguments: tuple[str, ...] = ()) -> None:
         self.directory = directories[0]
         self.output = self.directory.parent / "up.log"
+        self._ports = take_gateway_ports(directories)
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 command("up", "--plain", *arguments, *map(str, directories)),
@@ -99,7 +115,10 @@ class Up:
     def stop(self, number: signal.Signals = signal.SIGINT, seconds: float = 20) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(seconds)
+        ended = self.process.wait(seconds)
+        if self._ports is not None:
+            self._ports.close()
+        return ended
 
     def text(self) -> str:
         return self.output.read_text()

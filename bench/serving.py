@@ -3,7 +3,7 @@
 CPU is that of the serving process; a time ends when the last proxy has what changed. Every size runs in a process of
 its own, so that its memory is its own.
 
-python -m bench.xds [--services 100,1000,5000] [--proxies 500] [--mtls] [--no-envoy] [--json]
+python -m bench.serving [--services 100,1000,5000] [--proxies 500] [--mtls] [--no-envoy] [--json]
 """
 
 import argparse
@@ -58,7 +58,7 @@ def memory() -> dict[str, float]:
 
 
 @asynccontextmanager
-async def serving(services: int, folder: Path, *, mtls: bool) -> AsyncIterator[tuple[ControlPlane, str]]:
+async def served(services: int, folder: Path, *, mtls: bool) -> AsyncIterator[tuple[ControlPlane, str]]:
     """The control plane with the mesh in it, and where its clients find it."""
     plane = ControlPlane(Settings(), SystemClock(), Random(7).random)
     plane.apply(mesh.objects(services))
@@ -82,7 +82,7 @@ async def serving(services: int, folder: Path, *, mtls: bool) -> AsyncIterator[t
 async def measure(services: int, proxies: int, *, mtls: bool) -> dict[str, Any]:
     """Everything about one mesh and that many simulated proxies."""
     with tempfile.TemporaryDirectory() as name:
-        async with serving(services, Path(name), mtls=mtls) as (plane, target):
+        async with served(services, Path(name), mtls=mtls) as (plane, target):
             loaded = memory()
             async with fleet(target, proxies, name if mtls else "") as clients:
                 return {
@@ -195,7 +195,7 @@ async def with_envoy(services: int) -> dict[str, Any]:
     """Envoy's own CPU for what it is sent, beside ours."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with serving(services, folder, mtls=False) as (plane, _), running(folder, mesh.sidecar()) as envoy:
+        async with served(services, folder, mtls=False) as (plane, _), running(folder, mesh.sidecar()) as envoy:
             await settled(plane, envoy)
             connect = {"Envoy CPU s": envoy.cpu(), **envoy.memory()}
             kinds = changes_at(services).items()
@@ -249,8 +249,9 @@ def machine() -> dict[str, str]:
 
 def apart(*arguments: str) -> Any:
     """One measurement, in a process of its own."""
-    command = [sys.executable, "-m", "bench.xds", *arguments]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    command = [sys.executable, "-m", "bench.serving", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout.splitlines()[-1])  # the control plane logs before
 
 
 def everything(sizes: Iterable[int], proxies: int, *, mtls: bool, envoy: bool) -> dict[str, Any]:
