@@ -56,6 +56,7 @@ _STATES: Mapping[Standing, SyncState] = {
     Standing.PENDING: SyncState.STALE,
     Standing.SYNCED: SyncState.SYNCED,
 }
+_BUILD = 10_000  # outputs in one revision: what they are made of is worth leaving out of every collection
 STEP = 0.02  # seconds a large change keeps the event loop before others get a turn
 
 
@@ -118,7 +119,6 @@ class ControlPlane:
         async with self._turns:
             with garbage.paused():
                 await self._in_turns([Change(self.graph.inputs.settings, SETTINGS_KEY, settings)])
-            garbage.keep()
 
     async def _in_turns(self, changes: Iterable[Change[Any, Any]]) -> None:
         """`apply` in steps; between two steps the loop has its turn and other changes are published."""
@@ -175,7 +175,6 @@ class ControlPlane:
         shared = self._shared.get(scope.shared)
         if shared is None:
             shared = self._shared[scope.shared] = _Shared(self.graph.shared_view(scope), set())
-            garbage.settle()  # the first of a scope had it built
         shared.connections.add(connection)
         view = self._views[connection] = self.graph.proxy_view(scope, shared.view)
         return view
@@ -193,6 +192,8 @@ class ControlPlane:
         """Hands on what a revision changed: to each scope once, to each proxy what is its own."""
         for (collection, key), error in revision.failures.items():
             log.error("our own bug: the last good value stays", collection=collection.name, key=key, error=repr(error))
+        if sum(map(len, revision.changes.values())) > _BUILD:
+            garbage.keep()
         touched = self.graph.outputs.touched(revision)
         if touched:
             for shared in tuple(self._shared.values()):

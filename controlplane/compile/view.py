@@ -94,6 +94,7 @@ def _by_table(key: NamedKey, found: Resource) -> Iterable[Filed]:
 
 
 _FILED = {types.LISTENER: _by_refs, types.VIRTUAL_HOST: _by_table}
+_LATELY = 256  # names
 _REFERRING = (types.LISTENER, types.VIRTUAL_HOST)
 
 
@@ -104,6 +105,8 @@ class LayeredView:
         self.layers = layers
         self._outputs = outputs
         self._sorted: dict[str, tuple[str, ...]] = {}  # type URL -> names, until one comes or goes
+        self._lately: dict[tuple[str, str], Resource | None] = {}  # found since the revision began
+        self._at = -1  # that revision
 
     @property
     def revision(self) -> int:
@@ -117,6 +120,17 @@ class LayeredView:
         return ()
 
     def get(self, type_url: str, name: str) -> Resource | None:
+        """A change makes every stream of a scope ask for the same few names, several times."""
+        key = (type_url, name)
+        if self._at != self._outputs.store.revision or len(self._lately) >= _LATELY:
+            self._lately.clear()
+            self._at = self._outputs.store.revision
+        elif key in self._lately:
+            return self._lately[key]
+        found = self._lately[key] = self._found(type_url, name)
+        return found
+
+    def _found(self, type_url: str, name: str) -> Resource | None:
         for layer in self.layers:
             if (found := self._outputs.get(layer, type_url, name)) is not None:
                 return found

@@ -5,7 +5,7 @@ configurations, and tells nobody when it drops hosts; so the hosts of a route co
 *subscription* of that route configuration, and are forgotten when it is unsubscribed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 from controlplane.base.clock import Clock
@@ -21,6 +21,7 @@ from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.scope import Scope, Step
 from controlplane.xds.protocol.stream import Stream
 from controlplane.xds.protocol.subscriptions import WILDCARD
+from controlplane.xds.protocol.versions import Report, Versions
 from controlplane.xds.protocol.wire import DeltaRequest
 
 _MANY: Final = 256  # names in one request; from here on they are answered together, with what others asked for too
@@ -50,13 +51,12 @@ class DeltaStream(Stream):
             self._acknowledged(*known)
             return self._finish()
         try:
-            request = wire.read_delta(raw)
+            self._requested(wire.read_delta(raw))
         except wire.Malformed as error:
             return [Close(Reason.INVALID_ARGUMENT, f"not a DeltaDiscoveryRequest: {error}")]
-        return self.requested(request)
+        return self._finish()
 
-    def requested(self, request: DeltaRequest) -> list[Command]:
-        """The same, parsed."""
+    def _requested(self, request: DeltaRequest) -> None:
         ledger = self._ledger_for(request.type_url)
         if ledger is not None:
             self._answer(ledger, request)
@@ -65,7 +65,6 @@ class DeltaStream(Stream):
             elif request.error is None:
                 self._first(ledger, request)
             self._too_many(ledger)
-        return self._finish()
 
     # Answers
 
@@ -83,7 +82,7 @@ class DeltaStream(Stream):
     # Subscriptions
 
     def _first(self, ledger: Ledger, request: DeltaRequest) -> None:
-        names = [name for name in request.subscribe if name != WILDCARD]
+        names = _without_wildcard(request.subscribe)
         subscription = ledger.subscription
         subscription.begin(named=bool(request.subscribe))
         if WILDCARD in request.subscribe:
@@ -135,7 +134,7 @@ class DeltaStream(Stream):
         if WILDCARD in request.subscribe:
             ledger.subscription.subscribe(WILDCARD)
             self._begin_all(ledger)
-        self._subscribe_all(ledger, [name for name in request.subscribe if name != WILDCARD])
+        self._subscribe_all(ledger, _without_wildcard(request.subscribe))
         if request.subscribe:
             self._compact(ledger)
 
@@ -177,23 +176,33 @@ class DeltaStream(Stream):
 
     # Reconnect
 
-    def _reconnected(self, ledger: Ledger, names: Iterable[str], initial: Mapping[str, str]) -> None:
+    def _reconnected(self, ledger: Ledger, names: Sequence[str], initial: Sequence[bytes]) -> None:
         """The proxy says what it has: only the difference is sent, and what is gone is removed."""
+        expected = self._scope.versions(ledger.type_url)
+        report = Report(initial, expected)
         subscription = ledger.subscription
-        if not subscription.wildcard:
-            names = {*names, *initial}  # it may leave out of the list what it has (envoy #22418)
-        subscription.names.update(names)
-        self._compact(ledger)
+        self._take_up(ledger, names, report, expected)
         self._judge.came_back(self._clock.monotonic())
-        if self._clusters_swept and ledger.type_url in {ENDPOINT, SECRET}:
-            initial = {}  # every cluster was sent on this stream, so all of them warm again
         if ledger.type_url == ROUTE:
-            self._opened.update({name: Hosts.TAKEN for name in names if name in initial})
-        for name in self._different(ledger, initial):
-            self._compare(ledger, name, initial.get(name))
+            self._opened.update({name: Hosts.TAKEN for name in report.names if ledger.wants(name)})
+        if self._clusters_swept and ledger.type_url in {ENDPOINT, SECRET}:
+            report = Report((), expected)  # every cluster was sent on this stream, so all of them warm again
+        for name in self._different(ledger, report):
+            self._compare(ledger, name, report.version(name))
         if ledger.type_url == VIRTUAL_HOST and subscription.wildcard:
             for route in [route for route, hosts in self._opened.items() if hosts is Hosts.DUE]:
                 self._introduce(route)
+
+    def _take_up(self, ledger: Ledger, names: Sequence[str], report: Report, expected: Versions) -> None:
+        """The names it asks for; it may leave out what it has (envoy #22418)."""
+        own = self._content.view.own(ledger.type_url)
+        if not own and not report.different and expected.are_of(names):
+            ledger.subscription.names.fill()
+            return
+        ledger.subscription.names.update(names)
+        if not ledger.subscription.wildcard:
+            ledger.subscription.names.update(report.names)
+        self._compact(ledger)
 
     def _doubt_again(self, ledger: Ledger) -> None:
         """Responses that were never acknowledged: applied in part and not recorded, or recorded and still warming."""
@@ -203,15 +212,10 @@ class DeltaStream(Stream):
             if ledger.wants(name) and not is_to_come:
                 ledger.look_at(name, DOUBTED)
 
-    def _different(self, ledger: Ledger, initial: Mapping[str, str]) -> list[str]:
+    def _different(self, ledger: Ledger, report: Report) -> list[str]:
         """Names whose version differs from the scope's, and the few that are compared one by one anyway."""
         own = self._content.view.own(ledger.type_url)
-        shared = self._scope.versions(ledger.type_url)
-        rest = {name: version for name, version in initial.items() if name not in own} if own else initial
-        different = set(own) | set(ledger.subscription.names.absent)
-        if rest != shared:
-            different |= {name for name, _ in rest.items() ^ shared.items()}
-        return sorted(different)
+        return sorted({*report.different, *own, *ledger.subscription.names.absent})
 
     def _compare(self, ledger: Ledger, name: str, version: str | None) -> None:
         if not ledger.wants(name):
@@ -338,3 +342,7 @@ class DeltaStream(Stream):
         self._content.hollow.discard(route)
         hosts.sweeps.pop(route, None)
         hosts.forget(tuple(name for name in hosts.odd if route_of(name) == route))
+
+
+def _without_wildcard(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name != WILDCARD) if WILDCARD in names else names

@@ -15,6 +15,7 @@ from controlplane.snapshot.types import CLUSTER, VIRTUAL_HOST
 from controlplane.snapshot.view import Change, Changes, View
 from controlplane.xds.protocol.content import Content, DeltaContent, Headers, SotwContent, WholeRoutes, is_slow
 from controlplane.xds.protocol.responses import CHUNK, Responses
+from controlplane.xds.protocol.versions import Versions
 
 _BATCHES: Final = 16  # kept until the type changes; proxies that connect together ask for few different ones
 
@@ -122,7 +123,7 @@ class Scope:
         self._contents = {"delta": self.content("delta", view), "sotw": self.content("sotw", view)}
         self._plans: dict[tuple[str, str, str], Plan] = {}
         self._editions: dict[str, int] = {}
-        self._versions: dict[str, tuple[int, Mapping[str, str]]] = {}
+        self._versions: dict[str, tuple[int, Versions]] = {}
         self._batches: dict[tuple[object, ...], Batch] = {}
 
     def content(self, protocol: str, view: View) -> Content:
@@ -175,13 +176,12 @@ class Scope:
         found = (content.get(type_url, name) for name in names)
         return Step((*self.key(type_url), names), lambda: [each for each in found if each is not None], names, None)
 
-    def versions(self, type_url: str) -> Mapping[str, str]:
-        """Name -> version of all shared resources of a type, worked out again only after a change of the type."""
-        edition, known = self._versions.get(type_url, (-1, {}))
-        if edition != self.edition(type_url):
-            known = dict(self._listed(type_url))
-            self._versions[type_url] = (self.edition(type_url), known)
-        return known
+    def versions(self, type_url: str) -> Versions:
+        """Those of all shared resources of a type, worked out again only after a change of the type."""
+        found = self._versions.get(type_url)
+        if found is None or found[0] != self.edition(type_url):
+            found = self._versions[type_url] = (self.edition(type_url), Versions(self._listed(type_url)))
+        return found[1]
 
     def _listed(self, type_url: str) -> Iterable[tuple[str, str]]:
         content = self._contents["delta"]

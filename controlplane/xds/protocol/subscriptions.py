@@ -45,6 +45,11 @@ class NameSet:
         else:
             self._plus.update(names)
 
+    def fill(self) -> None:
+        """All names of the universe, and no others."""
+        self.clear()
+        self._all = True
+
     def discard(self, name: str) -> None:
         """Remove a name."""
         self._plus.discard(name)

@@ -6,17 +6,19 @@ touches a protobuf message. Field numbers are those of `envoy/service/discovery/
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import msgspec
 from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.routes import varint
 
 DISCOVERY_RESOURCE: Final = "type.googleapis.com/envoy.service.discovery.v3.Resource"
-_TTL_NONE: Final = b""
+_OWN: Final = "lateen"
 
 
 class Malformed(Exception):  # noqa: N818 - a peer's mistake, named as such
@@ -39,7 +41,7 @@ class DeltaRequest(msgspec.Struct, frozen=True):
     type_url: str
     subscribe: tuple[str, ...] = ()
     unsubscribe: tuple[str, ...] = ()
-    initial: Mapping[str, str] = msgspec.field(default_factory=dict)  # name -> version, on the first of a stream
+    initial: tuple[bytes, ...] = ()  # entries of name and version, on the first of a type
     nonce: str = ""
     error: str | None = None
 
@@ -61,12 +63,12 @@ def field(tag: bytes, payload: bytes) -> bytes:
 
 def read_delta(raw: bytes) -> DeltaRequest:
     """Parse a delta request."""
-    message = _parse(discovery_pb2.DeltaDiscoveryRequest, raw)
+    message = _parse(_delta_request()[0], raw)
     return DeltaRequest(
         message.type_url,
         tuple(message.resource_names_subscribe),
         tuple(message.resource_names_unsubscribe),
-        dict(message.initial_resource_versions) if message.initial_resource_versions else {},
+        tuple(message.initial_resource_versions),
         message.response_nonce,
         message.error_detail.message if message.HasField("error_detail") else None,
     )
@@ -86,7 +88,7 @@ def read_sotw(raw: bytes) -> SotwRequest:
 
 def read_peer(raw: bytes, *, delta: bool) -> Peer:
     """Who speaks, from the first request of a stream: the only one that surely names the node."""
-    kind = discovery_pb2.DeltaDiscoveryRequest if delta else discovery_pb2.DiscoveryRequest
+    kind = _delta_request()[0] if delta else discovery_pb2.DiscoveryRequest
     node = _parse(kind, raw).node
     version = node.user_agent_build_version.version
     return Peer(
@@ -96,6 +98,39 @@ def read_peer(raw: bytes, *, delta: bool) -> Peer:
         _plain_struct(node.metadata),
         (node.locality.region, node.locality.zone, node.locality.sub_zone),
     )
+
+
+def version_entry(name: str, version: str) -> bytes:
+    """An entry of `initial_resource_versions`, as every protobuf library writes it."""
+    return field(b"\x0a", name.encode()) + field(b"\x12", version.encode())
+
+
+def read_version_entry(entry: bytes) -> tuple[str, str]:
+    """Its name and version. Raises `Malformed`."""
+    message = _parse(_delta_request()[1], entry)
+    return message.key, message.value
+
+
+@cache
+def _delta_request() -> tuple[Any, Any]:
+    """`DeltaDiscoveryRequest` with the entries of its map left as bytes, and the message in such an entry.
+
+    The wire format of a map is that of a repeated message, and that of a message is that of bytes. A map of 7,000
+    strings costs 5 ms to parse and to copy, as bytes it costs 1.
+    """
+    kind = descriptor_pb2.DescriptorProto()
+    discovery_pb2.DeltaDiscoveryRequest.DESCRIPTOR.CopyToProto(kind)
+    kind.nested_type[0].options.ClearField("map_entry")
+    versions = next(each for each in kind.field if each.name == "initial_resource_versions")
+    versions.type = versions.TYPE_BYTES
+    versions.ClearField("type_name")
+    dependencies = [each.name for each in discovery_pb2.DESCRIPTOR.dependencies]
+    file = descriptor_pb2.FileDescriptorProto(name=_OWN, package=_OWN, syntax="proto3", dependency=dependencies)
+    file.message_type.append(kind)
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    request = pool.FindMessageTypeByName(f"{_OWN}.{kind.name}")
+    return message_factory.GetMessageClass(request), message_factory.GetMessageClass(request.nested_types[0])
 
 
 def _parse(kind: Any, raw: bytes) -> Any:
