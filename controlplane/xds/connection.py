@@ -124,6 +124,7 @@ class Connection:
                 self.close(Reason.OK, "the client is done")
                 return
             self.received(raw)
+            del raw  # it may be a megabyte, and the next one may come in an hour
 
     def ended(self) -> None:
         """Let go of timers."""

@@ -212,21 +212,22 @@ class AdsServer:
     async def _serve(self, kind: Kind, admission: Admission, context: Any) -> None:
         """One stream, from its first message to its end."""
         try:
-            raw = await asyncio.wait_for(context.read(), self.settings.greeting)
+            first = [await asyncio.wait_for(context.read(), self.settings.greeting)]
         except TimeoutError:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no first message")
-        if raw is grpc.aio.EOF:
+        if first[0] is grpc.aio.EOF:
             return
         caller = caller_of(context)
-        proxy = _admitted(kind, admission, caller, raw)
-        end = proxy if isinstance(proxy, Denied) else await self._serve_proxy(kind, proxy, caller, raw, context)
+        proxy = _admitted(kind, admission, caller, first[0])
+        end = proxy if isinstance(proxy, Denied) else await self._serve_proxy(kind, proxy, caller, first, context)
         if end is not None and end.reason is not Reason.OK:
             log.info("xds stream ends", caller=caller.address, identity=caller.identity, why=end.message)
             await context.abort(_STATUS[end.reason], end.message)
 
     async def _serve_proxy(
-        self, kind: Kind, proxy: Proxy, caller: Caller, raw: bytes, context: Any
+        self, kind: Kind, proxy: Proxy, caller: Caller, first: list[bytes], context: Any
     ) -> Close | Denied | None:
+        """`first`: the first message; taken out, or a megabyte of it would stay as long as the stream."""
         self._numbers += 1
         number = self._numbers
         try:
@@ -234,18 +235,18 @@ class AdsServer:
             if isinstance(view, Denied):
                 return view
             connection = self._connection(kind, number, proxy, view)
-            return await self._run(connection, caller, raw, context)
+            return await self._run(connection, caller, first, context)
         finally:
             self._forget(number)
             self._proxies.disconnected(number)
 
-    async def _run(self, connection: Connection, caller: Caller, raw: bytes, context: Any) -> Close | None:
+    async def _run(self, connection: Connection, caller: Caller, first: list[bytes], context: Any) -> Close | None:
         lifetime = self._lifetime(caller)
         loop = asyncio.get_running_loop()
         aged = loop.call_later(lifetime, connection.close, Reason.UNAVAILABLE, "this stream is old: come back")
         try:
             async with asyncio.TaskGroup() as tasks:
-                connection.received(raw)
+                connection.received(first.pop())
                 reader = tasks.create_task(connection.read_all(context))
                 end = await connection.write_all(context)
                 reader.cancel()
