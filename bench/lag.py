@@ -22,8 +22,7 @@ import msgspec
 
 from bench import mesh
 from bench.fleet import Fleet, fleet
-from bench.serving import served, shown
-from controlplane.app.control import ControlPlane
+from bench.serving import ControlPlane, served, shown
 from controlplane.model.meta import ref_of
 from controlplane.model.settings import Settings
 from controlplane.runtime.clock import SystemClock

@@ -23,11 +23,15 @@ from pathlib import Path
 from random import Random  # noqa: TID251  a benchmark is the same each time
 from typing import Any
 
+from controlplane.runtime.grpcstart import grpc_settings
+
+with grpc_settings():  # as the command line does, before anything else imports gRPC
+    from controlplane.app.control import ControlPlane
+
 from bench import certificates, mesh
 from bench.compile import changes_at
 from bench.envoy import Envoy, running
 from bench.fleet import Fleet, fleet
-from controlplane.app.control import ControlPlane
 from controlplane.local.ports import SyncState
 from controlplane.model.meta import ref_of
 from controlplane.model.settings import Settings
@@ -35,6 +39,8 @@ from controlplane.runtime.clock import SystemClock
 from controlplane.snapshot import types
 from controlplane.xds.admission import MeshAdmission, admit_local
 from controlplane.xds.credentials import Certificates
+
+__all__ = ["ControlPlane", "served", "shown"]
 
 RUNS = 9  # of each kind of change; the median counts
 PAUSE = 0.4  # seconds between changes: more than the pace at which virtual hosts go to one proxy

@@ -161,6 +161,8 @@ class ControlPlane:
 
     def heard(self, connection: int, news: Accepted | Refused | HoldEnded) -> None:
         """What a proxy made of what it was sent."""
+        if isinstance(news, Accepted) and self._nacks.is_empty:
+            return  # nearly always, and as often as there are proxies
         view = self._views.get(connection)
         if view is not None and self._nacks.heard(connection, self._name(connection), view, news):
             log.warning("refused by proxy", proxy=self._name(connection), news=type(news).__name__)

@@ -16,12 +16,16 @@ class Nacks:
     def __init__(self) -> None:
         self._found: dict[_Place, tuple[Problem, ...]] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is refused or held."""
+        return not self._found
+
     def heard(self, connection: int, proxy: str, view: View, news: Accepted | Refused | HoldEnded) -> bool:
         """Files one message; whether something is wrong that was not known."""
         if isinstance(news, Accepted):
-            if self._found:
-                for name in (*news.names, *news.removed):
-                    self._found.pop((connection, news.type_url, name), None)
+            for name in (*news.names, *news.removed):
+                self._found.pop((connection, news.type_url, name), None)
             return False
         if isinstance(news, HoldEnded):
             waiting = ", ".join(news.waiting_for)

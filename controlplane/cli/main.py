@@ -1,6 +1,6 @@
 """The entrance: names the commands, loads the one that is used, and turns what goes wrong into one line.
 
-`lateen --help` and shell completion run this module on every Tab: it imports nothing but typer.
+`lateen --help` and shell completion run this module on every Tab: it imports little but typer.
 
 Exit codes: 0 well, 1 the answer is no (a proxy is not connected, `--strict` and there are problems, the demo failed),
 2 asked wrongly, 130 interrupted.
@@ -16,6 +16,7 @@ import typer
 
 from controlplane.cli.output import Document, Format
 from controlplane.cli.refusal import Refused
+from controlplane.runtime.grpcstart import grpc_settings
 
 app = typer.Typer(
     name="lateen",
@@ -41,7 +42,8 @@ _TRACEBACK = "--traceback"
 
 
 def _command(module: str) -> Any:
-    return import_module(f"controlplane.cli.{module}")
+    with grpc_settings():
+        return import_module(f"controlplane.cli.{module}")
 
 
 @app.command()

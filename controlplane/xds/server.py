@@ -42,7 +42,6 @@ _STATUS: Final = {reason: getattr(grpc.StatusCode, reason.name) for reason in Re
 
 Kind = type[DeltaStream] | type[SotwStream]
 Serve = Callable[[Kind, Admission, Any], Coroutine[Any, Any, None]]
-_EXPERIMENTS: Final = "GRPC_EXPERIMENTS"
 _DOUBTING: Final = 10_000  # proxies
 _TURN: Final = 0.01  # seconds a fan-out keeps the event loop before others get a turn
 
@@ -192,7 +191,6 @@ class AdsServer:
     # Streams
 
     def _server(self, admission: Admission) -> Any:
-        _choose_listener()
         server = grpc.aio.server(options=self._options())
         server.add_generic_rpc_handlers((_only_ads(self._serve, admission),))
         self._servers.append(server)
@@ -312,17 +310,6 @@ class AdsServer:
         if self._watch is not None:
             self._watch.cancel()
         self._watch = asyncio.get_running_loop().call_later(interval, self._watch_writes)
-
-
-def _choose_listener() -> None:
-    """Have gRPC read and write sockets itself: a sixth less CPU a message than by its event engine (docs/adr/0007).
-
-    gRPC reads the variable when it starts; what we start later must not inherit it.
-    """
-    if _EXPERIMENTS not in os.environ:
-        os.environ[_EXPERIMENTS] = "-event_engine_listener"
-        grpc.aio.init_grpc_aio()
-        del os.environ[_EXPERIMENTS]
 
 
 def _only_ads(serve: Serve, admission: Admission) -> Any:

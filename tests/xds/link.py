@@ -14,7 +14,10 @@ from controlplane.xds.protocol.scope import Scope
 from controlplane.xds.protocol.sotw import SotwStream
 from tests.xds.model_client import ModelClient
 from tests.xds.protocol.trace import TurnableClock
+from tests.xds.twin import Twin
 from tests.xds.views import MemoryView
+
+_ENDLESS = 2000  # messages
 
 
 class Link:
@@ -29,10 +32,13 @@ class Link:
         dns: set[str],
         *,
         delta: bool,
+        twins: bool = False,
     ) -> None:
+        """`twins`: have one beside each delta stream that takes no short cuts."""
+        self._kind = SotwStream if not delta else Twin if twins else DeltaStream
         self._view, self._scope, self._clock, self._quarantine = view, scope, clock, quarantine
         self.client = ModelClient(clock.monotonic, delta=delta, dns=dns)
-        self.stream: DeltaStream | SotwStream | None = None
+        self.stream: DeltaStream | SotwStream | Twin | None = None
         self._to_client: deque[tuple[bytes, frozenset[str]]] = deque()
         self._excused: set[str] = set()  # clusters the next response need not wait for
         self._to_server: deque[bytes] = deque()
@@ -46,7 +52,7 @@ class Link:
 
     def connect(self) -> None:
         about = (self._scope, self._view, self._clock, self._quarantine, "1.40.0")
-        self.stream = DeltaStream(*about, self._doubts) if self.client.delta else SotwStream(*about)
+        self.stream = self._kind(*about, self._doubts)
         self._to_client.clear()
         self._to_server.clear()
         self._writing, self._stalled, self._wake = False, False, None
@@ -93,10 +99,11 @@ class Link:
 
     def settle(self) -> bool:
         """Deliver and answer all there is; whether there was anything."""
-        moved = False
+        moved = 0
         while self.deliver() or self.answer():
-            moved = True
-        return moved
+            moved += 1
+            assert moved < _ENDLESS, "proxy and server answer each other without an end"
+        return bool(moved)
 
     def _take(self, out: Iterable[commands.Command]) -> None:
         for command in out:

@@ -32,6 +32,8 @@ kinds = st.sampled_from(["plain", "plain", "plain", "secret", "dns", "bad"])
 class Mesh(RuleBasedStateMachine):
     """See the module."""
 
+    twins = False  # whether each delta stream has one beside it that takes no short cuts
+
     @initialize(first=st.lists(names, unique=True))
     def begin(self, first: list[str]) -> None:
         self.version = 1
@@ -41,7 +43,7 @@ class Mesh(RuleBasedStateMachine):
         self.answering: set[str] = set()
         quarantine = Quarantine()
         made = (
-            Link(self.view, self.scope, self.clock, quarantine, self.answering, delta=delta)
+            Link(self.view, self.scope, self.clock, quarantine, self.answering, delta=delta, twins=self.twins)
             for delta in (False, True, True)
         )
         self.links = list(made)

@@ -12,13 +12,13 @@ from controlplane.base.clock import Clock
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.routes import is_placeholder, placeholder_name, route_of
 from controlplane.snapshot.types import ENDPOINT, ROUTE, SECRET, VIRTUAL_HOST
-from controlplane.snapshot.view import Change, View
+from controlplane.snapshot.view import Change, Changes, View
 from controlplane.xds.protocol import wire
 from controlplane.xds.protocol.commands import Close, Command, Reason, Send
 from controlplane.xds.protocol.ledger import DOUBTED, NO_DOUBTS, UNSEEN, Doubts, Ledger, forgotten
 from controlplane.xds.protocol.planner import Hosts
 from controlplane.xds.protocol.quarantine import Quarantine
-from controlplane.xds.protocol.scope import Scope, Step
+from controlplane.xds.protocol.scope import Forward, Scope, Step
 from controlplane.xds.protocol.stream import Stream
 from controlplane.xds.protocol.subscriptions import WILDCARD
 from controlplane.xds.protocol.versions import Report, Versions
@@ -49,7 +49,7 @@ class DeltaStream(Stream):
         known = self._acks.pop(raw, None)
         if known is not None:
             self._acknowledged(*known)
-            return self._finish()
+            return self._said() if self._quiet else self._finish()
         try:
             self._requested(wire.read_delta(raw))
         except wire.Malformed as error:
@@ -234,6 +234,36 @@ class DeltaStream(Stream):
 
     # Responses
 
+    def _pass_on(self, *revisions: Changes) -> Send | None:
+        forward = self._scope.forward(revisions[0]) if len(revisions) == 1 else None
+        if forward is None or not self._may_pass_on(forward):
+            return None
+        now = self._clock.monotonic()
+        ledger = self._ledgers[forward.type_url]
+        if ledger.type_url == VIRTUAL_HOST:
+            if self._pacer.wait_until(now, self._content.view.count(VIRTUAL_HOST)) is not None:
+                return None
+            self._pacer.sent(now)
+        self._writing = True
+        return self._register(ledger, forward.send, now, {name: change.old for name, change in forward.changed.items()})
+
+    def _may_pass_on(self, forward: Forward) -> bool:
+        """Whether nothing that this stream knows tells it from the others."""
+        ledger = self._ledgers[forward.type_url]
+        told_apart = (
+            ledger.odd
+            or ledger.asked
+            or ledger.aliases
+            or self._hold.warming
+            or not self._first_set.is_over
+            or forward.send.response.nonce in ledger.flights
+            or self._judge.any_refused()
+        )
+        return not (self._writing or told_apart) and all(
+            ledger.wants(name) and self._content.get(forward.type_url, name) is change.new
+            for name, change in forward.changed.items()
+        )
+
     def _compose(
         self, ledger: Ledger, resources: list[Resource], removed: tuple[str, ...], gone: tuple[str, ...]
     ) -> Send:
@@ -326,6 +356,7 @@ class DeltaStream(Stream):
     def _hosts_taken(self, names: Sequence[str]) -> None:
         if all(hosts is Hosts.TAKEN for hosts in self._opened.values()):
             return
+        self._quiet = False
         hosts = self._ledgers[VIRTUAL_HOST]
         for route in {route_of(name) for name in names if not is_placeholder(name)}:
             if self._opened.get(route) is Hosts.SENT:

@@ -149,6 +149,11 @@ class Ledger:
         """Whether there may be something to send."""
         return bool(self.todo or self.sweeps or self.batches or self.gone or self.due or self.trials)
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to send, nor anything put off until something else happens."""
+        return not (self.parked or self.leaving or self.busy)
+
     def wants(self, name: str) -> bool:
         """Whether the proxy asked for this name, by itself or by a wildcard."""
         subscription = self.subscription

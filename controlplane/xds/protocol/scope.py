@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.routes import route_of
-from controlplane.snapshot.types import CLUSTER, VIRTUAL_HOST
+from controlplane.snapshot.types import CLUSTER, ENDPOINT, VIRTUAL_HOST
 from controlplane.snapshot.view import Change, Changes, View
+from controlplane.xds.protocol.commands import Send
 from controlplane.xds.protocol.content import Content, DeltaContent, Headers, SotwContent, WholeRoutes, is_slow
 from controlplane.xds.protocol.responses import CHUNK, Responses
 from controlplane.xds.protocol.versions import Versions
@@ -111,6 +112,18 @@ class Plan:
         return [each for each in found if each is not None]
 
 
+_PLAIN: Final = frozenset({ENDPOINT, VIRTUAL_HOST})
+_FEW: Final = 16  # resources: far from filling a response
+
+
+class Forward(NamedTuple):
+    """A revision so plain that most streams have nothing to decide: they pass its one response on."""
+
+    send: Send
+    type_url: str
+    changed: Mapping[str, Change]
+
+
 class Scope:
     """One shared view and what is worked out from it once: plans of first syncs, versions, whole routes."""
 
@@ -125,6 +138,7 @@ class Scope:
         self._editions: dict[str, int] = {}
         self._versions: dict[str, tuple[int, Versions]] = {}
         self._batches: dict[tuple[object, ...], Batch] = {}
+        self._forward: tuple[Changes, Forward | None] = ({}, None)  # of the last revision that was asked for
 
     def content(self, protocol: str, view: View) -> Content:
         """What a stream of this scope reads; `view` is the proxy's, layered over the shared one."""
@@ -139,6 +153,30 @@ class Scope:
                 if key[1] == type_url:
                     _renew(plan, key[2], changed)
         return {"delta": self.headers.changes(changes), "sotw": self.routes.changes(changes)}
+
+    def forward(self, changes: Changes) -> Forward | None:
+        """What passes this revision on to a delta stream, if it is new content of what each proxy had before, and
+        names no cluster that the old one did not name.
+        """
+        if self._forward[0] is not changes:
+            self._forward = (changes, self._forwarded(changes))
+        return self._forward[1]
+
+    def _forwarded(self, changes: Changes) -> Forward | None:
+        if len(changes) != 1:
+            return None
+        ((type_url, changed),) = changes.items()
+        plain = type_url in _PLAIN and len(changed) <= _FEW and all(map(self._is_plain, changed.values()))
+        if not plain:
+            return None
+        resources = [change.new for _, change in sorted(changed.items()) if change.new is not None]
+        return Forward(self.responses.delta(type_url, resources), type_url, changed)
+
+    def _is_plain(self, change: Change) -> bool:
+        old, new = change
+        if old is None or new is None or old.version == new.version or old.ttl or new.ttl:
+            return False
+        return set(new.refs) <= set(old.refs) and all(self.view.get(*ref) is not None for ref in new.refs)
 
     def edition(self, type_url: str) -> int:
         """Grows when a resource of this type changes."""

@@ -44,6 +44,7 @@ class SotwStream(Stream):
     ) -> None:
         super().__init__(scope, view, clock, quarantine, envoy, doubts)
         self._listed: dict[str, int] = {}  # type -> hash of the names in its last request
+        self._left_out: dict[str, set[str]] = {}  # type -> names that a stale request left out
         self._returning: set[str] = set()  # types of which the proxy had a version before this stream
 
     def request_received(self, raw: bytes) -> list[Command]:
@@ -95,6 +96,8 @@ class SotwStream(Stream):
 
     def _subscribe(self, ledger: Ledger, names: tuple[str, ...]) -> None:
         """The list replaces what was asked before. It is repeated in every ACK, so an equal one must cost little."""
+        for name in self._left_out.pop(ledger.type_url, set()).intersection(names):
+            ledger.look_at(name, ledger.has(name))
         listed = hash(names)  # 64 bits: an accidental match would take 2**32 different lists of one proxy
         if ledger.started and self._listed.get(ledger.type_url) == listed:
             return
@@ -111,9 +114,11 @@ class SotwStream(Stream):
         """A stale request gets no answer. But what it leaves out was forgotten, even if the next one names it again."""
         if ledger.type_url in _FULL:
             return
-        for name in self._names_of(ledger) - set(names):
-            ledger.look_at(name, forgotten(ledger.has(name)))
-            ledger.park(name)
+        left_out = self._names_of(ledger) - set(names)
+        for name in left_out:
+            ledger.odd[name] = forgotten(ledger.has(name))
+            ledger.calm(name)  # sent now, it would make the answer to come stale as well, and that one's, for ever
+        self._left_out.setdefault(ledger.type_url, set()).update(left_out)
 
     def _subscribe_set(self, ledger: Ledger, names: tuple[str, ...]) -> None:
         subscription = ledger.subscription

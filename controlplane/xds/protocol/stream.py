@@ -15,7 +15,16 @@ from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.routes import placeholder_name, route_of
 from controlplane.snapshot.types import CLUSTER, LISTENER, ROUTE, SECRET, VIRTUAL_HOST
 from controlplane.snapshot.view import Change, Changes, View
-from controlplane.xds.protocol.commands import Accepted, Close, Command, Reason, Refused, Response, WakeAt
+from controlplane.xds.protocol.commands import (
+    Accepted,
+    Close,
+    Command,
+    Reason,
+    Refused,
+    Response,
+    Send,
+    WakeAt,
+)
 from controlplane.xds.protocol.content import is_slow
 from controlplane.xds.protocol.ledger import NO_DOUBTS, UNSEEN, Doubts, Flight, Guess, Known, Ledger, forgotten
 from controlplane.xds.protocol.nack import culprits, halves, is_local
@@ -46,12 +55,16 @@ class Stream(Planner):
         super().__init__(scope, view, clock, quarantine, envoy)
         self._doubts = doubts
         self._writing = False
+        self._quiet = False  # nothing is to be sent or waited for: a plain answer changes nothing
         self._wake: float | None = None
 
     # Events
 
     def view_changed(self, *revisions: Changes) -> list[Command]:
         """The view is at a new revision: what `Scope.advance` or `own_changes` said of it, and of those before."""
+        passed_on = self._pass_on(*revisions) if self._quiet else None
+        if passed_on is not None:
+            return [passed_on]
         for changes in revisions:
             for type_url, changed in changes.items():
                 ledger = self._ledgers.get(type_url)
@@ -60,6 +73,10 @@ class Stream(Planner):
             if not _WAKE_WAITING.isdisjoint(changes):
                 self._unpark()
         return self._finish()
+
+    def _pass_on(self, *revisions: Changes) -> Send | None:  # noqa: ARG002 - delta looks at them
+        """The response of a quiet stream to a plain revision, which takes no decision; None: decide."""
+        return None
 
     def own_changes(self, changes: Changes) -> Changes:
         """Changes of what only this proxy sees, in the form `view_changed` takes."""
@@ -81,7 +98,7 @@ class Stream(Planner):
     def write_finished(self) -> list[Command]:
         """The socket took the last response."""
         self._writing = False
-        return self._finish()
+        return [] if self._quiet else self._finish()
 
     def time_passed(self) -> list[Command]:
         """The deadline asked for with `WakeAt` is here."""
@@ -271,8 +288,13 @@ class Stream(Planner):
         return True
 
     def _finish(self) -> list[Command]:
+        """After anything but a plain answer: see what is to be sent now."""
+        self._quiet = False
         if not self._writing:
             self._plan_next()
+        return self._said()
+
+    def _said(self) -> list[Command]:
         out, self._out = self._out, []
         return out
 
@@ -289,6 +311,7 @@ class Stream(Planner):
         if self._judge.deadline != self._wake:
             self._wake = self._judge.deadline
             self._out.append(WakeAt(self._wake))
+        self._quiet = send is None and self._wake is None and all(each.idle for each in self._ledgers.values())
 
 
 def goes_apart(resource: Resource | None) -> bool:

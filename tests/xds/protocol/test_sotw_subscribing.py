@@ -161,6 +161,26 @@ def test_a_name_left_out_by_a_stale_request_is_sent_again_when_it_is_named_again
     )
 
 
+def test_what_a_stale_request_left_out_waits_for_one_that_counts():
+    """Sent at once, it would make that one stale too: two types could keep each other busy for ever."""
+    run(
+        sotw(route("80"), cluster("a"), endpoints("a")),
+        recv(ROUTE, "80"),
+        sends(ROUTE, "80"),
+        acks(ROUTE, "80"),
+        changes(route("80", 2)),
+        sends(ROUTE, "80"),
+        recv(ROUTE, nonce="stale"),
+        silent,
+        recv(ENDPOINT, "a"),
+        sends(ENDPOINT, "a"),
+        acks(ENDPOINT, "a"),
+        silent,
+        acks(ROUTE, "80"),
+        sends(ROUTE, "80"),
+    )
+
+
 def test_the_latest_request_supersedes_earlier_ones():
     run(
         sotw(endpoints("a"), endpoints("b")),
