@@ -32,7 +32,7 @@ from controlplane.runtime.clock import SystemClock
 from controlplane.snapshot import types
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.view import View
-from controlplane.sources.source import Changes
+from controlplane.sources.source import Changes, worst_first
 from controlplane.store import Change, Revision
 from controlplane.xds.admission import admit_local
 from controlplane.xds.protocol.commands import Accepted, HoldEnded, Refused
@@ -95,6 +95,7 @@ class ControlPlane:
     ) -> None:
         """`randomness` gives floats in [0, 1)."""
         self.graph = Graph(settings)
+        self.changed = asyncio.Event()  # set whenever `problems` may say something else
         self.server = AdsServer(self, clock, randomness, settings=server_settings)
         self._settings_problems: tuple[Problem, ...] = ()
         self._ready = asyncio.Event()
@@ -163,6 +164,7 @@ class ControlPlane:
         """What a proxy made of what it was sent."""
         if isinstance(news, Accepted) and self._nacks.is_empty:
             return  # nearly always, and as often as there are proxies
+        self.changed.set()
         view = self._views.get(connection)
         if view is not None and self._nacks.heard(connection, self._name(connection), view, news):
             log.warning("refused by proxy", proxy=self._name(connection), news=type(news).__name__)
@@ -192,6 +194,7 @@ class ControlPlane:
 
     def _publish(self, revision: Revision) -> None:
         """Hands on what a revision changed: to each scope once, to each proxy what is its own."""
+        self.changed.set()
         for (collection, key), error in revision.failures.items():
             log.error("our own bug: the last good value stays", collection=collection.name, key=key, error=repr(error))
         if sum(map(len, revision.changes.values())) > _BUILD:
@@ -219,8 +222,7 @@ class ControlPlane:
     def problems(self) -> tuple[Problem, ...]:
         """What compile and the proxies found wrong, now, each once; errors first."""
         reported = (problem for _, _, found in self.graph.store.reports() for problem in found)
-        found = {*self._settings_problems, *reported, *self._nacks.problems()}
-        return tuple(sorted(found, key=lambda problem: (_GRAVITY[problem.level], problem)))
+        return worst_first((*self._settings_problems, *reported, *self._nacks.problems()))
 
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """Who is connected, sorted by name."""
@@ -261,9 +263,6 @@ class ControlPlane:
     def note_settings(self, problems: tuple[Problem, ...]) -> None:
         """What is wrong with the settings stays a problem until they are others."""
         self._settings_problems = problems
-
-
-_GRAVITY: Mapping[str, int] = {"error": 0, "warning": 1, "info": 2}
 
 
 def resources_of(view: View) -> Iterable[Resource]:

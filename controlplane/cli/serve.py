@@ -1,7 +1,7 @@
 """`lateen serve`: the control plane alone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import structlog
 from controlplane.app.control import ControlPlane, open_control_plane
 from controlplane.cli.refusal import Refused
 from controlplane.cli.settings import read_mesh_config
+from controlplane.cli.telling import ProblemTeller
 from controlplane.local.debug import routes
 from controlplane.local.lateenfile import NAME
 from controlplane.local.statedir import Misuse, StateDirectory, state_directory
@@ -24,9 +25,11 @@ from controlplane.runtime.tasks import CriticalTaskEnded, Supervisor
 from controlplane.runtime.unixhttp import serving
 from controlplane.sources.files.scanning import Roots
 from controlplane.sources.files.source import FilesSource
-from controlplane.sources.source import Batch
+from controlplane.sources.source import worst_first
 from controlplane.xds.admission import MeshAdmission
 from controlplane.xds.credentials import CertificateFiles, Certificates
+
+_TELL_EVERY = 1.0  # seconds
 
 log = structlog.get_logger(__name__)
 
@@ -40,17 +43,37 @@ class _Options(msgspec.Struct, frozen=True):
 
 
 class _Files:
-    """The objects of the directory, and what is wrong with them."""
+    """The objects of the directories on their way to the control plane, and what is wrong with them."""
 
-    def __init__(self) -> None:
-        self.problems: tuple[Problem, ...] = ()
+    def __init__(self, source: FilesSource, control: ControlPlane) -> None:
+        self._source = source
+        self._control = control
+        self._wrong: tuple[Problem, ...] = ()
 
-    async def follow(self, batches: AsyncIterator[Batch], control: ControlPlane) -> None:
-        async for batch in batches:
-            self.problems = batch.problems
-            control.apply(batch.changes)
-            control.start_serving()
-            log.info("applied", objects=len(batch.changes), problems=len(batch.problems))
+    async def follow(self) -> None:
+        """Batch after batch."""
+        async for batch in self._source.batches():
+            self._wrong = batch.problems
+            self._control.apply(batch.changes)
+            self._control.start_serving()
+            log.info("applied", objects=len(batch.changes))
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong in the files, and in what they say together; worst first."""
+        return worst_first((*self._wrong, *self._control.problems()))
+
+    def place_of(self, problem: Problem) -> str:
+        """Where its object stands: "bill.yaml:14:1"."""
+        return str(self._source.place_of(problem.origin.ref) or "")
+
+    async def tell(self) -> None:
+        """Log lines, at most once a second: working them out takes a moment in a large mesh."""
+        teller = ProblemTeller()
+        while True:
+            await self._control.changed.wait()
+            self._control.changed.clear()
+            teller.tell(self.problems(), self.place_of)
+            await asyncio.sleep(_TELL_EVERY)
 
 
 def serve(  # noqa: PLR0913  (the options of one command)
@@ -84,19 +107,19 @@ def serve(  # noqa: PLR0913  (the options of one command)
 
 async def _until_stopped(options: _Options, state: StateDirectory) -> None:
     socket = options.xds_socket or state.xds_socket
-    files = _Files()
     async with (
         stop_signals() as stop,
         open_control_plane(options.mesh_config, socket) as control,
         Supervisor(SystemClock()) as tasks,
-        serving(state.debug_socket, routes(control, None)),
     ):
+        files = _Files(FilesSource(options.roots, decode), control)
         if options.listen is not None and options.certificates is not None:
             await _listen(control, options.listen, options.certificates, options.mesh_config)
-        source = FilesSource(options.roots, decode)
-        tasks.critical("files", lambda: files.follow(source.batches(), control))
-        log.info("serving", xds=str(socket))
-        await first_of(stop, tasks)
+        tasks.critical("files", files.follow)
+        tasks.critical("show", files.tell)
+        async with serving(state.debug_socket, routes(control, files)):
+            log.info("serving", xds=str(socket))
+            await first_of(stop, tasks)
 
 
 async def _listen(

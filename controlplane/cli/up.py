@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -10,6 +9,7 @@ import structlog
 from controlplane.app.control import open_control_plane
 from controlplane.cli.refusal import Refused
 from controlplane.cli.settings import read_mesh_config
+from controlplane.cli.telling import ProblemTeller
 from controlplane.local.lateenfile import LateenFile
 from controlplane.local.mesh import Mesh
 from controlplane.local.show import shown, table
@@ -65,13 +65,13 @@ async def _draw(mesh: Mesh) -> None:
 async def _tell(mesh: Mesh) -> None:
     """Log lines: replicas that became something else, problems that appeared, and when all is ready."""
     states: dict[str, str] = {}
-    problems: set[str] = set()
+    problems = ProblemTeller()
     settled = False
     while True:
         mesh.changed.clear()
         now = shown(mesh)
         states = _tell_states(states, {f"{row.namespace}/{row.name}": row.state for row in now.replicas})
-        problems = _tell_problems(problems, [line for _, line in now.problems])
+        problems.tell(mesh.problems(), mesh.place_of)
         if now.settled and not settled:
             log.info("ready", replicas=len(now.replicas), gateways=[row.ports for row in now.gateways])
         settled = now.settled
@@ -85,10 +85,3 @@ def _tell_states(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
     for name in before.keys() - now.keys():
         log.info("replica", name=name, state="ended")
     return now
-
-
-def _tell_problems(before: set[str], now: Sequence[str]) -> set[str]:
-    for line in dict.fromkeys(now):
-        if line not in before:
-            log.warning("problem", problem=line)
-    return set(now)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,7 +13,15 @@ from controlplane.model.problem import Problem
 from controlplane.runtime.unixhttp import Handler, NotFound
 
 
-def routes(control: ControlPlane, mesh: Mesh | None = None) -> Mapping[str, Handler]:
+class Findings(Protocol):
+    """Who knows what is wrong, and where it stands."""
+
+    def problems(self) -> tuple[Problem, ...]: ...
+
+    def place_of(self, problem: Problem) -> str: ...
+
+
+def routes(control: ControlPlane, findings: Findings, mesh: Mesh | None = None) -> Mapping[str, Handler]:
     """`mesh`: what runs on this machine beside the control plane, if anything does."""
 
     async def proxies(_query: Mapping[str, str]) -> Any:
@@ -23,9 +31,7 @@ def routes(control: ControlPlane, mesh: Mesh | None = None) -> Mapping[str, Hand
         return proxy_config(control, query.get("proxy", ""))
 
     async def problems(_query: Mapping[str, str]) -> Any:
-        if mesh is None:
-            return [problem_row(problem) for problem in control.problems()]
-        return [problem_row(problem, mesh.place_of(problem)) for problem in mesh.problems()]
+        return [problem_row(problem, findings.place_of(problem)) for problem in findings.problems()]
 
     async def about(_query: Mapping[str, str]) -> Any:
         return {"lateen": version("lateen")}

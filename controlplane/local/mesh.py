@@ -26,7 +26,7 @@ from controlplane.model.decode import decode
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 from controlplane.runtime.tasks import Supervisor, Work
 from controlplane.sources.files.parser import Place
-from controlplane.sources.source import Batch, Changes, Object
+from controlplane.sources.source import Batch, Changes, Object, worst_first
 
 DRAIN = 1.0  # seconds between leaving the endpoints and ending: what was begun is finished
 WAIT_FOR_SUCCESSORS = 30.0
@@ -238,9 +238,9 @@ class Mesh:
 
     def problems(self) -> tuple[Problem, ...]:
         """Everything that is wrong, worst first."""
-        found = (*self._source_problems, *self.plan.problems, *self._control.problems(), *self._not_running())
-        order = {Level.ERROR: 0, Level.WARNING: 1, Level.INFO: 2}
-        return tuple(sorted(dict.fromkeys(found), key=lambda problem: order[problem.level]))
+        return worst_first(
+            (*self._source_problems, *self.plan.problems, *self._control.problems(), *self._not_running())
+        )
 
     def place_of(self, problem: Problem) -> str:
         """Where the object of a problem stands; empty for objects that stand in no file."""

@@ -100,7 +100,7 @@ async def running(
         await first
         tasks.restarted("traffic", mesh.measure)
         tasks.restarted(lateenfile.NAME, lambda: _follow_lateenfile(mesh, request, file))
-        async with serving(state.debug_socket, routes(control, mesh)):
+        async with serving(state.debug_socket, routes(control, mesh, mesh)):
             yield now
 
 

@@ -5,13 +5,13 @@ must not care whether objects come from files, a cluster or a test. So a source 
 the complete content, each later one is only what changed, and a batch is applied whole or not at all.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from controlplane.model.decode import Decoded
-from controlplane.model.problem import ObjectRef, Problem
+from controlplane.model.problem import Level, ObjectRef, Problem
 
 # One decoded object of `controlplane.model`. Which one is said by its type.
 Object = Any
@@ -41,3 +41,11 @@ class Source(Protocol):
 def worth_saying(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
     """Without what is said of kinds that have nothing to do with traffic: a directory of manifests is full of them."""
     return tuple(problem for problem in problems if problem.code != "KindIgnored")
+
+
+def worst_first(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Each once; of one level, in order of name."""
+    return tuple(sorted(set(problems), key=lambda problem: (_GRAVITY[problem.level], problem)))
+
+
+_GRAVITY: Mapping[Level, int] = {Level.ERROR: 0, Level.WARNING: 1, Level.INFO: 2}

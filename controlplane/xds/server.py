@@ -44,6 +44,7 @@ Kind = type[DeltaStream] | type[SotwStream]
 Serve = Callable[[Kind, Admission, Any], Coroutine[Any, Any, None]]
 _DOUBTING: Final = 10_000  # proxies
 _TURN: Final = 0.01  # seconds a fan-out keeps the event loop before others get a turn
+_LAST_WORDS: Final = 2.0  # seconds streams have to end once the server has stopped
 
 
 class ServerSettings(msgspec.Struct, frozen=True):
@@ -103,6 +104,8 @@ class AdsServer:
         self._fanning_out = False
         self._numbers = 0
         self._watch: asyncio.TimerHandle | None = None
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._stopping = False
 
     # Listening
 
@@ -129,12 +132,17 @@ class AdsServer:
 
     async def stop(self, grace: float = 0.0) -> None:
         """End all streams: after `grace` seconds at the latest."""
+        self._stopping = True
         if self._watch is not None:
             self._watch.cancel()
+        if self._connections:
+            log.info("xds streams end", streams=len(self._connections), why="the control plane is shutting down")
         for connection in tuple(self._connections.values()):
             connection.close(Reason.UNAVAILABLE, "the control plane is shutting down")
         for server in self._servers:
             await server.stop(grace)
+        if self._streams:  # gRPC does not wait for them, and prints a traceback for each that the loop's end cancels
+            await asyncio.wait(self._streams, timeout=_LAST_WORDS)
 
     # What the control plane tells
 
@@ -211,6 +219,10 @@ class AdsServer:
 
     async def _serve(self, kind: Kind, admission: Admission, context: Any) -> None:
         """One stream, from its first message to its end."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        task.add_done_callback(self._streams.discard)
         try:
             first = [await asyncio.wait_for(context.read(), self.settings.greeting)]
         except TimeoutError:
@@ -221,7 +233,8 @@ class AdsServer:
         proxy = _admitted(kind, admission, caller, first[0])
         end = proxy if isinstance(proxy, Denied) else await self._serve_proxy(kind, proxy, caller, first, context)
         if end is not None and end.reason is not Reason.OK:
-            log.info("xds stream ends", caller=caller.address, identity=caller.identity, why=end.message)
+            if not self._stopping:
+                log.info("xds stream ends", caller=caller.address, identity=caller.identity, why=end.message)
             await context.abort(_STATUS[end.reason], end.message)
 
     async def _serve_proxy(

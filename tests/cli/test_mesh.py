@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -72,25 +74,71 @@ def test_problems_are_listed(mesh: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert json.loads(asked(capsys, "problems", "-d", str(mesh), "-o", "json")) == []
 
 
+@contextmanager
+def serve(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`lateen serve`, until left; what it says is in `serve.log` beside the directory."""
+    with (directory.parent / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            command("serve", str(directory), *arguments), cwd=directory.parent, env=ENV, stderr=log, **unprivileged()
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_serve_is_the_control_plane_alone(tmp_path: Path) -> None:
     directory = lay_out(tmp_path, "bill-service")
     socket = tmp_path / "x.sock"
-    with subprocess.Popen(
-        command("serve", str(directory), "--xds-socket", str(socket)),
-        cwd=tmp_path,
-        env=ENV,
-        stderr=subprocess.PIPE,
-        **unprivileged(),
-    ) as process:
-        deadline = time.monotonic() + 20
-        while not (socket.exists() and running(directory)):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with serve(directory, "--xds-socket", str(socket)) as process:
+        until(lambda: socket.exists() and running(directory))
         assert socket.stat().st_mode & 0o777 == 0o600
         assert run(["proxy-status", "-d", str(directory)]) == 0
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     assert not socket.exists()
+
+
+def test_serve_says_what_is_wrong_with_object_field_and_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = lay_out(tmp_path, "bill-service")
+    rules = (directory / "rules" / "1-ninety-ten.yaml").read_text()
+    (directory / "rules.yaml").write_text(rules.replace("weight: 90", "wieght: 90"))
+    (directory / "broken.yaml").write_text("kind: [\n")
+
+    def told() -> list[dict[str, str]]:
+        lines = [json.loads(line) for line in (tmp_path / "serve.log").read_text().splitlines()]
+        return [line for line in lines if line["event"].startswith("problem")]
+
+    with serve(directory) as process:
+        until(lambda: len(told()) == 2)
+        broken, misspelt = told()
+        assert (broken["level"], "broken.yaml:2:1: " in broken["message"]) == ("error", True)
+        assert (misspelt["object"], misspelt["field"]) == (
+            "VirtualService istio-demo/bill-service",
+            "spec.http[0].route[0].wieght",
+        )
+        assert "rules.yaml:" in misspelt["at"]
+        assert "did you mean weight?" in misspelt["message"]
+        assert [row["code"] for row in json.loads(asked(capsys, "problems", "-d", str(directory), "-o", "json"))] == [
+            "UnreadableFile",
+            "UnknownField",
+        ]
+        (directory / "rules.yaml").write_text(rules)
+        until(lambda: len(told()) == 3)
+        assert (told()[2]["event"], told()[2]["code"]) == ("problem solved", "UnknownField")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
 
 
 def test_the_demo_tells_its_story_and_all_is_as_it_should_be() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 
 import pytest
 import structlog
@@ -42,3 +43,19 @@ def test_lines_below_the_level_are_not_written() -> None:
     set_up_logs("warning", stream)
     structlog.get_logger().info("pushed")
     assert stream.getvalue() == ""
+
+
+def test_what_libraries_say_is_a_line_among_ours_without_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    stream = io.StringIO()
+    for _ in range(2):  # a second command in one process
+        set_up_logs("info", stream)
+    logging.getLogger("grpc._cython").error("not handled in %s", "method", exc_info=OSError("gone"))
+    logging.getLogger("grpc._cython").info("chatter")
+    line = json.loads(stream.getvalue())
+    assert list(line)[:3] == ["timestamp", "level", "event"]
+    assert (line["event"], line["logger"], line["error"]) == (
+        "not handled in method",
+        "grpc._cython",
+        "OSError('gone')",
+    )

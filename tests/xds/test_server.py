@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import grpc
+from structlog.testing import capture_logs
 
 from controlplane.snapshot.resource import resource
 from controlplane.snapshot.types import CLUSTER, LISTENER
@@ -225,3 +226,18 @@ async def test_a_slow_client_gets_the_newest_and_not_every_step(tmp_path: Path):
             answer = await slow.read()
             texts += [each.resource.value for each in answer.resources if each.name == "c0"]
         assert len(texts) < 10
+
+
+async def test_stopping_ends_all_streams_and_is_said_once(tmp_path: Path):
+    """Streams that said nothing yet, too: what gRPC left to the loop's end came out as a traceback each."""
+    async with served(tmp_path, cluster("a")) as (world, channel):
+        speaking, silent = [Client(channel, node=f"{NODE}{number}") for number in (1, 2)], Client(channel)
+        for client in speaking:
+            await client.send(CLUSTER)
+            await client.read()
+        await until(lambda: len(world.server._streams) == 3)
+        with capture_logs() as logs:
+            await world.server.stop()
+        assert world.server._streams == set()
+        assert [(line["event"], line["streams"]) for line in logs] == [("xds streams end", 2)]
+        assert await silent.code() is grpc.StatusCode.UNAVAILABLE
