@@ -121,6 +121,12 @@ class ControlPlane:
             with garbage.paused():
                 await self._in_turns([Change(self.graph.inputs.settings, SETTINGS_KEY, settings)])
 
+    async def set_mesh_config(self, config: Mapping[str, Any]) -> None:
+        """`configure`, from MeshConfig's field names."""
+        settings, self._settings_problems = decode_settings(config)
+        self.changed.set()
+        await self.configure(settings)
+
     async def _in_turns(self, changes: Iterable[Change[Any, Any]]) -> None:
         """`apply` in steps; between two steps the loop has its turn and other changes are published."""
         turn = _Turn()

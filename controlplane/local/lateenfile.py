@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from controlplane.sources.files.parser import Place
-from controlplane.sources.files.reading import Unreadable, read
+from controlplane.sources.files.reading import Unreadable, line_of, read
 from controlplane.sources.files.scanning import read_text
 
 NAME: Final = "lateen.yaml"
@@ -55,7 +55,7 @@ class _Command(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    commands: dict[str, _Command | str | tuple[str, ...]] = {}
+    commands: dict[str, Any] = {}  # one by one, so that a wrong one is named
     gateway_namespace: str = DEFAULT_GATEWAY_NAMESPACE
     mesh_config: dict[str, Any] = {}
 
@@ -75,12 +75,20 @@ def parse(text: str, path: Path) -> LateenFile:
         readings = read(text)
         raw = readings[0].value if readings else {}
         file = msgspec.convert(raw or {}, _File)
-        commands = {name: _spec(name, command, path.parent) for name, command in file.commands.items()}
     except Unreadable as wrong:
         return LateenFile(problems=(f"{Place(str(path), wrong.line, wrong.column)}: {wrong.message}",))
-    except (msgspec.ValidationError, ValueError) as wrong:
-        return LateenFile(problems=(f"{path}: {_in_words(wrong)}",))
-    return LateenFile(commands, file.gateway_namespace, file.mesh_config)
+    except msgspec.ValidationError as wrong:
+        words, keys = _in_words(wrong)
+        return LateenFile(problems=(f"{Place(str(path), line_of(text, *keys))}: {words}",))
+    commands: dict[str, CommandSpec] = {}
+    problems: list[str] = []
+    for name, command in file.commands.items():
+        try:
+            commands[name] = _spec(command, path.parent)
+        except ValueError as wrong:  # msgspec's errors are some, too
+            words, keys = _in_words(wrong, "commands", name)
+            problems.append(f"{Place(str(path), line_of(text, *keys))}: {words}")
+    return LateenFile(commands, file.gateway_namespace, file.mesh_config, tuple(problems))
 
 
 def _load_one(path: Path) -> LateenFile:
@@ -100,24 +108,30 @@ def _joined(first: LateenFile, second: LateenFile) -> LateenFile:
     )
 
 
-def _spec(name: str, command: _Command | str | tuple[str, ...], directory: Path) -> CommandSpec:
+def _spec(raw: Any, directory: Path) -> CommandSpec:
+    """Raises ValueError."""
+    command = msgspec.convert(raw, _Command | str | tuple[str, ...])
     full = command if isinstance(command, _Command) else _Command(run=command)
     try:
         argv = tuple(shlex.split(full.run) if isinstance(full.run, str) else full.run)
     except ValueError as error:  # a quote that is never closed
-        raise ValueError(f"commands.{name}: {str(error).lower()}") from error
+        raise ValueError(str(error).lower()) from error
     if not argv:
-        raise ValueError(f"commands.{name}: a command is empty")
+        raise ValueError("a command is empty")
     return CommandSpec(argv, (directory / full.directory).resolve(), full.env)
 
 
-def _in_words(wrong: Exception) -> str:
-    """msgspec's message in this file's words: "commands: a mapping was expected, not a number"."""
+def _in_words(wrong: Exception, *above: str) -> tuple[str, list[str]]:
+    """msgspec's message in this file's words, "commands: expected a mapping, got a number"; and the keys to it."""
     said, _, where = str(wrong).partition(" - at ")
     for theirs, ours in _WORDS:
         said = said.replace(theirs, ours)
-    path = where.strip("`$.").replace("[...]", ".<name>")
-    return f"{path}: {said}" if path else said
+    keys = [*above, *(key for key in where.strip("`$.").replace("[...]", "").split(".") if key)]
+    _, unknown, field = said.partition("unknown field `")
+    return f"{'.'.join(keys).replace('.[', '[')}: {said}" if keys else said, [
+        *keys,
+        field.rstrip("`"),
+    ] if unknown else keys
 
 
 _WORDS = (

@@ -7,12 +7,13 @@ stay until the new ones are ready, are then taken out of the endpoints, get a mo
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 import structlog
 
 from controlplane.local import envoys
-from controlplane.local.lateenfile import LateenFile
+from controlplane.local.lateenfile import NAME, LateenFile
 from controlplane.local.manifests import Manifest
 from controlplane.local.objects import Health
 from controlplane.local.plan import GatewayProxy, Inputs, Plan, Replica
@@ -65,6 +66,7 @@ class Mesh:
         self._place_of = place_of
         self._values: dict[ObjectRef, Object] = {}
         self._source_problems: tuple[Problem, ...] = ()
+        self._file_problems: tuple[Problem, ...] = ()
         self._replicas: dict[tuple[str, str], RunningReplica] = {}
         self._gateways: dict[tuple[str, str], RunningGateway] = {}
         self._work: dict[tuple[str, str], _Work] = {}
@@ -92,8 +94,22 @@ class Mesh:
         self._apply(batch.changes)
         self._reconcile()
 
+    @property
+    def file(self) -> LateenFile:
+        """The last good `lateen.yaml`."""
+        return self._inputs.file
+
+    async def configure(self, config: Mapping[str, Any]) -> None:
+        """Other mesh-wide settings."""
+        await self._control.set_mesh_config(config)
+        self.changed.set()
+
     def use(self, file: LateenFile) -> None:
-        """`lateen.yaml` changed."""
+        """`lateen.yaml` changed. A broken one changes nothing, and is told."""
+        self._file_problems = tuple(map(_broken_lateenfile, file.problems))
+        if file.problems:
+            self.changed.set()
+            return
         self._inputs = msgspec.structs.replace(self._inputs, file=file)
         self._replan()
         self._apply({})
@@ -239,7 +255,13 @@ class Mesh:
     def problems(self) -> tuple[Problem, ...]:
         """Everything that is wrong, worst first."""
         return worst_first(
-            (*self._source_problems, *self.plan.problems, *self._control.problems(), *self._not_running())
+            (
+                *self._file_problems,
+                *self._source_problems,
+                *self.plan.problems,
+                *self._control.problems(),
+                *self._not_running(),
+            )
         )
 
     def place_of(self, problem: Problem) -> str:
@@ -284,6 +306,12 @@ def _other_identity(running: GatewayProxy, wanted: GatewayProxy) -> bool:
         wanted.labels,
         wanted.service_account,
     )
+
+
+def _broken_lateenfile(said: str) -> Problem:
+    """`said`: "dir/lateen.yaml:3:1: what is wrong"."""
+    origin = Origin(ObjectRef("", "File", "", said.partition(f"{NAME}:")[0] + NAME))
+    return Problem("UnreadableFile", Level.ERROR, origin, f"{said}; what it said before still holds")
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:

@@ -80,6 +80,10 @@ class ControlPlane(Protocol):
         """All sources were applied once: answer proxies from here on."""
         ...
 
+    async def set_mesh_config(self, config: Mapping[str, Any]) -> None:
+        """Other mesh-wide settings, with MeshConfig's field names; what is wrong in them is one of `problems`."""
+        ...
+
     def problems(self) -> tuple[Problem, ...]:
         """What compile and the proxies (NACKs) found wrong, now. Decoding problems are the source's to tell."""
         ...

@@ -32,7 +32,7 @@ from controlplane.runtime.unixhttp import serving
 from controlplane.sources.files.scanning import Roots
 from controlplane.sources.files.source import FilesSource
 
-_LOOK_AT_LATEENFILE_EVERY = 0.5  # seconds
+_LOOK_AT_LATEENFILE_EVERY = 0.25  # seconds
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -99,7 +99,7 @@ async def running(
         tasks.critical("files", lambda: _follow(mesh, source, first))
         await first
         tasks.restarted("traffic", mesh.measure)
-        tasks.restarted(lateenfile.NAME, lambda: _follow_lateenfile(mesh, request, file))
+        tasks.restarted(lateenfile.NAME, lambda: _follow_lateenfile(mesh, request, config))
         async with serving(state.debug_socket, routes(control, mesh, mesh)):
             yield now
 
@@ -118,16 +118,27 @@ async def _follow(mesh: Mesh, source: FilesSource, first: "asyncio.Future[None]"
         await asyncio.Event().wait()  # whoever waits for `first` ends us
 
 
-async def _follow_lateenfile(mesh: Mesh, request: Request, file: LateenFile) -> None:
-    """Small, rarely changed, and read in a millisecond: looked at now and then. A broken one changes nothing."""
-    current = file
+async def _follow_lateenfile(mesh: Mesh, request: Request, config: Mapping[str, Any]) -> None:
+    """Small, rarely changed, and read in a millisecond: looked at now and then.
+
+    What two looks agree on holds: between them an editor has written the other half of the file.
+    """
+    current = previous = mesh.file
     while True:
         await asyncio.sleep(_LOOK_AT_LATEENFILE_EVERY)
         found = await asyncio.to_thread(lateenfile.load, request.lateenfiles)
-        if found != current:
+        if found == previous != current:
             current = found
             if not found.problems:
-                mesh.use(found)
+                config = await _configured(mesh, config, {**found.mesh_config, **request.mesh_config})
+            mesh.use(found)
+        previous = found
+
+
+async def _configured(mesh: Mesh, before: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
+    if config != before:
+        await mesh.configure(config)
+    return config
 
 
 def judge_first(plan: Plan, in_files: Sequence[Problem] = ()) -> None:

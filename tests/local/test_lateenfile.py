@@ -25,15 +25,24 @@ def test_an_empty_file_and_no_file_say_nothing(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("commands: [", "/d/lateen.yaml:2:1: "),
-        ("comands: {}", "lateen.yaml: there is an unknown field `comands`"),
-        ("commands: {a: {run: x, port: 5}}", "commands.<name>: there is an unknown field `port`"),
-        ("commands: {a: {env: {}}}", "commands.<name>: there is no `run`"),
+        ("comands: {}", "lateen.yaml:1: there is an unknown field `comands`"),
+        ("commands: {a: {run: x, port: 5}}", "commands.a: there is an unknown field `port`"),
+        ("commands: {a: {env: {}}}", "commands.a: there is no `run`"),
         ("commands: 5", "commands: expected a mapping, got a number"),
-        ("commands: {a: 5}", "commands.<name>: expected a command line, a list of words or a mapping"),
+        ("commands: {a: 5}", "commands.a: expected a command line, a list of words or a mapping"),
         ("commands: {a: ''}", "commands.a: a command is empty"),
         ('commands: {a: "un\'closed"}', "commands.a: no closing quotation"),
         ("gatewayNamespace: true", "gatewayNamespace: expected a string, got true or false"),
-        ("- 1", "lateen.yaml: expected a mapping, got a list"),
+        (
+            "# words\ncommands:\n  good: run\n  bad:\n    run: x\n    port: 5\n",
+            "lateen.yaml:6: commands.bad: there is an",
+        ),
+        (
+            "meshConfig:\n  a: 1\ncommands:\n  a: [run, 5]\n",
+            "lateen.yaml:4: commands.a[1]: expected a string, got a number",
+        ),
+        ('{"commands": {}, "comands":\n\t{}}', "lateen.yaml:1: there is an unknown field `comands`"),
+        ("- 1", "lateen.yaml:1: expected a mapping, got a list"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_its_place(text: str, words: str) -> None:

@@ -213,6 +213,21 @@ def test_a_broken_file_changes_nothing_and_says_where_it_is_broken(tmp_path: Pat
         up.until(lambda: not up.ask("/problems"))
 
 
+def test_a_broken_lateen_yaml_changes_nothing_and_says_where_and_settings_in_it_hold_at_once(tmp_path: Path) -> None:
+    directory = lay_out(tmp_path, bill=BILL, lateen=commands())
+    with Up(directory).settled() as up:
+        name = up.replicas("bill")[0]["name"]
+        replace(directory / "lateen.yaml", commands() + "\ncomands: {}\n")
+        (problem,) = up.until(lambda: up.ask("/problems"))
+        assert "lateen.yaml:2: there is an unknown field `comands`; what it said before still holds" in problem["line"]
+        (directory / "lateen.yaml").unlink()  # as some editors save: gone for a moment
+        replace(directory / "lateen.yaml", commands() + "\nmeshConfig: {accessLogFile: /dev/stdout}\n")
+        up.until(lambda: not up.ask("/problems"))
+        up.until(lambda: "/dev/stdout" in str(up.ask("/config?proxy=client")["listeners"]))
+        assert up.call("client", "http://bill/") == (200, "one\n")
+        assert up.replicas("bill")[0]["name"] == name
+
+
 # --- commands ------------------------------------------------------------------------------------------------------
 
 

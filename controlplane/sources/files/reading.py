@@ -149,6 +149,22 @@ def _read_yaml(text: str) -> Iterator[Reading]:
         raise Unreadable(line, column, error.reason) from error
 
 
+def line_of(text: str, *keys: str) -> int:
+    """Where the value below these keys begins, as far as they lead. For text that `read` has read."""
+    line = 1
+    try:
+        node = next(iter(yaml.compose_all(text, Loader=_Loader)), None)
+    except yaml.YAMLError:
+        return line  # JSON that is no YAML
+    for key in keys:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        found = next(((name, value) for name, value in pairs if name.value == key), None)
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
+
+
 def _line_and_column(text: str, position: int) -> tuple[int, int]:
     before = text[:position]
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
