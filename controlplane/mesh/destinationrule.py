@@ -15,7 +15,7 @@ from controlplane.ir.policy import DestinationPolicy, HashKey, LoadBalancer
 from controlplane.ir.service import Service
 from controlplane.mesh import balancing, connections
 from controlplane.mesh.hosts import qualify
-from controlplane.mesh.problems import NO_PROBLEMS, conflicted, not_supported
+from controlplane.mesh.problems import NO_PROBLEMS, conflicted, ineffective, not_supported
 from controlplane.model import destinationrule as api
 from controlplane.model.destinationrule import DestinationRule
 from controlplane.model.meta import origin_of
@@ -64,6 +64,7 @@ def merge(rules: Sequence[DestinationRule], settings: Settings) -> tuple[Destina
     top = _top_policy(acting, problems)
     subsets = _united_subsets(acting, problems)
     policy = _complete(top, subsets, mesh, tuple([origin_of(rule) for rule in acting]))
+    problems.extend(_undetected(acting, top, subsets, mesh))
     return policy, tuple(problems)
 
 
@@ -255,6 +256,60 @@ def _proxy_protocol(block: api.ProxyProtocol) -> int:
 def _retry_budget(block: api.RetryBudget) -> ir.RetryBudget:
     percent = 20.0 if block.percent is None else block.percent
     return ir.RetryBudget(percent, 3 if block.min_retry_concurrency is None else block.min_retry_concurrency)
+
+
+# What cannot act
+
+
+def _undetected(
+    rules: Sequence[DestinationRule], top: api.TrafficPolicy | None, subsets: Mapping[str, api.Subset], mesh: "_Mesh"
+) -> Iterator[Problem]:
+    """Failover that nothing triggers: wherever a setting holds, no outlier detection finds sick endpoints."""
+    asked = [(origin, lb) for rule in rules for origin, lb in _balancers(rule) if _fails_over(lb)]
+    if not asked:
+        return
+    every = [*_every_block(top, subsets)]
+    detected = {id(one.load_balancer) for one in every if mesh.policy(one).outlier is not None}
+    in_use = {id(one.load_balancer) for one in every}
+    for origin, lb in asked:
+        if id(lb) in in_use and id(lb) not in detected:
+            text = "nothing tells sick endpoints from others; give the same destination outlierDetection"
+            yield ineffective(origin.at("localityLbSetting"), text)
+
+
+def _balancers(rule: DestinationRule) -> Iterator[tuple[Origin, api.LoadBalancerSettings]]:
+    """Every loadBalancer of a rule, and where it stands."""
+    spec = origin_of(rule, "spec")
+    policies = [(spec.at("trafficPolicy"), rule.spec.traffic_policy)]
+    policies += [
+        (spec.at(f"subsets[{index}].trafficPolicy"), subset.traffic_policy)
+        for index, subset in enumerate(rule.spec.subsets)
+    ]
+    for origin, policy in policies:
+        if policy is None:
+            continue
+        if policy.load_balancer is not None:
+            yield origin.at("loadBalancer"), policy.load_balancer
+        for index, port in enumerate(policy.port_level_settings):
+            if port.load_balancer is not None:
+                yield origin.at(f"portLevelSettings[{index}].loadBalancer"), port.load_balancer
+
+
+def _fails_over(lb: api.LoadBalancerSettings) -> bool:
+    setting = lb.locality_lb_setting
+    return setting is not None and setting.enabled is not False and bool(setting.failover or setting.failover_priority)
+
+
+def _every_block(top: api.TrafficPolicy | None, subsets: Mapping[str, api.Subset]) -> Iterator[_Blocks]:
+    """The blocks of every destination, port and subset, as `_complete` puts them together."""
+    base, ports = _NOTHING.under(top), _ports(top)
+    yield base
+    yield from (base.at_port(one) for one in ports.values())
+    for subset in subsets.values():
+        own, own_ports = subset.traffic_policy, _ports(subset.traffic_policy)
+        yield base.under(own)
+        for number in {**ports, **own_ports}:
+            yield base.at_port(ports.get(number)).under(own).at_port(own_ports.get(number))
 
 
 # What is understood and not done yet

@@ -4,13 +4,14 @@ MeshConfig is larger than what Lateen does: what is not done yet is said, field 
 read keeps its default. A mesh without settings is better than no mesh.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NoReturn
 
 import msgspec
 
 from controlplane.model.problem import Level, ObjectRef, Problem
-from controlplane.model.settings import Settings
+from controlplane.model.settings import AccessLogEncoding, Settings
 from controlplane.model.validate.common import (
     check_duration,
     check_export_to,
@@ -20,6 +21,7 @@ from controlplane.model.validate.common import (
 )
 from controlplane.model.validate.destinationrule import check_connection_pool, check_locality, check_outlier_detection
 from controlplane.model.validate.findings import Findings
+from controlplane.model.validate.substitution import substitution_error
 from controlplane.model.validate.virtualservice import check_retries
 from controlplane.model.walk import UNREADABLE, Walker
 
@@ -134,6 +136,8 @@ def _check(found: Findings, settings: Settings) -> None:
     check_export_to(found, "defaultDestinationRuleExportTo", settings.default_destination_rule_export_to)
     check_locality(found, "localityLbSetting", settings.locality_lb_setting)
     _check_policies(found, settings)
+    if error := _log_format_error(settings.access_log_format, settings.access_log_encoding):
+        found.error("InvalidValue", "accessLogFormat", f"{error}. The default format is used")
 
 
 def _check_policies(found: Findings, settings: Settings) -> None:
@@ -148,3 +152,29 @@ def _check_policies(found: Findings, settings: Settings) -> None:
 def _checked(found: Findings, path: str, value: Any, rule: Callable[[Findings, str, Any], None]) -> None:
     if value is not None:
         rule(found, path, value)
+
+
+def _log_format_error(written: str, encoding: AccessLogEncoding) -> str:
+    """What would make Envoy refuse every listener."""
+    if not written or encoding is AccessLogEncoding.TEXT:
+        return substitution_error(written)
+    try:
+        fields = json.loads(written, parse_constant=_not_json)
+    except (ValueError, RecursionError):
+        return "is no JSON, which accessLogEncoding asks for"
+    if not isinstance(fields, dict):
+        return "is JSON, but no object with a field for each value"
+    return next(filter(None, map(substitution_error, _texts(fields))), "")
+
+
+def _not_json(name: str) -> NoReturn:
+    raise ValueError(name)  # Infinity and NaN, which Python reads
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every string below a JSON value; keys are taken as they are."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for below in value.values() if isinstance(value, dict) else value:
+            yield from _texts(below)

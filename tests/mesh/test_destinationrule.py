@@ -503,3 +503,47 @@ def test_a_rule_with_everything_else_has_no_problem():
         f"{RANDOM}, {LIMITED}, outlierDetection: {{}}, tls: {{mode: SIMPLE}}, proxyProtocol: {{}}, retryBudget: {{}}"
     )
     assert problems(f"trafficPolicy: {{{everything}, {PORT_80}}}") == []
+
+
+# Failover needs something that tells sick endpoints from others
+
+FAILOVER = "loadBalancer: {localityLbSetting: {failover: [{from: eu, to: us}]}}"
+EJECTS = "outlierDetection: {consecutive5xxErrors: 3}"
+UNDETECTED = ("NoEffect", "rule-0: spec.trafficPolicy.loadBalancer.localityLbSetting")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"trafficPolicy: {{{FAILOVER}}}",
+        f"trafficPolicy: {{{FAILOVER}, portLevelSettings: [{{port: {{number: 80}}, {EJECTS}}}]}}",
+        f"trafficPolicy: {{{FAILOVER}}}\nsubsets: [{{name: v1, trafficPolicy: {{{RANDOM}, {EJECTS}}}}}]",
+    ],
+)
+def test_failover_without_outlier_detection_is_said(body):
+    assert problems(body) == [UNDETECTED]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"trafficPolicy: {{{FAILOVER}, {EJECTS}}}",
+        f"trafficPolicy: {{{EJECTS}}}\nsubsets: [{{name: v1, trafficPolicy: {{{FAILOVER}}}}}]",
+        f"trafficPolicy: {{{FAILOVER}}}\nsubsets: [{{name: v1, trafficPolicy: {{{EJECTS}}}}}]",
+        f"trafficPolicy: {{portLevelSettings: [{{port: {{number: 80}}, {FAILOVER}, {EJECTS}}}]}}",
+        "trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: false, failover: [{from: eu, to: us}]}}}",
+    ],
+)
+def test_outlier_detection_may_stand_at_another_level(body):
+    assert problems(body) == []
+
+
+def test_a_port_does_not_inherit_outlier_detection():
+    port = f"portLevelSettings: [{{port: {{number: 80}}, {FAILOVER}}}]"
+    at = "rule-0: spec.trafficPolicy.portLevelSettings[0].loadBalancer.localityLbSetting"
+    assert problems(f"trafficPolicy: {{{EJECTS}, {port}}}") == [("NoEffect", at)]
+
+
+def test_the_meshs_outlier_detection_counts():
+    settings = Settings(default_traffic_policy=DefaultTrafficPolicy(outlier_detection=api.OutlierDetection()))
+    assert merge([destination_rule(f"host: reviews\ntrafficPolicy: {{{FAILOVER}}}")], settings)[1] == ()

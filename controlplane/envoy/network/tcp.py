@@ -48,5 +48,6 @@ def _set_destinations(message: Any, destinations: tuple[WeightedCluster, ...]) -
 
 
 def _set_tunnel(config: Any, tunnel: Tunnel) -> None:
-    config.hostname = f"{tunnel.host}:{tunnel.port}"
+    host = f"[{tunnel.host}]" if ":" in tunnel.host else tunnel.host
+    config.hostname = f"{host}:{tunnel.port}"
     config.use_post = tunnel.protocol.upper() == "POST"

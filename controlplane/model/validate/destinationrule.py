@@ -103,7 +103,6 @@ def _check_port_policy(found: Findings, path: str, policy: PortTrafficPolicy) ->
 def _check_blocks(found: Findings, path: str, policy: TrafficPolicy | PortTrafficPolicy) -> None:
     if policy.load_balancer is not None:
         _check_load_balancer(found, f"{path}.loadBalancer", policy.load_balancer)
-        _check_failover_detects(found, f"{path}.loadBalancer", policy)
     if policy.connection_pool is not None:
         check_connection_pool(found, f"{path}.connectionPool", policy.connection_pool)
     if policy.outlier_detection is not None:
@@ -259,13 +258,6 @@ def _check_locality_name(found: Findings, path: str, name: str) -> None:
     if not all(parts) or len(parts) > 3 or wild:
         message = f'"{name}" is not region/zone/sub-zone; "*" may stand at the end only'
         found.error("InvalidLocality", path, message)
-
-
-def _check_failover_detects(found: Findings, path: str, policy: TrafficPolicy | PortTrafficPolicy) -> None:
-    setting = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
-    if setting and (setting.failover or setting.failover_priority) and policy.outlier_detection is None:
-        message = "failover needs outlierDetection in the same policy: nothing tells unhealthy endpoints without it"
-        found.warn("NoEffect", f"{path}.localityLbSetting", message)
 
 
 def _check_tunnel(found: Findings, path: str, tunnel: Tunnel) -> None:
