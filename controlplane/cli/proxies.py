@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from controlplane.cli.asking import ask
 from controlplane.cli.output import Format, print_document, print_table
 from controlplane.cli.refusal import Refused
@@ -21,6 +23,9 @@ def status(directory: Path, proxy: str | None, output: Format) -> None:
         raise Refused(f"no proxy is called {proxy!r}; there are: {names}", code=1)
     if output is not Format.TABLE:
         print_document(found, output)
+        return
+    if not found:
+        typer.echo("no proxy is connected", err=True)
         return
     print_table(("name", "type", *_TYPES, "since", "envoy"), [_status_row(one) for one in found])
     for one in found:
@@ -48,6 +53,9 @@ def problems(directory: Path, output: Format) -> None:
     found = ask(directory, "/problems")
     if output is not Format.TABLE:
         print_document(found, output)
+        return
+    if not found:
+        typer.echo("no problems", err=True)
         return
     print_table(
         ("level", "code", "object", "path", "message", "where"),

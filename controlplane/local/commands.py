@@ -11,13 +11,14 @@ How traffic gets into the sidecar without root is a contract with the command, t
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from controlplane.local.lateenfile import CommandSpec
-from controlplane.local.manifests import Container, EnvVar, KeyRef, Manifests
+from controlplane.local.manifests import Container, EnvFrom, EnvVar, KeyRef, Manifests, NameRef
 from controlplane.local.plan import Inputs, ProcessSpec, ReplicaPort, TcpListener
 from controlplane.model.problem import ObjectRef
 
@@ -32,6 +33,7 @@ class PodFacts(msgspec.Struct, frozen=True):
     name: str
     service_account: str
     labels: Mapping[str, str]
+    annotations: Mapping[str, str]
     address: str
     ports: tuple[ReplicaPort, ...]
     http_proxy_port: int
@@ -112,11 +114,45 @@ def _filled(word: str, pod: PodFacts, python: str) -> str:
 
 def _container_env(container: Container, pod: PodFacts, manifests: Manifests) -> dict[str, str]:
     env: dict[str, str] = {}
+    for many in container.env_from:
+        for kind, ref in _sources(many):
+            contents = _contents(kind, ref.name, pod.namespace, manifests) or {}
+            env |= {f"{many.prefix}{key}": value for key, value in contents.items()}
     for variable in container.env:
         value = _value(variable, pod, manifests)
         if value is not None:
             env[variable.name] = expand(value, env)
     return env
+
+
+def unset(container: Container, namespace: str, manifests: Manifests) -> Iterator[tuple[str, str]]:
+    """(field, what is wrong) of variables that have no value because what they name is not there."""
+    for index, many in enumerate(container.env_from):
+        for kind, ref in _sources(many):
+            if not ref.optional and _contents(kind, ref.name, namespace, manifests) is None:
+                yield f"envFrom[{index}]", f"there is no {kind} {namespace}/{ref.name}: its variables are not set"
+    for index, variable in enumerate(container.env):
+        for kind, key in _key_sources(variable):
+            contents = _contents(kind, key.name, namespace, manifests)
+            if not key.optional and (contents is None or key.key not in contents):
+                what = f"{kind} {namespace}/{key.name}"
+                words = f"there is no {what}" if contents is None else f"{what} has no key {key.key!r}"
+                yield f"env[{index}].valueFrom", f"{words}: {variable.name} is not set"
+
+
+def _sources(many: EnvFrom) -> Iterator[tuple[str, NameRef]]:
+    if many.config_map_ref is not None:
+        yield "ConfigMap", many.config_map_ref
+    if many.secret_ref is not None:
+        yield "Secret", many.secret_ref
+
+
+def _key_sources(variable: EnvVar) -> Iterator[tuple[str, KeyRef]]:
+    source = variable.value_from
+    if source is not None and source.config_map_key_ref is not None:
+        yield "ConfigMap", source.config_map_key_ref
+    if source is not None and source.secret_key_ref is not None:
+        yield "Secret", source.secret_key_ref
 
 
 def _value(variable: EnvVar, pod: PodFacts, manifests: Manifests) -> str | None:
@@ -125,35 +161,42 @@ def _value(variable: EnvVar, pod: PodFacts, manifests: Manifests) -> str | None:
         return variable.value or ""
     if source.field_ref is not None:
         return _field(source.field_ref.field_path, pod)
-    if source.config_map_key_ref is not None:
-        return _key_of("ConfigMap", source.config_map_key_ref, pod.namespace, manifests)
-    if source.secret_key_ref is not None:
-        return _key_of("Secret", source.secret_key_ref, pod.namespace, manifests)
+    for kind, key in _key_sources(variable):
+        return (_contents(kind, key.name, pod.namespace, manifests) or {}).get(key.key)
     return None
 
 
 def _field(path: str, pod: PodFacts) -> str | None:
-    if path.startswith(("metadata.labels['", "metadata.annotations['")):
-        return pod.labels.get(path.partition("['")[2].removesuffix("']"), "")
+    for prefix, values in (("metadata.labels['", pod.labels), ("metadata.annotations['", pod.annotations)):
+        if path.startswith(prefix):
+            return values.get(path.removeprefix(prefix).removesuffix("']"), "")
     return {
         "metadata.name": pod.name,
         "metadata.namespace": pod.namespace,
         "spec.serviceAccountName": pod.service_account,
         "spec.nodeName": "localhost",
         "status.podIP": pod.address,
+        "status.podIPs": pod.address,
         "status.hostIP": pod.address,
+        "status.hostIPs": pod.address,
     }.get(path)
 
 
-def _key_of(kind: str, key: KeyRef, namespace: str, manifests: Manifests) -> str | None:
-    manifest = manifests.get(ObjectRef("", kind, namespace, key.name), {})
-    plain = manifest.get("stringData") if kind == "Secret" else manifest.get("data")
-    if isinstance(plain, Mapping) and isinstance(plain.get(key.key), str):
-        return str(plain[key.key])
-    encoded = manifest.get("data") if kind == "Secret" else None
-    if isinstance(encoded, Mapping) and isinstance(encoded.get(key.key), str):
-        return _decoded(encoded[key.key])
-    return None
+def _contents(kind: str, name: str, namespace: str, manifests: Manifests) -> Mapping[str, str] | None:
+    """The texts of a ConfigMap or Secret by key; None when there is none."""
+    manifest = manifests.get(ObjectRef("", kind, namespace, name))
+    if manifest is None:
+        return None
+    data, plain = manifest.get("data"), manifest.get("stringData")
+    texts = {key: value for key, value in _items(data) if isinstance(value, str)}
+    if kind == "ConfigMap":
+        return texts
+    decoded = {key: text for key, value in texts.items() if (text := _decoded(value)) is not None}
+    return decoded | {key: value for key, value in _items(plain) if isinstance(value, str)}
+
+
+def _items(value: Any) -> Iterable[tuple[str, Any]]:
+    return value.items() if isinstance(value, Mapping) else ()
 
 
 def _decoded(text: str) -> str | None:

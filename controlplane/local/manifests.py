@@ -16,6 +16,7 @@ Manifests = Mapping[ObjectRef, Manifest]
 
 # Kinds with Pods that make no sense as long-running local commands, or not yet.
 _NOT_RUN: Final = {("apps", "DaemonSet"), ("apps", "ReplicaSet"), ("batch", "Job"), ("batch", "CronJob")}
+ENVOY_CONTAINERS: Final = frozenset({"istio-proxy"})  # a sidecar somebody injected by hand: we bring our own
 _GATEWAY_TEMPLATE: Final = "inject.istio.io/templates"
 
 
@@ -66,6 +67,21 @@ class EnvVar(Read):
     value_from: EnvSource | None = None
 
 
+class NameRef(Read):
+    """All keys of a ConfigMap or Secret."""
+
+    name: str = ""
+    optional: bool = False
+
+
+class EnvFrom(Read):
+    """Many environment variables at once."""
+
+    prefix: str = ""
+    config_map_ref: NameRef | None = None
+    secret_ref: NameRef | None = None
+
+
 class HttpHeader(Read):
     """A header a probe sends."""
 
@@ -94,12 +110,20 @@ class Exec(Read):
     command: tuple[str, ...] = ()
 
 
+class Grpc(Read):
+    """Probe: a gRPC health check that answers SERVING."""
+
+    port: int
+    service: str = ""
+
+
 class Probe(Read):
     """When a container counts as ready. Seconds; Kubernetes' defaults."""
 
     http_get: HttpGet | None = None
     tcp_socket: TcpSocket | None = None
     exec: Exec | None = None
+    grpc: Grpc | None = None
     initial_delay_seconds: float = 0
     period_seconds: float = 10
     timeout_seconds: float = 1
@@ -116,6 +140,7 @@ class Container(Read):
     args: tuple[str, ...] = ()
     working_dir: str = ""
     env: tuple[EnvVar, ...] = ()
+    env_from: tuple[EnvFrom, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     readiness_probe: Probe | None = None
 

@@ -15,6 +15,7 @@ from controlplane.local.gateways import FIRST_ADDRESS, gateway_proxies, port_cla
 from controlplane.local.lateenfile import NAME, LateenFile
 from controlplane.local.listening import container_ports, replica_ports, tcp_listeners, unknown_targets
 from controlplane.local.manifests import (
+    ENVOY_CONTAINERS,
     Container,
     Contents,
     Manifest,
@@ -27,10 +28,10 @@ from controlplane.local.manifests import (
 from controlplane.local.objects import gateway_pod, pod_ref, replica_pod
 from controlplane.local.plan import Inputs, Plan, ProcessSpec, ReadyCheck, Replica, ReplicaPort
 from controlplane.local.sidecars import GROUP, declared_ingress, sidecar, users_spec, withheld
+from controlplane.local.unheeded import unheeded
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 
 _NO_PROBE = Probe(period_seconds=1.0)
-_ENVOY_CONTAINERS = frozenset({"istio-proxy"})  # a sidecar somebody injected by hand: we bring our own
 
 
 def plan(inputs: Inputs) -> Plan:
@@ -51,6 +52,7 @@ def plan(inputs: Inputs) -> Plan:
         *contents.problems,
         *itertools.chain.from_iterable(port_clashes(proxy) for proxy in gateways),
         *_workload_problems(workloads, replicas, contents.services),
+        *_unheeded(workloads, inputs),
         *_unknown_commands(inputs.file, contents),
     )
     hidden = frozenset(withheld(inputs.manifests))
@@ -87,7 +89,8 @@ def _replica(workload: Workload, name: str, around: _Around) -> Replica:
     ports = _with_ingress(container_ports(template, around.selecting), ingress, around.selecting, book)
     listeners = tcp_listeners(around.reachable, book)
     account = template.spec.service_account_name or "default"
-    facts = PodFacts(namespace, name, account, workload.labels, address, ports, http_proxy_port)
+    annotations = template.metadata.annotations or {}
+    facts = PodFacts(namespace, name, account, workload.labels, annotations, address, ports, http_proxy_port)
     processes, missing = _processes(workload, facts, inputs)
     check = _ready_check(template, ports, processes)
     return Replica(
@@ -95,7 +98,7 @@ def _replica(workload: Workload, name: str, around: _Around) -> Replica:
         name=name,
         workload=workload.ref,
         labels=workload.labels,
-        annotations=template.metadata.annotations or {},
+        annotations=annotations,
         service_account=account,
         address=address,
         http_proxy_port=http_proxy_port,
@@ -124,7 +127,7 @@ def _with_ingress(
 
 def _processes(workload: Workload, facts: PodFacts, inputs: Inputs) -> tuple[tuple[ProcessSpec, ...], str]:
     """What runs, and why nothing does. The command in lateen.yaml stands for the first container."""
-    containers = [each for each in workload.template.spec.containers if each.name not in _ENVOY_CONTAINERS]
+    containers = [each for each in workload.template.spec.containers if each.name not in ENVOY_CONTAINERS]
     spec = inputs.file.command(workload.ref.namespace, workload.ref.name)
     containers = containers or [Container(name="app")]
     found = [process(one, spec if index == 0 else None, facts, inputs) for index, one in enumerate(containers)]
@@ -143,7 +146,7 @@ def _ready_check(template: Template, ports: Sequence[ReplicaPort], processes: Se
     """The first container's readinessProbe; without one, that something listens on the first port."""
     first = template.spec.containers[0] if template.spec.containers else Container()
     probe = first.readiness_probe or _NO_PROBE
-    asked = next((target.port for target in (probe.http_get, probe.tcp_socket) if target is not None), None)
+    asked = next((target.port for target in (probe.http_get, probe.tcp_socket, probe.grpc) if target is not None), None)
     found = next((port for port in ports if asked in (port.container, port.name or None)), None)
     default = ports[0].command if ports else 0
     env = dict(processes[0].env) if processes else {}
@@ -168,6 +171,15 @@ def _workload_problems(
         for service in services:
             if service.selects(own.namespace, own.labels):
                 yield from unknown_targets(service, own.ports, workload.ref)
+
+
+def _unheeded(workloads: Sequence[Workload], inputs: Inputs) -> Iterator[Problem]:
+    """What is said in the manifests and does not happen here."""
+    for workload in workloads:
+        if workload.replicas:
+            replaced = inputs.file.command(workload.ref.namespace, workload.ref.name) is not None
+            manifest = inputs.manifests[workload.ref]
+            yield from unheeded(workload, manifest, inputs.manifests, replaced=replaced)
 
 
 def _unknown_commands(file: LateenFile, contents: Contents) -> Iterator[Problem]:

@@ -9,9 +9,10 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 
+import grpc
 import msgspec
 
-from controlplane.local.manifests import HttpGet, Probe
+from controlplane.local.manifests import Grpc, HttpGet, Probe
 from controlplane.local.plan import ReadyCheck
 
 # (argv, environment, directory) -> exit status.
@@ -54,6 +55,8 @@ async def look(check: ReadyCheck, address: str, run_command: RunCommand) -> bool
                 return await run_command(probe.exec.command) == 0
             if probe.http_get is not None and check.port:
                 return await _http_ok(probe.http_get, address, check.port)
+            if probe.grpc is not None and check.port:
+                return await _grpc_ok(probe.grpc, address, check.port)
             return await _opens(address, check.port) if check.port else True
     except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
         return False
@@ -80,6 +83,19 @@ async def _http_ok(get: HttpGet, address: str, port: int) -> bool:
         return 200 <= status < 400
     finally:
         writer.close()
+
+
+async def _grpc_ok(probe: Grpc, address: str, port: int) -> bool:
+    """grpc.health.v1: a request with the service's name in field 1, an answer with SERVING (1) in field 1."""
+    name = probe.service.encode()[:127]
+    request = bytes([10, len(name)]) + name if name else b""
+    options = [("grpc.enable_http_proxy", 0)]  # a probe goes to the command, whatever our own environment says
+    async with grpc.aio.insecure_channel(f"{address}:{port}", options=options) as channel:
+        try:
+            answer: bytes = await channel.unary_unary("/grpc.health.v1.Health/Check")(request)
+        except grpc.aio.AioRpcError:
+            return False
+    return answer == b"\x08\x01"
 
 
 def _unverified() -> ssl.SSLContext:

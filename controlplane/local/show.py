@@ -187,8 +187,12 @@ def _table(*columns: str) -> "Table":
 def _problem_lines(problems: Sequence[tuple[Level, str]]) -> Iterable["Text"]:
     from rich.text import Text  # noqa: PLC0415  (as above)
 
-    colours = {Level.ERROR: "red", Level.WARNING: "yellow", Level.INFO: "dim"}
-    for level, line in problems[:_MOST_PROBLEMS]:
+    colours = {Level.ERROR: "red", Level.WARNING: "yellow"}
+    wrong = [(level, line) for level, line in problems if level in colours]
+    for level, line in wrong[:_MOST_PROBLEMS]:
         yield Text(line, style=colours[level])
-    if len(problems) > _MOST_PROBLEMS:
-        yield Text(f"and {len(problems) - _MOST_PROBLEMS} more", style="dim")
+    rest = [f"{len(wrong) - _MOST_PROBLEMS} more problems"] if len(wrong) > _MOST_PROBLEMS else []
+    if notes := len(problems) - len(wrong):
+        rest.append("1 note" if notes == 1 else f"{notes} notes")
+    if rest:
+        yield Text(f"{' and '.join(rest)}: lateen problems", style="dim")

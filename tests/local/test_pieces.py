@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Awaitable
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 from controlplane.local import sockets
@@ -16,7 +18,7 @@ from controlplane.local.bootstrap import gateway_node, sidecar_node
 from controlplane.local.calls import Caller, Tally
 from controlplane.local.demo import STORY, Result, examples, within
 from controlplane.local.envoys import HostCalls, envoy_binary, envoy_command, parse_calls
-from controlplane.local.manifests import Exec, HttpGet, Probe, TcpSocket
+from controlplane.local.manifests import Exec, Grpc, HttpGet, Probe, TcpSocket
 from controlplane.local.plan import ReadyCheck
 from controlplane.local.processes import last_line
 from controlplane.local.readiness import Readiness, look
@@ -87,6 +89,29 @@ async def test_an_exec_probe_is_an_exit_status() -> None:
     for status in (0, 3):
         check = ReadyCheck(Probe(exec=Exec(command=(str(status),))), 0)
         assert await look(check, "127.0.0.1", run) == (status == 0)
+
+
+@pytest.mark.parametrize(("answer", "ok"), [(b"\x08\x01", True), (b"\x08\x02", False), (None, False)])
+async def test_a_grpc_probe_is_an_answer_that_says_serving(answer: bytes | None, ok) -> None:
+    async def check(request: bytes, context: Any) -> bytes:
+        assert request == b"\x0a\x04bill"
+        if answer is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        return answer or b""
+
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(check)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        probe = Probe(grpc=Grpc(port=1, service="bill"), timeout_seconds=10)
+        assert await look(ReadyCheck(probe, port), "127.0.0.1", no_command) is ok
+    finally:
+        await server.stop(0)
+    assert not await look(ReadyCheck(probe, port), "127.0.0.1", no_command)
 
 
 @pytest.mark.parametrize(

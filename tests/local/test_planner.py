@@ -203,10 +203,12 @@ def test_variables_from_the_pod_and_from_config_are_resolved() -> None:
       {name: ME, valueFrom: {fieldRef: {fieldPath: metadata.name}}},
       {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}},
       {name: APP, valueFrom: {fieldRef: {fieldPath: "metadata.labels['app']"}}},
+      {name: NOTED, valueFrom: {fieldRef: {fieldPath: "metadata.annotations['noted']"}}},
       {name: C, valueFrom: {configMapKeyRef: {name: c, key: k}}},
       {name: S, valueFrom: {secretKeyRef: {name: s, key: k}}},
       {name: GONE, valueFrom: {secretKeyRef: {name: s, key: gone, optional: true}}},
-      {name: BOTH, value: $(C)-$(S)}]}"""
+      {name: BOTH, value: $(C)-$(S)}],
+      envFrom: [{configMapRef: {name: c}}, {prefix: S_, secretRef: {name: s}}, {secretRef: {name: x, optional: true}}]}"""
     extra = """
 apiVersion: v1
 kind: ConfigMap
@@ -218,11 +220,86 @@ kind: Secret
 metadata: {name: s, namespace: demo}
 data: {k: c2VjcmV0}
 """
-    plan = planned(deployment(container=container) + extra)
+    plan = planned(deployment(container=container, annotations="{noted: well}") + extra)
     env, replica = env_of(plan), only(plan)
-    found = tuple(env[name] for name in ("ME", "IP", "APP", "C", "S", "BOTH"))
-    assert found == (replica.name, replica.address, "bill", "config", "secret", "config-secret")
+    found = tuple(env[name] for name in ("ME", "IP", "APP", "NOTED", "C", "S", "BOTH", "k", "S_k"))
+    expected = (replica.name, replica.address, "bill", "well", "config", "secret", "config-secret", "config", "secret")
+    assert found == expected
     assert "GONE" not in env
+    assert plan.problems == ()
+
+
+def test_a_variable_without_its_source_is_a_problem_once() -> None:
+    container = """{name: app, command: [run], env: [{name: A, valueFrom: {configMapKeyRef: {name: c, key: gone}}},
+      {name: B, valueFrom: {secretKeyRef: {name: s, key: k}}}], envFrom: [{configMapRef: {name: gone}}]}"""
+    config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: demo}\ndata: {k: v}\n"
+    plan = planned(deployment(container=container, replicas=3) + config)
+    at = "spec.template.spec.containers[0]"
+    assert [(problem.level, problem.origin.path, problem.message) for problem in plan.problems] == [
+        ("warning", f"{at}.envFrom[0]", "there is no ConfigMap demo/gone: its variables are not set"),
+        ("warning", f"{at}.env[0].valueFrom", "ConfigMap demo/c has no key 'gone': A is not set"),
+        ("warning", f"{at}.env[1].valueFrom", "there is no Secret demo/s: B is not set"),
+    ]
+
+
+# --- what a kubelet would do and we do not -------------------------------------------------------------------------
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: p, namespace: demo}}
+spec:
+  containers: [{{name: app, command: [run], {app}}}]
+  volumes: [{{name: tmp, emptyDir: {{}}}}, {{name: conf, configMap: {{name: c}}}}]
+  {pod}
+"""
+
+
+@pytest.mark.parametrize(
+    ("app", "pod", "level", "field", "words"),
+    [
+        ("", "initContainers: [{name: fetch}]", "warning", "initContainers", "are not run here (fetch)"),
+        ("", "hostAliases: [{ip: 1.2.3.4, hostnames: [a]}]", "warning", "hostAliases", "/etc/hosts"),
+        ("", "terminationGracePeriodSeconds: 60", "info", "terminationGracePeriodSeconds", "5 seconds to end"),
+        ("livenessProbe: {tcpSocket: {port: 1}}", "", "info", "containers[0].livenessProbe", "not looked at"),
+        ("startupProbe: {tcpSocket: {port: 1}}", "", "info", "containers[0].startupProbe", "not looked at"),
+        ("resources: {limits: {cpu: 1}}", "", "info", "containers[0].resources", "takes what it takes"),
+        ("securityContext: {runAsUser: 5}", "", "info", "containers[0].securityContext", "run as you"),
+        ("lifecycle: {preStop: {exec: {}}}", "", "info", "containers[0].lifecycle.preStop", "is not run here"),
+        ("lifecycle: {postStart: {exec: {}}}", "", "warning", "containers[0].lifecycle.postStart", "do by hand"),
+        (
+            "volumeMounts: [{name: conf, mountPath: /etc/app}, {name: tmp, mountPath: /tmp/x}]",
+            "",
+            "warning",
+            "containers[0].volumeMounts",
+            "at /etc/app (ConfigMap c), /tmp/x (volume tmp): put there what",
+        ),
+        ("volumeMounts: [{name: tmp, mountPath: /x}]", "", "info", "containers[0].volumeMounts", "/x (volume tmp)"),
+    ],
+)
+def test_what_a_kubelet_would_do_and_we_do_not_is_said(app, pod, level, field, words) -> None:
+    (problem,) = planned(POD.format(app=app, pod=pod)).problems
+    assert (problem.code, problem.level, problem.origin.path) == ("NotRunLocally", level, f"spec.{field}")
+    assert str(problem.origin.ref) == "Pod demo/p"
+    assert words in problem.message
+
+
+def test_what_an_ordinary_pod_says_is_no_problem() -> None:
+    app = "imagePullPolicy: Always, readinessProbe: {grpc: {port: 1}}, terminationMessagePath: /x"
+    assert planned(POD.format(app=app, pod="restartPolicy: Always")).problems == ()
+
+
+def test_a_command_in_lateen_yaml_stands_for_what_its_container_would_mount() -> None:
+    pod = POD.format(app="volumeMounts: [{name: conf, mountPath: /etc/app}]", pod="")
+    assert planned(pod, "commands: {p: run}").problems == ()
+
+
+def test_a_second_container_without_a_command_is_said_not_to_run() -> None:
+    plan = planned(deployment(container="{name: app, command: [run]}, {name: istio-proxy}, {name: b, image: 'b:1'}"))
+    (problem,) = plan.problems
+    assert problem.origin.path == "spec.template.spec.containers[2]"
+    assert "container 'b' is not run" in problem.message
+    assert [process.container for process in only(plan).processes] == ["app"]
 
 
 # --- Sidecars ------------------------------------------------------------------------------------------------------
