@@ -74,8 +74,9 @@ class Claims:
         if short.count(".") != 1 or host == full:
             return None
         for _, member in self._present(fetch, layer, full, place):
-            if member.service.kubernetes and (member.service.headless or not host.startswith("*")):
-                return member.service
+            meant = member.alias or member.service
+            if meant.kubernetes and (meant.headless or not host.startswith("*")):
+                return meant
         return None
 
     def _present(self, fetch: Fetch, layer: Layer, host: str, place: HostPlace) -> list[tuple[int, Member]]:

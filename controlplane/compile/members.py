@@ -34,6 +34,7 @@ class Member(msgspec.Struct, frozen=True):
     egress: tuple[int, ...] = ()  # in a sidecar layer: which of the Sidecar's egress listeners admit it
     placed: bool = True  # it is called on its own ports, not only through explicit listeners
     claimed: frozenset[int] = frozenset()  # ports whose calls an explicit listener takes
+    alias: Service | None = None  # the ExternalName this host is; then `service` is what it stands for
 
     @property
     def ordinary_ports(self) -> Iterator[ServicePort]:
@@ -55,7 +56,7 @@ class Members:
 
         variants = rules.variants
         by_caller = store.index("HostsByCaller", variants, lambda _, v: v.special())
-        by_namespace = store.index("HostsByNamespace", registry.owners, lambda _, s: (s.namespace, EVERY_HOST))
+        by_namespace = store.index("HostsByNamespace", registry.owners, _namespaces_of)
         sensitive = store.derive("PlaceSensitivity", variants, self._sensitivity)
         by_place = store.index("HostsByPlace", sensitive, lambda _, kinds: kinds)
 
@@ -102,7 +103,7 @@ class Members:
 
     def _sensitivity(self, fetch: Fetch, host: str, variants: Variants) -> tuple[str, ...] | None:
         service = fetch(self._registry.owners, host)
-        if service is None:
+        if service is None or self._registry.concrete(fetch, service) is not None:
             return None
         if variants.ruled:
             callers = ("", *sorted(variants.policy))
@@ -118,7 +119,7 @@ class Members:
         service = fetch(self._registry.owners, host)
         if service is None or not variants.visible.everyone:
             return {}
-        return {(MESH, host): Member(service, ALL)}
+        return {(MESH, host): self._member(fetch, service, ALL, "")}
 
     def _namespace_members(
         self, fetch: Fetch, key: tuple[Layer, str], variants: Variants
@@ -129,11 +130,19 @@ class Members:
         if service is None:
             return {}
         if not variants.visible.everyone:
-            return {key: Member(service, ALL)} if variants.visible.covers(namespace) else {}
+            return {key: self._member(fetch, service, ALL, namespace)} if variants.visible.covers(namespace) else {}
         if namespace in variants.policy:
-            return {key: Member(service, ALL)}
+            return {key: self._member(fetch, service, ALL, namespace)}
         parts = ROUTES._replace(listeners=True) if namespace in variants.routes else ROUTES
-        return {key: Member(service, parts)}
+        return {key: self._member(fetch, service, parts, namespace)}
+
+    def _member(self, fetch: Fetch, service: Service, parts: Parts, namespace: str) -> Member:
+        """A service, or what an ExternalName stands for: of that there is nothing here but the name."""
+        target = self._registry.concrete(fetch, service)
+        if target is None:
+            return Member(service, parts)
+        target = self._registry.service_for(fetch, target.host, namespace) or target
+        return Member(target, parts._replace(clusters=False, endpoints=False), alias=service)
 
     def _sidecar_members(self, fetch: Fetch, key: tuple[Layer, str], _: Service) -> Mapping[MemberKey, Member]:
         layer, host = key
@@ -150,11 +159,15 @@ class Members:
         if service is None or variants is None or not variants.visible.covers(layer.namespace):
             return None
         scope = self.scope(fetch, layer)
+        member = self._member(fetch, service, parts, layer.namespace)
         if scope is None:
-            return Member(service, parts)
-        egress = tuple(i for i, one in enumerate(scope.egress) if one.hosts.admits(service.namespace, host))
+            return member
+        names = {(service.namespace, host), (member.service.namespace, member.service.host)}
+        egress = tuple(i for i, one in enumerate(scope.egress) if any(one.hosts.admits(*name) for name in names))
         placed = any(scope.egress[i].port is None for i in egress)
-        return Member(service, parts, egress, placed, scope.claimed_ports) if egress else None
+        if not egress:
+            return None
+        return msgspec.structs.replace(member, egress=egress, placed=placed, claimed=scope.claimed_ports)
 
     def _selectors(self, fetch: Fetch, layer: Layer, _: bool) -> tuple[Selector, ...] | None:  # noqa: FBT001
         """The selectors that pick a layer's callers."""
@@ -179,6 +192,12 @@ class Members:
 def sidecar_layer(layer: Layer) -> Layer:
     """The layer that a Sidecar resource alone makes, below a more particular one."""
     return Layer("sidecar", layer.namespace, layer.sidecar, layer.captured)
+
+
+def _namespaces_of(_: str, service: Service) -> Iterable[str]:
+    """The namespaces under which a Sidecar may admit a host; an ExternalName comes along with what it stands for."""
+    meant = (service.alias_of.split(".")[1],) if service.alias_of.count(".") > 1 else ()
+    return tuple(dict.fromkeys((service.namespace, EVERY_HOST, *meant)))
 
 
 def _namespaces(scope: SidecarScope) -> Iterable[str]:

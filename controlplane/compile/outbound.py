@@ -70,7 +70,15 @@ class Reachable:
         service = self._part.registry.service_for(self._fetch, host, self._caller.namespace)
         if service is None or not exported(service.namespace, service.export_to).covers(self._caller.namespace):
             return None
+        target = self._part.registry.concrete(self._fetch, service)
+        if target is not None:
+            return self.ports(target.host)
         return tuple(port.number for port in service.ports if port.protocol is not Protocol.UDP)
+
+    def stands_for(self, host: str) -> str:
+        service = self._part.registry.service_for(self._fetch, host, self._caller.namespace)
+        target = self._part.registry.concrete(self._fetch, service) if service is not None else None
+        return host if target is None else target.host
 
     def has_subset(self, host: str, subset: str) -> bool:
         return subset in self._facts(host).subsets
@@ -249,19 +257,17 @@ class Outbound:
         return _named(layer, self._virtual_hosts_of(fetch, key, member) if shared is None else shared)
 
     def _virtual_hosts_of(self, fetch: Fetch, key: MemberKey, member: Member) -> tuple[Resource, ...]:
-        layer, host = key
-        winner = self.rules.winner(fetch, host, member.service.namespace, layer.caller)
+        layer, _ = key
+        winner = self.rules.winner(fetch, member.service.host, member.service.namespace, layer.caller)
         scope = self._members.scope(fetch, layer)
-        made = (
-            self._virtual_host(fetch, layer, member.service, place, winner) for place in tables_of(layer, member, scope)
-        )
+        made = (self._virtual_host(fetch, layer, member, place, winner) for place in tables_of(layer, member, scope))
         return tuple(resource for resource in made if resource is not None)
 
     def _virtual_host(
-        self, fetch: Fetch, layer: Layer, service: Service, place: HostPlace, winner: Routing | None
+        self, fetch: Fetch, layer: Layer, member: Member, place: HostPlace, winner: Routing | None
     ) -> Resource | None:
         settings = settings_of(fetch, self.inputs)
-        port = place.port
+        service, port = member.service, place.port
         routes = None
         if winner is not None:
             routes, problems = mesh_virtualservice.http_routes(
@@ -284,7 +290,10 @@ class Outbound:
         )
         if outbound.is_sniffed(place.table):
             return envoy_route.encode_virtual_host(place.table, outbound.only_virtual_host(host))
-        lost, conflicts = self._claims.lost(fetch, layer, service, place, settings.cluster_domain)
+        if (alias := member.alias) is not None:
+            domains = hosts.domains(alias, place.dialled, layer.namespace or None, settings.cluster_domain)
+            host = outbound.alias_virtual_host(host, alias, port.number, domains)
+        lost, conflicts = self._claims.lost(fetch, layer, member.alias or service, place, settings.cluster_domain)
         fetch.report(*conflicts)
         host = outbound.without_names(host, lost)
         if layer.kind == "forward":
@@ -396,16 +405,16 @@ class Outbound:
 
     def _explicit_listener(self, fetch: Fetch, key: tuple[Layer, int], egress: Egress) -> Named:
         layer, _ = key
-        members: list[outbound.Member] = []
+        found: dict[str, outbound.Member] = {}  # once, however many names a service has
         for _, member in () if egress.protocol.is_http else fetch.values(self._by_place, Place("egress", *key)):
             port = mesh_sidecar.service_port(egress, member.service)
-            if port is not None:
+            if port is not None and member.service.host not in found:
                 chains = self._chains(fetch, layer, member.service, port, listener_port=egress.port)
-                members.append(outbound.Member(member.service, port, chains))
+                found[member.service.host] = outbound.Member(member.service, port, chains)
         settings = settings_of(fetch, self.inputs)
         policy = outbound.outbound_policy(self._members.scope(fetch, layer), settings)
         listener, problems = mesh_sidecar.egress_listener(
-            egress, members=_oldest_first(members), policy=policy, settings=settings
+            egress, members=_oldest_first(found.values()), policy=policy, settings=settings
         )
         fetch.report(*problems)
         return {} if listener is None else {(layer, listener.name): envoy_listener.encode(listener, settings)}
@@ -493,6 +502,8 @@ def _places_of(key: MemberKey, member: Member) -> Iterable[Place]:
         return found
     for port in member.ordinary_ports:
         place = outbound.placement(member.service, port)
+        if member.alias is not None and (not place.http or outbound.is_sniffed(place.table)):
+            continue  # found by its address, whatever it is called
         if place.table:
             found.append(Place("table", layer, place.table))
         found.extend(Place("address", layer, (address, port.number)) for address in place.addresses)
@@ -502,7 +513,7 @@ def _places_of(key: MemberKey, member: Member) -> Iterable[Place]:
                 found.append(Place("http", layer, port.number))
                 if dynamic:
                     found.append(Place("dynamic", layer, port.number))
-            if not port.protocol.is_http:
+            if not port.protocol.is_http and member.alias is None:
                 found.append(Place("tcp", layer, port.number))
     return found
 

@@ -51,6 +51,28 @@ class Registry:
             return owner
         return fetch(self.services, (host, namespace)) or owner
 
+    def concrete(self, fetch: Fetch, service: Service) -> Service | None:
+        """The service of the registry that an ExternalName stands for; None for names of the DNS, and all others."""
+        if not service.alias_of:
+            return None
+        seen = {service.host}
+        while service.alias_of and service.alias_of not in seen:
+            seen.add(service.alias_of)
+            target = fetch(self.owners, service.alias_of)
+            if target is None:
+                return None
+            service = target
+        return None if service.alias_of else service
+
+    def is_circular(self, fetch: Fetch, service: Service) -> bool:
+        """Whether an ExternalName leads back to a name before it."""
+        seen = {service.host}
+        following: Service | None = service
+        while following is not None and following.alias_of and following.alias_of not in seen:
+            seen.add(following.alias_of)
+            following = fetch(self.owners, following.alias_of)
+        return following is not None and bool(following.alias_of)
+
     def _kubernetes_services(self, fetch: Fetch, _: Key, service: core.Service) -> Mapping[HostKey, Service]:
         value, problems = mesh_service.from_service(service, settings_of(fetch, self._inputs))
         fetch.report(*problems)

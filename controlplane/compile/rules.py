@@ -16,13 +16,15 @@ from controlplane.ir.policy import DestinationPolicy
 from controlplane.ir.service import Service
 from controlplane.mesh import destinationrule as mesh_destinationrule
 from controlplane.mesh import gateway as mesh_gateway
+from controlplane.mesh import service as mesh_service
 from controlplane.mesh import virtualservice as mesh_virtualservice
 from controlplane.mesh.caller import Caller
-from controlplane.mesh.tenancy import Reach, exported, reach
+from controlplane.mesh.problems import ineffective
+from controlplane.mesh.tenancy import Reach, both, exported, reach
 from controlplane.mesh.virtualservice import Rule
 from controlplane.model.destinationrule import DestinationRule
 from controlplane.model.meta import origin_of
-from controlplane.model.problem import Level, Problem
+from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.settings import Settings
 from controlplane.model.virtualservice import VirtualService
 from controlplane.store import Collection, Fetch, Index, Query, Store
@@ -120,6 +122,14 @@ class Rules:
     # Who differs
 
     def _variants(self, fetch: Fetch, host: str, owner: Service) -> Variants:
+        target = self._registry.concrete(fetch, owner)
+        if target is not None:
+            return self._variants_of_alias(fetch, owner, target)
+        if owner.alias_of:
+            fetch.report(*mesh_service.unknown_alias(owner, circular=self._registry.is_circular(fetch, owner)))
+        return self._variants_of_rules(fetch, host, owner)
+
+    def _variants_of_rules(self, fetch: Fetch, host: str, owner: Service) -> Variants:
         settings = settings_of(fetch, self._inputs)
         visible = exported(owner.namespace, owner.export_to)
         declared = frozenset(ns for _, ns in fetch.keys(self._registry.by_host, host) if ns != owner.namespace)
@@ -157,6 +167,18 @@ class Rules:
             bool(destination),
             bool(routings),
         )
+
+    def _variants_of_alias(self, fetch: Fetch, alias: Service, target: Service) -> Variants:
+        """Another name differs as its host does, and is seen by those who see both. Rules about it do not act."""
+        for pattern, rule in self._destination.candidates(fetch, alias.host):
+            if pattern == alias.host:
+                fetch.report(_about_alias(origin_of(rule, "spec.host"), alias, target))
+        for pattern, routing in self.mesh.candidates(fetch, alias.host):
+            if pattern == alias.host:
+                fetch.report(_about_alias(origin_of(routing.vs, "spec.hosts"), alias, target))
+        found = self._variants_of_rules(fetch, target.host, target)
+        visible = both(found.visible, exported(alias.namespace, alias.export_to))
+        return msgspec.structs.replace(found, visible=visible, home=alias.namespace)
 
     def caller_key(self, fetch: Fetch, host: str, caller: Caller) -> PolicyKey:
         """The policy question of this caller, the same for all callers that must get the same answer."""
@@ -324,6 +346,11 @@ def _choose(
 def _age(rule: DestinationRule) -> tuple[bool, str, str, str]:
     created = rule.meta.created
     return (created is None, created.isoformat() if created else "", rule.meta.namespace, rule.meta.name)
+
+
+def _about_alias(origin: Origin, alias: Service, target: Service) -> Problem:
+    text = f"{alias.host} is another name for {target.host} ({alias.origin}): calls to it follow the rules for that"
+    return ineffective(origin, text)
 
 
 def _note(fetch: Fetch, rule: DestinationRule | VirtualService, host: str, callers: Reach) -> None:

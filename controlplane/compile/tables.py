@@ -34,5 +34,6 @@ def tables_of(layer: Layer, member: Member, scope: SidecarScope | None) -> Itera
             yield HostPlace(egress.table, port_there, egress.port or port_there.number)
     if member.placed:
         for port in member.ordinary_ports:
-            if table := outbound.placement(service, port).table:
+            table = outbound.placement(service, port).table
+            if table and not (member.alias and outbound.is_sniffed(table)):  # there every name is the service's
                 yield HostPlace(table, port, port.number)

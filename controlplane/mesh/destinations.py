@@ -34,6 +34,9 @@ class Destinations(Protocol):
     def ports(self, host: str) -> tuple[int, ...] | None:
         """The port numbers of a host, or None if the caller sees no such host."""
 
+    def stands_for(self, host: str) -> str:
+        """The host that another name for it (an ExternalName) stands for; every other host stands for itself."""
+
     def has_subset(self, host: str, subset: str) -> bool:
         """Whether rules for the host declare the subset."""
 
@@ -72,6 +75,7 @@ def target(destination: Destination, origin: Origin, reader: Reader) -> tuple[Ta
     asked = destination.port.number if destination.port is not None else None
     only = ports[0] if ports is not None and len(ports) == 1 else None
     port = asked or only or reader.listener_port
+    host = reader.destinations.stands_for(host) if ports is not None else host
     found = Target(host, port, destination.subset or "")
     return found, _problem(found, ports, asked, origin, reader.destinations)
 

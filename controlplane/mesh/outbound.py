@@ -26,6 +26,7 @@ from controlplane.mesh.listeners import (
 from controlplane.mesh.placement import Placement, is_sniffed, placement
 from controlplane.mesh.policy import OutboundPolicy, catch_all, mesh_policy
 from controlplane.mesh.virtualhosts import (
+    alias_virtual_host,
     default_routes,
     literal_virtual_host,
     only_virtual_host,
@@ -38,6 +39,7 @@ __all__ = [
     "Member",
     "OutboundPolicy",
     "Placement",
+    "alias_virtual_host",
     "catch_all",
     "default_routes",
     "http_proxy_listener",

@@ -56,7 +56,8 @@ def from_service(svc: core.Service, settings: Settings) -> tuple[Service | None,
 def _external_name(svc: core.Service, origin: Origin, settings: Settings) -> tuple[Service | None, tuple[Problem, ...]]:
     """Another name for a host: of the registry, which then answers for it (`alias_of`), or of the DNS.
 
-    Its traffic goes to the port the caller dialled: Kubernetes answers with a CNAME and never looks at `targetPort`.
+    What is said here holds for the DNS. Its traffic goes to the port the caller dialled: Kubernetes answers with a
+    CNAME and never looks at `targetPort`.
     """
     meta, target = svc.meta, svc.spec.external_name.lower().removesuffix(".")
     if not target:
@@ -65,9 +66,6 @@ def _external_name(svc: core.Service, origin: Origin, settings: Settings) -> tup
         text = f"{target!r} would lead callers to themselves (refuseLocalEndpoints): calls by this name are not known"
         return None, (invalid(origin.at("spec.externalName"), text),)
     ports, problems = _ports(svc.spec.ports, origin)
-    if not svc.spec.ports:
-        text = "without ports calls by this name are not known to the mesh: they go where unknown calls go"
-        problems = (ignored(origin.at("spec.ports"), "ExternalNameWithoutPorts", text),)
     service = Service(
         host=f"{meta.name}.{meta.namespace}.svc.{settings.cluster_domain}",
         namespace=meta.namespace,
@@ -83,6 +81,17 @@ def _external_name(svc: core.Service, origin: Origin, settings: Settings) -> tup
         alias_of=target,
     )
     return service, problems
+
+
+def unknown_alias(service: Service, *, circular: bool) -> tuple[Problem, ...]:
+    """What the author of an ExternalName should know whose host is none of the registry."""
+    if circular:
+        text = f"{service.alias_of} leads back here: calls by this name have nowhere to go"
+        return (invalid(service.origin.at("spec.externalName"), text),)
+    if service.ports:
+        return NO_PROBLEMS
+    text = "without ports calls by this name are not known to the mesh: they go where unknown calls go"
+    return (ignored(service.origin.at("spec.ports"), "ExternalNameWithoutPorts", text),)
 
 
 def _ports(

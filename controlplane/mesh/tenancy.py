@@ -38,6 +38,15 @@ def exported(namespace: str, export_to: tuple[str, ...]) -> Reach:
     return Reach(everyone=False, namespaces=frozenset(named))
 
 
+def both(first: Reach, second: Reach) -> Reach:
+    """The callers that are in both."""
+    if first.everyone:
+        return second
+    if second.everyone:
+        return first
+    return Reach(everyone=False, namespaces=first.namespaces & second.namespaces)
+
+
 def reach(namespace: str, owner: str | None, export_to: tuple[str, ...], settings: Settings) -> Reach:
     """The callers on whose calls to a host a rule of `namespace` acts.
 

@@ -60,6 +60,16 @@ def virtual_host(  # noqa: PLR0913  a service port, who calls, and what rules ma
     )
 
 
+def alias_virtual_host(host: VirtualHost, alias: Service, port: int, domains: tuple[str, ...]) -> VirtualHost:
+    """The virtual host of a service under another name for it, `domains` being the forms of that name."""
+    return msgspec.structs.replace(
+        host,
+        name=names.virtual_host(alias.host, port),
+        domains=domains,
+        origins=(alias.origin, *host.origins),
+    )
+
+
 def proxy_virtual_host(host: VirtualHost, port: int) -> VirtualHost:
     """The same host in the table of the explicit proxy, which serves all ports: so its names carry the port."""
     if port == 80:
