@@ -95,7 +95,7 @@ def virtual_inbound(
         uninspected_ports=tuple(one.port for one in served if _may_wait(one)),
         inspection_timeout=settings.protocol_detection_timeout or None,
     )
-    return listener, tuple(_cluster(one, scope, addresses, settings) for one in served)
+    return listener, tuple(_cluster(one, scope, addresses, settings) for one in served if not one.closed)
 
 
 def explicit_inbound(

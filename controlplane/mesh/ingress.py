@@ -29,24 +29,38 @@ class Ingress(msgspec.Struct, frozen=True):
     target: str = ""  # "address:port" or "unix:///path"; "" = where the caller dialled
     pool: ConnectionPoolSettings | None = None
     tls: ServerTls | None = None
-    closed: bool = False  # TLS is asked for and cannot be served: then nothing is
+    closed: bool = False  # it cannot be served as asked (without its TLS, past its endpoint): then it is not at all
 
 
 def read_ingress(sidecar: Sidecar, *, captured: bool) -> tuple[tuple[Ingress, ...], tuple[Problem, ...]]:
     """All ingress listeners; none means the ports of the workload's Services."""
     origin = origin_of(sidecar, "spec")
     found: list[Ingress] = []
+    closed: list[Ingress] = []
     problems: list[Problem] = []
     for index, written in enumerate(sidecar.spec.ingress):
-        one = _read(written, origin.at(f"ingress[{index}]"), problems, captured=captured)
-        if isinstance(one, Problem):
-            problems.append(one)
+        at = origin.at(f"ingress[{index}]")
+        one = None if written.invalid else _read(written, at, problems, captured=captured)
+        if one is None or isinstance(one, Problem):
+            problems += () if one is None else (one,)
+            closed += _closed(written, at, captured=captured)
         elif any((other.port, other.bind) == (one.port, one.bind) for other in found):
             text = f"port {one.port} is already served by an earlier listener"
             problems.append(ineffective(one.origin.at("port"), text))
         else:
             found.append(one)
-    return tuple(found), tuple(problems)
+    served = {one.port for one in found}
+    return (*found, *(one for one in closed if one.port not in served)), tuple(problems)
+
+
+def _closed(written: IngressListener, origin: Origin, *, captured: bool) -> tuple[Ingress, ...]:
+    """What is left of a listener that cannot be opened. Captured calls to its port must not pass as if it were not
+    there; one with a socket of its own has none, which says the same.
+    """
+    number = written.port.number if written.port is not None else None
+    if number is None or not 0 < number <= _MAX_PORT or is_bound(written.capture_mode, captured=captured):
+        return ()
+    return (Ingress(number, Protocol.TCP, origin, closed=True),)
 
 
 def _read(written: IngressListener, origin: Origin, problems: list[Problem], *, captured: bool) -> Ingress | Problem:

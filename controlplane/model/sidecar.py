@@ -28,7 +28,9 @@ class OutboundTrafficMode(WireEnum):
 
 
 class IngressListener(Value):
-    """A port the workload serves."""
+    """A port the workload serves. An invalid one is closed: it must not be served as if nothing were said of it."""
+
+    invalid: Mark = False
 
     port: Port | None = None  # The port.
     bind: str | None = None  # Address to bind to; default: the workload's.

@@ -4,7 +4,8 @@ One wrong value must neither void the whole object nor silently change what the 
 contained by the smallest unit around it, and every unit has a direction in which it fails:
 
 - a match never matches; a route with a bad action answers 500; TLS settings and tunnels that cannot be honoured
-  refuse to connect. These units stay in place and carry `invalid=True`; the front ends act on it.
+  refuse to connect; an ingress listener of a Sidecar serves nobody. These units stay in place and carry
+  `invalid=True`; the front ends act on it.
 - a subset, a policy block, a server, an endpoint, a host, a mirror is absent. These are simply gone.
 - a list that would lose its last entry this way would often come to mean "all"; then the unit around it is bad.
 - what nothing else contains makes the object `invalid`: it has no effect.
@@ -92,7 +93,6 @@ DROPPED_BUT_LAST: Fields = frozenset(
         (ServiceEntrySpec, "ports"),
         (ServiceEntrySpec, "endpoints"),
         (ServiceEntrySpec, "subject_alt_names"),
-        (SidecarSpec, "ingress"),
         (SidecarSpec, "egress"),
         (EgressListener, "hosts"),
     }

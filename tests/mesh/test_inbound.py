@@ -261,3 +261,37 @@ def test_a_port_whose_tls_cannot_be_served_is_closed_and_not_opened_in_plain_tex
     found = msgspec.structs.replace(limits(f"ingress: [{{{HTTP_8080}}}]"), ingress=(closed,))
     listener, _ = virtual_inbound((), found, OWN, SETTINGS)
     assert [where(chain) for chain in chains_of(listener, 8080)] == ["tcp BlackHoleCluster"]
+
+
+BAD_ENDPOINT = "port: {number: 8080, protocol: HTTP, name: a}, defaultEndpoint: '10.0.0.1:80'"
+BAD_PROTOCOL = "port: {number: 8080, protocol: SMTP, name: a}"
+BAD_POOL = "port: {number: 8080, protocol: HTTP, name: a}, tls: {mode: SIMPLE}"
+
+
+def limited(*listeners: str, captured: bool = True) -> SidecarScope:
+    """As `limits`, for a Sidecar with mistakes."""
+    body = "ingress: [" + ", ".join(f"{{{one}}}" for one in listeners) + "]"
+    return scope(sidecar(body), "default", SETTINGS, captured=captured)[0]
+
+
+@pytest.mark.parametrize("bad", [BAD_ENDPOINT, BAD_PROTOCOL, BAD_POOL])
+def test_the_port_of_a_bad_ingress_listener_is_closed_and_not_passed_on(bad):
+    other = "port: {number: 9090, protocol: HTTP, name: b}"
+    for listeners in ((bad,), (bad, other)):
+        listener, clusters = virtual_inbound((), limited(*listeners), OWN, SETTINGS)
+        assert [where(chain) for chain in chains_of(listener, 8080)] == ["tcp BlackHoleCluster"]
+        assert "inbound|8080||" not in [cluster.name for cluster in clusters]
+    assert [where(chain) for chain in chains_of(listener, 9090)] == ["http inbound|9090||"]
+
+
+def test_a_bad_listener_with_a_socket_of_its_own_is_not_opened():
+    bad = f"{BAD_ENDPOINT}, captureMode: NONE"
+    assert explicit_inbound((), limited(bad), OWN, SETTINGS) == ((), ())
+    listener, _ = virtual_inbound((), limited(bad), OWN, SETTINGS)
+    assert chains_of(listener, 8080) == []
+
+
+def test_a_good_listener_of_the_same_port_is_served():
+    good = "port: {number: 8080, protocol: HTTP, name: b}"
+    listener, _ = virtual_inbound((), limited(good, BAD_PROTOCOL), OWN, SETTINGS)
+    assert [where(chain) for chain in chains_of(listener, 8080)] == ["http inbound|8080||"]
