@@ -22,7 +22,7 @@ from controlplane.compile.layers import Layer
 from controlplane.compile.proxies import Scope
 from controlplane.compile.view import LayeredView, ProxyView
 from controlplane.envoy import render
-from controlplane.local.ports import ConfigDump, ProxyStatus, SyncState, TypeStatus
+from controlplane.local.ports import BusyPort, ConfigDump, ProxyStatus, SyncState, TypeStatus
 from controlplane.model.meshconfig import decode_settings
 from controlplane.model.problem import ObjectRef, Problem
 from controlplane.model.proxy import Proxy
@@ -37,6 +37,7 @@ from controlplane.store import Change, Revision
 from controlplane.xds.admission import admit_local
 from controlplane.xds.protocol.commands import Accepted, HoldEnded, Refused
 from controlplane.xds.protocol.status import Standing
+from controlplane.xds.protocol.status import TypeStatus as StreamType
 from controlplane.xds.proxies import Denied
 from controlplane.xds.server import AdsServer, ConnectionStatus, ServerSettings
 
@@ -230,6 +231,16 @@ class ControlPlane:
         reported = (problem for _, _, found in self.graph.store.reports() for problem in found)
         return worst_first((*self._settings_problems, *reported, *self._nacks.problems()))
 
+    def busy_ports(self) -> tuple[BusyPort, ...]:
+        """Where proxies cannot listen because something else does."""
+        return self._nacks.busy_ports()
+
+    def call_back(self, name: str) -> None:
+        """Ask a proxy to connect anew: what failed for a reason of its machine is tried again."""
+        for connection in self._proxies:
+            if self._name(connection) == name:
+                self.server.call_back(connection, "come back: what your machine refused may work now")
+
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """Who is connected, sorted by name."""
         return tuple(sorted(map(self._status, self.server.statuses()), key=lambda status: (status.name, status.id)))
@@ -243,11 +254,7 @@ class ControlPlane:
             connected_seconds=status.seconds,
             envoy_version=status.proxy.envoy_version,
             types={
-                SHORT_NAMES[each.type_url]: TypeStatus(
-                    _STATES[each.standing] if each.nonce else SyncState.NOT_SENT,
-                    view.count(each.type_url) if view is not None else 0,
-                    each.error,
-                )
+                SHORT_NAMES[each.type_url]: _type_status(each, view.count(each.type_url) if view is not None else 0)
                 for each in status.types
                 if each.type_url in SHORT_NAMES
             },
@@ -269,6 +276,13 @@ class ControlPlane:
     def note_settings(self, problems: tuple[Problem, ...]) -> None:
         """What is wrong with the settings stays a problem until they are others."""
         self._settings_problems = problems
+
+
+def _type_status(status: StreamType, resources: int) -> TypeStatus:
+    """A proxy that came back with all it should have is synced although nothing was sent to it."""
+    has_all = status.standing is Standing.SYNCED and resources > 0
+    state = _STATES[status.standing] if status.nonce or has_all else SyncState.NOT_SENT
+    return TypeStatus(state, resources, " ".join(status.error.split()))
 
 
 def resources_of(view: View) -> Iterable[Resource]:

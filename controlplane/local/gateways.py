@@ -12,6 +12,7 @@ import msgspec
 from controlplane.local.addresses import AddressBook, bound_port
 from controlplane.local.manifests import Manifests, Workload, is_subset
 from controlplane.local.plan import GatewayPort, GatewayProxy
+from controlplane.local.ports import PORT_IN_USE
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 from controlplane.model.value import Read
 
@@ -68,7 +69,7 @@ def port_clashes(proxy: GatewayProxy) -> Iterator[Problem]:
         other = by_bound.setdefault(port.bound, port)
         if other.number != port.number:
             message = f"ports {other.number} and {port.number} would both be bound at {port.bound} on this machine"
-            yield Problem("PortInUse", Level.ERROR, Origin(port.gateway, "spec.servers"), message)
+            yield Problem(PORT_IN_USE, Level.ERROR, Origin(port.gateway, "spec.servers"), message)
 
 
 def _gateways(manifests: Manifests) -> Iterator[tuple[ObjectRef, _Gateway]]:

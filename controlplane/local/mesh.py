@@ -13,12 +13,13 @@ import msgspec
 import structlog
 
 from controlplane.local import envoys
+from controlplane.local.busyports import BusyPorts
 from controlplane.local.lateenfile import NAME, LateenFile
 from controlplane.local.manifests import Manifest
 from controlplane.local.objects import Health
 from controlplane.local.plan import GatewayProxy, Inputs, Plan, Replica
 from controlplane.local.planner import plan as make_plan
-from controlplane.local.ports import ControlPlane
+from controlplane.local.ports import PORT_IN_USE, ControlPlane
 from controlplane.local.processes import Machine
 from controlplane.local.publishing import Publisher, world
 from controlplane.local.running import RunningGateway, RunningReplica
@@ -67,6 +68,7 @@ class Mesh:
         self._values: dict[ObjectRef, Object] = {}
         self._source_problems: tuple[Problem, ...] = ()
         self._file_problems: tuple[Problem, ...] = ()
+        self._ports = BusyPorts(control, machine.clock)
         self._replicas: dict[tuple[str, str], RunningReplica] = {}
         self._gateways: dict[tuple[str, str], RunningGateway] = {}
         self._work: dict[tuple[str, str], _Work] = {}
@@ -254,12 +256,14 @@ class Mesh:
 
     def problems(self) -> tuple[Problem, ...]:
         """Everything that is wrong, worst first."""
+        others = (problem for problem in self._control.problems() if problem.code != PORT_IN_USE)
         return worst_first(
             (
                 *self._file_problems,
                 *self._source_problems,
                 *self.plan.problems,
-                *self._control.problems(),
+                *others,
+                *self._ports.problems(),
                 *self._not_running(),
             )
         )
@@ -289,6 +293,7 @@ class Mesh:
         while True:
             await asyncio.sleep(_SAMPLE_EVERY)
             await self.sample()
+            await self._ports.look()
 
     async def sample(self) -> None:
         """Ask all Envoys now."""

@@ -20,7 +20,7 @@ What local expects of compile for such proxies:
 * Sidecar `ingress[].defaultEndpoint: 0.0.0.0:PORT` is the proxy's own address (as in Istio).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
@@ -28,11 +28,12 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from controlplane.model.problem import Problem
+from controlplane.model.problem import Level, Origin, Problem
 from controlplane.sources.source import Changes
 
 BIND_ADDRESS: Final = "LATEEN_BIND_ADDRESS"
 PORT_OFFSET: Final = "LATEEN_PORT_OFFSET"
+PORT_IN_USE: Final = "PortInUse"  # the code of a problem
 HTTP_PROXY_PORT: Final = "HTTP_PROXY_PORT"
 
 
@@ -64,6 +65,22 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     types: Mapping[str, TypeStatus] = {}  # by short name: "CDS", "EDS", "LDS", "RDS", "VHDS", "SDS"
 
 
+class BusyPort(msgspec.Struct, frozen=True):
+    """Where a proxy cannot listen because something else does."""
+
+    proxy: str  # as in `ProxyStatus.name`
+    address: str
+    port: int
+    origins: tuple[Origin, ...] = ()  # who asked for it
+
+    def problems(self, holder: str = "another program") -> Iterator[Problem]:
+        """`holder`: in words."""
+        where = f"port {self.port} of {self.address}"
+        text = f"{where} is held by {holder}, so {self.proxy} cannot listen there: end that, or use another port"
+        for origin in self.origins:
+            yield Problem(PORT_IN_USE, Level.ERROR, origin, f"{text}; what {self.proxy} had before goes on")
+
+
 # What `lateen compile` prints, without its "problems": type name ("listeners", "clusters", "routes", "endpoints",
 # "secrets") -> resources in protobuf JSON, sorted by name, route configurations whole.
 ConfigDump = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -90,6 +107,14 @@ class ControlPlane(Protocol):
 
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """Who is connected, sorted by name."""
+        ...
+
+    def busy_ports(self) -> tuple[BusyPort, ...]:
+        """Where proxies cannot listen, now; these are among `problems`, with the code PortInUse."""
+        ...
+
+    def call_back(self, name: str) -> None:
+        """Ask a proxy to connect anew: what failed for a reason of its machine is tried again."""
         ...
 
     def config(self, name: str) -> ConfigDump | None:

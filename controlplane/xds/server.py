@@ -174,6 +174,12 @@ class AdsServer:
         members.connections[number] = connection
         connection.moved(members.scope, view)
 
+    def call_back(self, number: int, why: str) -> None:
+        """End its stream; a proxy connects again, and what failed there for reasons of its own is tried again."""
+        connection = self._connections.get(number)
+        if connection is not None:
+            connection.close(Reason.UNAVAILABLE, why)
+
     def statuses(self) -> Iterator[ConnectionStatus]:
         """All connected proxies."""
         now = self._clock.monotonic()

@@ -228,6 +228,26 @@ def test_a_broken_lateen_yaml_changes_nothing_and_says_where_and_settings_in_it_
         assert up.replicas("bill")[0]["name"] == name
 
 
+def test_a_gateway_port_taken_by_another_program_is_named_and_had_once_it_is_free(tmp_path: Path) -> None:
+    bill = BILL + gateway(port="{number: 18080, name: http, protocol: HTTP}")
+    directory = lay_out(tmp_path, bill=bill, lateen=commands())
+    with socket.create_server(("127.0.0.1", 0)) as other, Up(directory).settled() as up:
+        port = other.getsockname()[1]
+        replace(directory / "bill.yaml", bill.replace("18080", str(port)))
+        (problem,) = up.until(lambda: up.ask("/problems"))
+        assert (problem["code"], problem["object"], problem["path"]) == (
+            "PortInUse",
+            "Gateway demo/front",
+            "spec.servers[0]",
+        )
+        assert f"port {port} of 127.0.0.1 is held by " in problem["message"]
+        other.close()
+        up.until(lambda: not up.ask("/problems"))
+        assert call(("127.0.0.1", port), f"http://127.0.0.1:{port}/")[0] == 404
+        (router,) = (proxy for proxy in up.ask("/proxies") if proxy["type"] == "router")
+        assert {each["state"] for each in router["types"].values() if each["resources"]} == {"SYNCED"}
+
+
 # --- commands ------------------------------------------------------------------------------------------------------
 
 
