@@ -55,9 +55,10 @@ class Claims:
 
     def _older(self, fetch: Fetch, layer: Layer, service: Service, place: HostPlace, address: str) -> Service | None:
         """The other host that keeps an address: one everybody sees before one that few see, then the oldest."""
-        claimants = {host for host, _ in fetch.keys(self._by_address, address)}
-        if claimants == {service.host}:
+        claims = fetch.keys(self._by_address, address)
+        if len(claims) == 1 and claims[0][0] == service.host:
             return None  # as nearly always
+        claimants = {host for host, _ in claims}
         ranked: list[tuple[Any, Service]] = []
         for host in sorted(claimants):
             for depth, member in self._present(fetch, layer, host, place):

@@ -21,9 +21,11 @@ _Endpoint = endpoint_components_pb2.Endpoint
 _CLUSTER: Final = wire.text(_Assignment, "cluster_name")
 _GROUP: Final = wire.embedded(_Assignment, "endpoints")
 _LB: Final = wire.embedded(_Group, "lb_endpoints")
-_ENDPOINT: Final = wire.embedded(_Lb, "endpoint")
-_ADDRESS: Final = wire.embedded(_Endpoint, "address")
-_SOCKET: Final = wire.embedded(address_pb2.Address, "socket_address")
+_SOCKET: Final = wire.nested(
+    wire.embedded(_Lb, "endpoint"),
+    wire.embedded(_Endpoint, "address"),
+    wire.embedded(address_pb2.Address, "socket_address"),
+)
 _IP: Final = wire.text(address_pb2.SocketAddress, "address")
 _PORT: Final = wire.number(address_pb2.SocketAddress, "port_value")
 
@@ -81,7 +83,7 @@ def _lb_endpoint(endpoint: Endpoint) -> bytes:
 def _where(endpoint: Endpoint) -> bytes:
     if endpoint.more_addresses or is_unix(endpoint.address):
         return _unusual(endpoint)
-    return _ENDPOINT(_ADDRESS(_SOCKET(_IP(endpoint.address) + _PORT(endpoint.port))))
+    return _SOCKET(_IP(endpoint.address) + _PORT(endpoint.port))
 
 
 def _unusual(endpoint: Endpoint) -> bytes:

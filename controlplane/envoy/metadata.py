@@ -22,9 +22,11 @@ _FIELD: Final = wire.embedded(struct_pb2.Struct, "fields")
 _KEY: Final = wire.text(_FieldsEntry, "key")
 _VALUE: Final = wire.embedded(_FieldsEntry, "value")
 _STRING: Final = wire.text(struct_pb2.Value, "string_value")
-_STRUCT: Final = wire.embedded(struct_pb2.Value, "struct_value")
-_LIST: Final = wire.embedded(struct_pb2.Value, "list_value")
-_ITEM: Final = wire.embedded(struct_pb2.ListValue, "values")
+_LIST_OF_STRUCT: Final = wire.nested(
+    wire.embedded(struct_pb2.Value, "list_value"),
+    wire.embedded(struct_pb2.ListValue, "values"),
+    wire.embedded(struct_pb2.Value, "struct_value"),
+)
 _NUMBER_TAG: Final = wire.encoded(struct_pb2.Value(number_value=1.0))[:1]
 
 _FILTER: Final = wire.embedded(base_pb2.Metadata, "filter_metadata")
@@ -81,10 +83,11 @@ def port_field(port: int) -> bytes:
     return _PORT(_NUMBER_TAG + struct.pack("<d", port))
 
 
+@lru_cache(maxsize=4096)
 def services_field(name: str, host: str, namespace: str) -> bytes:
     """`services`: the one service behind a cluster."""
     service = _HOST(_STRING(host)) + _NAME(_STRING(name)) + _NAMESPACE(_STRING(namespace))
-    return _SERVICES(_LIST(_ITEM(_STRUCT(service))))
+    return _SERVICES(_LIST_OF_STRUCT(service))
 
 
 def subset_field(subset: str) -> bytes:

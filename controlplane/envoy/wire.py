@@ -20,6 +20,7 @@ _DELIMITED: Final = 2
 _ONE_BYTE: Final = 0x80  # lengths below it need one byte
 
 
+@lru_cache(maxsize=4096)  # most are lengths of a few hundred bytes
 def varint(value: int) -> bytes:
     """The wire form of a non-negative integer."""
     if value < _ONE_BYTE:
@@ -49,6 +50,22 @@ def embedded(message: Any, field: str) -> Callable[[bytes], bytes]:
         return tag + varint(length) + payload
 
     return put
+
+
+def nested(*fields: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Writes a sub-message of a sub-message, the outermost first: all their heads in one step.
+
+    The heads depend on the length of the innermost alone, and most lengths come again and again.
+    """
+
+    @lru_cache(maxsize=1024)
+    def heads(length: int) -> bytes:
+        found = bytes(length)
+        for field in reversed(fields):
+            found = field(found)
+        return found[: len(found) - length]
+
+    return lambda payload: heads(len(payload)) + payload
 
 
 def text(message: Any, field: str) -> Callable[[str], bytes]:

@@ -136,7 +136,7 @@ class RetryBudget(msgspec.Struct, frozen=True):
     min_concurrency: int = 3
 
 
-class TrafficPolicy(msgspec.Struct, frozen=True):
+class TrafficPolicy(msgspec.Struct, frozen=True, cache_hash=True):
     load_balancer: LoadBalancer = LoadBalancer()
     pool: ConnectionPool = ConnectionPool()
     outlier: OutlierDetection | None = None

@@ -112,7 +112,7 @@ def _pod_behind(
     lives at another address by now (a StatefulSet's) is not the one meant.
     """
     namespace = part.meta.namespace
-    if ref.kind != "Pod" or ref.namespace not in {"", namespace}:
+    if ref.kind != "Pod" or (ref.namespace and ref.namespace != namespace):
         return None
     pod = workload(namespace, ref.name)
     if pod is None or (pod.addresses and entry.addresses[0] not in pod.addresses):
@@ -192,11 +192,13 @@ def problems_of_slice(part: core.EndpointSlice) -> tuple[Problem, ...]:
         text = "slices of DNS names are not used, as Kubernetes' own proxy does not use them"
         return (ignored(origin.at("addressType"), "SliceNotUsed", text),)
     problems: list[Problem] = []
+    namespaces = ("", part.meta.namespace)
     for index, entry in enumerate(part.endpoints):
-        at = origin.at(f"endpoints[{index}]")
         if entry.addresses and not is_ip(entry.addresses[0]):
-            problems.append(invalid(at.at("addresses[0]"), f"{entry.addresses[0]!r} is no IP address: it is left out"))
-        if entry.target_ref is not None and entry.target_ref.namespace not in {"", part.meta.namespace}:
+            at = origin.at(f"endpoints[{index}].addresses[0]")
+            problems.append(invalid(at, f"{entry.addresses[0]!r} is no IP address: it is left out"))
+        if entry.target_ref is not None and entry.target_ref.namespace not in namespaces:
+            at = origin.at(f"endpoints[{index}].targetRef")
             text = f"points to a Pod of namespace {entry.target_ref.namespace!r}: its labels and identity do not count"
-            problems.append(Problem("ForeignEndpoint", Level.WARNING, at.at("targetRef"), text))
+            problems.append(Problem("ForeignEndpoint", Level.WARNING, at, text))
     return tuple(problems)

@@ -45,12 +45,13 @@ def from_pod(pod: core.Pod, locality: str) -> Workload | None:
 
 def _container_ports(pod: core.Pod) -> dict[str, int]:
     """Named TCP ports of all containers; native sidecars are init containers."""
-    return {
-        port.name: port.container_port
-        for container in (*pod.spec.containers, *pod.spec.init_containers)
-        for port in container.ports
-        if port.name and port.protocol == "TCP"
-    }
+    found: dict[str, int] = {}
+    for containers in (pod.spec.containers, pod.spec.init_containers):
+        for container in containers:
+            for port in container.ports:
+                if port.name and port.protocol == "TCP":
+                    found[port.name] = port.container_port
+    return found
 
 
 def from_workload_entry(we: WorkloadEntry) -> Workload:

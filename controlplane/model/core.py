@@ -218,7 +218,7 @@ class Pod(Read):
     @property
     def ips(self) -> tuple[str, ...]:
         """Its addresses, the primary one first."""
-        ips = tuple(entry.ip for entry in self.status.pod_ips if entry.ip)
+        ips = tuple([entry.ip for entry in self.status.pod_ips if entry.ip])
         return ips or ((self.status.pod_ip,) if self.status.pod_ip else ())
 
     @property

@@ -22,8 +22,8 @@ from controlplane.store.tables import TABLES, Changed, IndexTable, InputTable, T
 IDLE: Final = -1
 """The slot limit while no function runs: nothing may be fetched."""
 
-FEW_READS: Final = 8
-"""Records up to this length (four fetches) are kept as they are, repetitions and all."""
+FEW_READS: Final = 24
+"""Records up to this length (twelve fetches) are kept as they are, repetitions and all."""
 
 Reads = tuple[Any, ...]
 Trace = Callable[[str, Any], object]
@@ -239,10 +239,10 @@ class Engine:
             if new is not old and new == old:
                 new = old
         except Exception as error:  # noqa: BLE001  any bug of a function poisons its own key and no more
-            new = self._fail(table, key, error, old)
+            new = self.fail(table, key, error, old)
         else:
             if table.failures:
-                self._recover(table, key)
+                self.recover(table, key)
         finally:
             self.limit = limit
         if mark:
@@ -264,24 +264,6 @@ class Engine:
         if self.monitor.trace is not None:
             self.monitor.trace(table.name, key)
         return new
-
-    def index_keys(self, table: Table, key: Any, before: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
-        """Runs an index function. Answers `before` itself when nothing changed."""
-        try:
-            keys = tuple(dict.fromkeys(table.function(key, value)))
-        except Exception as error:  # noqa: BLE001  any bug of a function poisons its own key and no more
-            keys = self._fail(table, key, error, before)
-        else:
-            if table.failures:
-                self._recover(table, key)
-        if keys == before:
-            keys = before
-        counts = table.counts
-        counts.runs += 1
-        counts.unchanged += keys is before
-        if self.monitor.trace is not None:
-            self.monitor.trace(table.name, key)
-        return keys
 
     def begin(self, table: Table, key: Any) -> None:
         """Works out a query that is asked for the first time. Its reader is running, so nobody needs marking."""
@@ -305,13 +287,13 @@ class Engine:
             table.reports.pop(key, None)
         self.noted[table.slot, key] = found
 
-    def _fail(self, table: Table, key: Any, error: Exception, last: Any) -> Any:
+    def fail(self, table: Table, key: Any, error: Exception, last: Any) -> Any:
         """Records a failure. Answers what stays in place: what was there last."""
         table.failures[key] = error
         self.failed[table.slot, key] = error
         return last if self.last_good is None else self.last_good.tables[table.slot].kept(key)
 
-    def _recover(self, table: Table, key: Any) -> None:
+    def recover(self, table: Table, key: Any) -> None:
         table.failures.pop(key, None)
         self.failed.pop((table.slot, key), None)
 
@@ -353,7 +335,7 @@ class Engine:
     def forget(self, table: Table, key: Any) -> None:
         """Drops what is known about a run whose source entry is gone."""
         if table.failures:
-            self._recover(table, key)
+            self.recover(table, key)
         if table.reports and key in table.reports:
             self._report(table, key, ())
         reads = table.deps.pop(key, None)

@@ -109,9 +109,11 @@ class Multimap:
         if self._sorted:
             self._sorted.pop(key, None)
         bag = self._bags.setdefault(key, member)
+        if bag is member:
+            return  # the first, as nearly always
         if type(bag) is dict:
             bag[member] = None
-        elif bag is not member and bag != member:
+        elif bag != member:
             self._bags[key] = {bag: None, member: None}
 
     def discard(self, key: Key, member: Member) -> None:
@@ -134,12 +136,12 @@ class Multimap:
 
     def sorted(self, key: Key) -> tuple[Any, ...]:
         """The members, sorted; kept until membership changes."""
+        bag = self._bags.get(key)
+        if type(bag) is not dict:
+            return () if bag is None else (bag,)
         found = self._sorted.get(key)
         if found is None:
-            members = self.members(key)
-            if not members:
-                return ()
-            found = self._sorted[key] = tuple(sorted(members))
+            found = self._sorted[key] = tuple(sorted(bag))
         return found
 
     def has(self, key: Key, member: Member) -> bool:

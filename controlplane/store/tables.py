@@ -10,7 +10,7 @@ what readers see. They are the same except in an `expand` (runs for source keys,
 (runs for source keys, has index keys) and nothing else.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -35,8 +35,10 @@ def equal(old: Any, new: Any) -> bool:
         return False
 
 
-def smallest(keys: Iterable[Any]) -> Any:
+def smallest(keys: Collection[Any]) -> Any:
     """The smallest key; keys without an order (a mistake in the wiring) are taken by their text."""
+    if len(keys) == 1:
+        return next(iter(keys))
     try:
         return min(keys)
     except TypeError:
@@ -174,7 +176,7 @@ class InputTable(Table):
 
     def value_of(self, key: Any, old: Any) -> Any:
         new = self.pending.pop(key)
-        return old if equal(old, new) else new
+        return new if old is None or not equal(old, new) else old
 
     def made_of(self, _key: Any) -> Iterator[tuple[Table, Any, How]]:
         return iter(())
@@ -227,15 +229,17 @@ class ExpandTable(Table):
     def _settle(self, touched: Iterable[Any]) -> Changed:
         """Gives each touched entry what its winner emits."""
         changed: Changed = {}
+        data, claimants, emitted = self.data, self.claims.members, self.emitted
         for entry in touched:
-            old = self.data.get(entry)
-            new = self._winner(entry)
-            if not equal(old, new):
+            old = data.get(entry)
+            claims = claimants(entry)
+            new = emitted.get(smallest(claims))[entry] if claims else None
+            if new is not old and (old is None or not equal(old, new)):
                 changed[entry] = (old, new)
                 if new is None:
-                    self.data.pop(entry, None)
+                    data.pop(entry, None)
                 else:
-                    self.data[entry] = new
+                    data[entry] = new
         return changed
 
     def _run(self, key: Any, touched: dict[Any, None]) -> None:
@@ -264,10 +268,6 @@ class ExpandTable(Table):
         else:
             self.emitted[key] = new
 
-    def _winner(self, entry: Any) -> Any:
-        claims = self.claims.members(entry)
-        return self.emitted.get(smallest(claims))[entry] if claims else None
-
     def run_keys(self) -> Iterator[Any]:
         return iter(self._input)
 
@@ -295,9 +295,9 @@ def _checked(function: Any) -> Any:
 
     def emit(*arguments: Any) -> Any:
         emitted = function(*arguments)
-        if not isinstance(emitted, Mapping):
+        if type(emitted) is not dict and not isinstance(emitted, Mapping):
             raise TypeError(f"expected a mapping, got {type(emitted).__name__}")
-        if any(value is None for value in emitted.values()):
+        if None in emitted.values():
             raise TypeError("a value is None; leave the key out instead")
         return emitted
 
@@ -319,36 +319,68 @@ class IndexTable(Table):
         """source key -> the index keys it is under"""
 
     def update(self, keys: Iterable[Any]) -> dict[Any, Any]:
-        """Answers {index key: {source key: whether it came (True) or went}}."""
-        moved: dict[Any, Any] = {}
+        """Answers {index key: {source key: whether it came (True) or went}}, or nothing when nobody would hear it.
+
+        In a first build most indexes are filled before anybody asks.
+        """
+        return self._file(keys, {} if self.consumers or self.readers else None)
+
+    def _file(self, keys: Iterable[Any], moved: dict[Any, Any] | None) -> dict[Any, Any]:
+        """Adds to `moved`, unless it is None. Half of all nodes are in indexes: this loop is written out."""
+        engine, function, keys_of, value_of = self.engine, self.function, self.keys_of, self._input.get
+        trace = engine.monitor.trace
+        runs = unchanged = 0
         for key in keys:
-            before = self.keys_of.get(key, ())
-            after = self._index_keys(key, before)
-            if after is not before:
+            before = keys_of.get(key, ())
+            value = value_of(key)
+            if value is None:
+                engine.forget(self, key)
+                after = ()
+            else:
+                try:
+                    after = function(key, value)
+                    if type(after) is tuple and len(after) < 2:  # as nearly always
+                        hash(after)  # fails here, where it is known whose mistake it is
+                    else:
+                        after = tuple(dict.fromkeys(after))
+                except Exception as error:  # noqa: BLE001  any bug of a function poisons its own key and no more
+                    after = engine.fail(self, key, error, before)
+                else:
+                    if self.failures:
+                        engine.recover(self, key)
+                runs += 1
+                if trace is not None:
+                    trace(self.name, key)
+            if after == before:
+                unchanged += value is not None
+            elif before:
                 self._move(key, before, after, moved)
-        return moved
+            else:
+                keys_of[key] = after
+                self._come(key, after, moved)
+        self.counts.runs += runs
+        self.counts.unchanged += unchanged
+        return moved or {}
 
-    def _index_keys(self, key: Any, before: tuple[Any, ...]) -> tuple[Any, ...]:
-        value = self._input.get(key)
-        if value is None:
-            self.engine.forget(self, key)
-            return ()
-        return self.engine.index_keys(self, key, before, value)
-
-    def _move(self, key: Any, before: tuple[Any, ...], after: tuple[Any, ...], moved: dict[Any, Any]) -> None:
-        stays = set(before).intersection(after) if before and after else ()
-        for entry in before:
-            if entry not in stays:
-                self.entries.discard(entry, key)
-                moved.setdefault(entry, {})[key] = False
-        for entry in after:
-            if entry not in stays:
-                self.entries.add(entry, key)
-                moved.setdefault(entry, {})[key] = True
+    def _move(self, key: Any, before: tuple[Any, ...], after: tuple[Any, ...], moved: dict[Any, Any] | None) -> None:
         if after:
             self.keys_of[key] = after
         else:
             self.keys_of.pop(key, None)
+        stays = set(before).intersection(after)
+        for entry in before:
+            if entry not in stays:
+                self.entries.discard(entry, key)
+                if moved is not None:
+                    moved.setdefault(entry, {})[key] = False
+        self._come(key, (entry for entry in after if entry not in stays), moved)
+
+    def _come(self, key: Any, entries: Iterable[Any], moved: dict[Any, Any] | None) -> None:
+        add = self.entries.add
+        for entry in entries:
+            add(entry, key)
+            if moved is not None:
+                moved.setdefault(entry, {})[key] = True
 
     def read(self) -> Any:
         def refuse(key: Any) -> None:
@@ -368,7 +400,7 @@ class IndexTable(Table):
     def inspect(self, key: Any) -> Changed:
         """Answers {index key: (whether `key` was filed there, whether it should be)}."""
         filed = {entry: self.entries.has(entry, key) for entry in self.entries_of(key)}
-        moved = {entry: (not came[key], came[key]) for entry, came in self.update((key,)).items()}
+        moved = {entry: (not came[key], came[key]) for entry, came in self._file((key,), {}).items()}
         return moved | {entry: (False, True) for entry, there in filed.items() if not there and entry not in moved}
 
     def entries_of(self, key: Any) -> Iterable[Any]:
