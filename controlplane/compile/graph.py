@@ -8,6 +8,7 @@ from controlplane.compile.inputs import SETTINGS_KEY, Inputs
 from controlplane.compile.members import Members
 from controlplane.compile.mesh_layer import MeshLayer
 from controlplane.compile.outbound import Outbound
+from controlplane.compile.places import Places
 from controlplane.compile.proxies import Inbound, Scope, Scopes
 from controlplane.compile.reached import Reached
 from controlplane.compile.registry import Registry
@@ -26,9 +27,10 @@ class Graph:
         inputs = self.inputs = Inputs(store)
         registry = self.registry = Registry(store, inputs)  # who can be called
         rules = self.rules = Rules(store, inputs, registry)  # which rules act on whose calls
-        scopes = self.scopes = Scopes(store, inputs, registry, rules)  # which layers the connected proxies see
-        members = self.members = Members(store, inputs, registry, rules, scopes.layers)  # which hosts each layer holds
-        outbound = self.outbound = Outbound(store, inputs, registry, rules, members)
+        places = self.places = Places(store, registry, rules)  # for which hosts it matters where a caller stands
+        scopes = self.scopes = Scopes(store, inputs, registry, rules, places)  # the layers connected proxies see
+        members = self.members = Members(store, inputs, registry, rules, places, scopes.layers)  # the hosts of each
+        outbound = self.outbound = Outbound(store, inputs, registry, rules, places, members)
         inbound = self.inbound = Inbound(store, inputs, registry, scopes, members, outbound)
         gateways = self.gateways = Gateways(store, inputs, registry, rules, outbound, scopes.layers)
         referring = (

@@ -4,9 +4,9 @@ What a proxy sees is a stack of layers, the most particular on top; a name found
 below. The mesh layer holds what everybody sees and is large; the others hold only what is different for some:
 
     proxy      inbound traffic of one proxy
+    labels     hosts whose rules single out callers by label, at the caller's place if that matters too
     node       endpoints of hosts that prefer the caller's node
     zone       endpoints of hosts that prefer the caller's locality
-    labels     hosts whose rules single out callers by label
     forward    virtual hosts of the explicit forward proxy (route table `http_proxy`)
     namespace  hosts that look different from one namespace     (proxies without a Sidecar resource)
     mesh       hosts as everybody sees them                      (proxies without a Sidecar resource)
@@ -30,7 +30,8 @@ class Layer(NamedTuple):
     sidecar: Key = ("", "")
     captured: bool = True  # traffic is intercepted; otherwise only explicit listeners work
     labels: Labels = ()
-    place: str = ""  # locality or node
+    locality: str = ""  # of the callers, where it matters
+    node: str = ""
     proxy: str = ""
     gateways: tuple[Key, ...] = ()
     bind: str = ""  # what listeners bind instead of the wildcard address

@@ -12,12 +12,11 @@ import msgspec
 
 from controlplane.compile.inputs import Inputs, settings_of
 from controlplane.compile.layers import ALL, ENDPOINTS, MESH, POLICY, ROUTES, Layer, Parts
+from controlplane.compile.places import NODE, ZONE, Places
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules, Selector, Variants, matched_labels
 from controlplane.ir.service import Service, ServicePort
-from controlplane.mesh import clusters as mesh_clusters
 from controlplane.mesh import sidecar as mesh_sidecar
-from controlplane.mesh.caller import Caller
 from controlplane.mesh.sidecar import SidecarScope
 from controlplane.model.sidecar import Sidecar
 from controlplane.store import Collection, Fetch, Index, Store
@@ -45,8 +44,14 @@ class Member(msgspec.Struct, frozen=True):
 class Members:
     """Layers in use, and their hosts."""
 
-    def __init__(
-        self, store: Store, inputs: Inputs, registry: Registry, rules: Rules, layers: Collection[Layer, bool]
+    def __init__(  # noqa: PLR0913, PLR0917  the parts it is wired to
+        self,
+        store: Store,
+        inputs: Inputs,
+        registry: Registry,
+        rules: Rules,
+        places: Places,
+        layers: Collection[Layer, bool],
     ) -> None:
         self._inputs = inputs
         self._registry = registry
@@ -57,8 +62,6 @@ class Members:
         variants = rules.variants
         by_caller = store.index("HostsByCaller", variants, lambda _, v: v.special())
         by_namespace = store.index("HostsByNamespace", registry.owners, _namespaces_of)
-        sensitive = store.derive("PlaceSensitivity", variants, self._sensitivity)
-        by_place = store.index("HostsByPlace", sensitive, lambda _, kinds: kinds)
 
         def layers_of(name: str, keys: Callable[[Layer], Iterable[Any]]) -> Index[Any, Layer, bool]:
             return store.index(name, layers, lambda layer, _: keys(layer))
@@ -72,7 +75,7 @@ class Members:
         selectors = store.derive("LayerSelectors", layers, self._selectors)
         selecting = store.index("LayersBySelector", selectors, lambda _, found: found)
         selected = store.match("SelectedHosts", selecting, rules.by_selector)
-        placed = store.match("PlacedHosts", layers_of("PlaceLayers", _place_kinds), by_place)
+        placed = store.match("PlacedHosts", layers_of("PlaceLayers", _place_kinds), places.by_place)
         forwarded = store.match(
             "ForwardedHosts", layers_of("ForwardLayers", _of_kind("forward", lambda _: EVERY_HOST)), by_namespace
         )
@@ -100,18 +103,6 @@ class Members:
         scope, problems = mesh_sidecar.scope(sidecar, layer.namespace, settings, captured=layer.captured)
         fetch.report(*problems)
         return scope
-
-    def _sensitivity(self, fetch: Fetch, host: str, variants: Variants) -> tuple[str, ...] | None:
-        service = fetch(self._registry.owners, host)
-        if service is None or self._registry.concrete(fetch, service) is not None:
-            return None
-        if variants.ruled:
-            callers = ("", *sorted(variants.policy))
-            policies = [self._rules.policy(fetch, host, Caller(namespace)) for namespace in callers]
-        else:
-            policies = [self._rules.unruled(fetch)]
-        zone, node = mesh_clusters.place_sensitivity(service, policies)
-        return tuple(kind for kind, wanted in (("zone", zone), ("node", node)) if wanted) or None
 
     # One function per kind of layer: which pair, holding what
 
@@ -211,4 +202,4 @@ def _of_kind(kind: str, key: Callable[[Layer], str]) -> Callable[[Layer], Iterab
 
 
 def _place_kinds(layer: Layer) -> Iterable[str]:
-    return (layer.kind,) if layer.kind in ("zone", "node") else ()
+    return (layer.kind,) if layer.kind in (ZONE, NODE) else ()

@@ -14,6 +14,7 @@ from controlplane.compile.claims import Claims
 from controlplane.compile.inputs import Inputs, settings_of
 from controlplane.compile.layers import MESH, Layer
 from controlplane.compile.members import Member, MemberKey, Members
+from controlplane.compile.places import NODE, Places
 from controlplane.compile.registry import Registry, seniority
 from controlplane.compile.rules import Routing, Rules, routing_reach
 from controlplane.compile.tables import HostPlace, tables_of
@@ -96,10 +97,13 @@ class Reachable:
 class Outbound:
     """Collections of encoded outbound resources, keyed by (layer, name)."""
 
-    def __init__(self, store: Store, inputs: Inputs, registry: Registry, rules: Rules, members: Members) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  the parts it is wired to
+        self, store: Store, inputs: Inputs, registry: Registry, rules: Rules, places: Places, members: Members
+    ) -> None:
         self.inputs = inputs
         self.registry = registry
         self.rules = rules
+        self._places_of_callers = places
         self._members = members
         self._claims = Claims(store, registry, members)
         self._facts = store.query("RoutingFacts", self._routing_facts)
@@ -171,11 +175,14 @@ class Outbound:
         return run
 
     def _once(self, fetch: Fetch, sets: Sets, layer: Layer, host: str) -> tuple[Resource, ...] | None:
-        """What layers share that differ in labels no rule about this host looks at; None where that cannot be."""
+        """What layers share that differ in labels, or places, this host does not ask for; None where that cannot be."""
         if layer.kind != "labels":
             return None
         _, _, labels = self.rules.caller_key(fetch, host, layer.caller)
-        return fetch(sets, (layer._replace(labels=labels), host)) or ()
+        kinds = self._places_of_callers.of(fetch, host) if layer.locality or layer.node else ()
+        node = layer.node if NODE in kinds else ""
+        locality = layer.locality if kinds else ""
+        return fetch(sets, (layer._replace(labels=labels, locality=locality, node=node), host)) or ()
 
     def _clusters_of(self, fetch: Fetch, key: MemberKey, member: Member) -> tuple[Resource, ...]:
         layer, host = key
@@ -242,8 +249,9 @@ class Outbound:
                 traffic.load_balancer,
                 service=service,
                 outlier=traffic.outlier is not None,
-                locality=layer.place if layer.kind == "zone" else "",
-                node=layer.place if layer.kind == "node" else "",
+                locality=layer.locality,
+                node=layer.node,
+                caller_labels=layer.caller.labels,
             )
             yield envoy_endpoint.encode(assignment)
 

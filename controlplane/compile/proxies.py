@@ -8,6 +8,7 @@ from controlplane.compile.inputs import Inputs, Key, settings_of
 from controlplane.compile.layers import MESH, NO_SIDECAR, Layer
 from controlplane.compile.members import Members, sidecar_layer
 from controlplane.compile.outbound import Outbound
+from controlplane.compile.places import LABELLED_NODE, LABELLED_ZONE, NODE, ZONE, Places
 from controlplane.compile.registry import HostKey, Registry
 from controlplane.compile.rules import Labels, Rules, matched_labels
 from controlplane.envoy import cluster as envoy_cluster
@@ -43,7 +44,8 @@ class Scope(msgspec.Struct, frozen=True):
 class Scopes:
     """From proxies to the layers in use."""
 
-    def __init__(self, store: Store, inputs: Inputs, registry: Registry, rules: Rules) -> None:
+    def __init__(self, store: Store, inputs: Inputs, registry: Registry, rules: Rules, places: Places) -> None:
+        self._places = places
         self._inputs = inputs
         self._registry = registry
         self._rules = rules
@@ -95,12 +97,14 @@ class Scopes:
         return Scope(own, tuple(self._layers(fetch, proxy, base, matched)))
 
     def _layers(self, fetch: Fetch, proxy: Proxy, base: Layer, matched: Labels) -> Iterator[Layer]:
-        if proxy.node_name:
-            yield base._replace(kind="node", place=proxy.node_name)
-        if locality := str(proxy.locality):
-            yield base._replace(kind="zone", place=locality)
+        node, locality = proxy.node_name, str(proxy.locality)
         if matched:
-            yield base._replace(kind="labels", labels=matched)
+            at = self._at(fetch, proxy, LABELLED_ZONE, LABELLED_NODE)
+            yield base._replace(kind="labels", labels=matched, locality=at[0], node=at[1])
+        if node:
+            yield base._replace(kind=NODE, node=node, locality=locality)
+        if locality:
+            yield base._replace(kind=ZONE, locality=locality)
         if http_proxy_port(proxy, settings_of(fetch, self._inputs).proxy_http_port):
             yield base._replace(kind="forward")
         if base.sidecar == NO_SIDECAR:
@@ -108,6 +112,12 @@ class Scopes:
             yield MESH
         else:
             yield sidecar_layer(base)
+
+    def _at(self, fetch: Fetch, proxy: Proxy, zone: str, node: str) -> tuple[str, str]:
+        """A proxy's locality and node, as far as any host asks for them."""
+        by_node = self._places.asked(fetch, node)
+        by_zone = by_node or self._places.asked(fetch, zone)
+        return str(proxy.locality) if by_zone else "", proxy.node_name if by_node else ""
 
     def _gateway_layer(self, fetch: Fetch, proxy: Proxy) -> Layer:
         entries: list[tuple[str, str]] = [("", ""), *proxy.labels.items()]
@@ -120,9 +130,14 @@ class Scopes:
             ),
             key=_age,
         )
+        selectors = (*(fetch(self._rules.selectors, ()) or ()), *self._rules.gateway_selectors(fetch))
+        locality, node = self._at(fetch, proxy, ZONE, NODE)
         return Layer(
             "gateway",
             proxy.namespace,
+            labels=matched_labels(selectors, Caller(proxy.namespace, proxy.labels)),
+            locality=locality,
+            node=node,
             gateways=tuple((gateway.meta.namespace, gateway.meta.name) for gateway in bound),
             bind=str(proxy.metadata.get(BIND_ADDRESS, "")),
             port_offset=_number(proxy.metadata.get(PORT_OFFSET)),

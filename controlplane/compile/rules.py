@@ -37,6 +37,7 @@ PolicyKey = tuple[str, str, Labels]  # (host, caller's namespace or "", caller's
 V = TypeVar("V")
 
 ANYONE = Caller("")
+ANY_VALUE = "*"  # in a selector: callers differ by the value of this label, whatever it is (no label value holds it)
 
 
 class Routing(msgspec.Struct, frozen=True):
@@ -87,6 +88,10 @@ class Rules:
         self.mesh = RulesByHost(store, "MeshRoutings", mesh)
         self.variants = store.derive("Variants", registry.owners, self._variants)
         self.by_selector = store.index("HostsBySelector", self.variants, lambda _, v: v.selectors)
+        at_gateways = store.index("GatewaySelectors", self.routings, _source_selectors)
+        self._at_gateways = store.index(
+            "EveryGatewaySelector", store.keys("GatewaySelectorKeys", at_gateways), lambda _, __: ((),)
+        )
         selectors = store.keys("Selectors", self.by_selector)
         self._every_selector = store.index("EverySelector", selectors, lambda _, __: ((),))
         self.selectors = store.query("AllSelectors", self._all_selectors)
@@ -138,10 +143,11 @@ class Rules:
         destination = self._destination.candidates(fetch, host)
         routings = self.mesh.candidates(fetch, host)
         home = owner.namespace if owner.kubernetes else ""
+        keys = mesh_destinationrule.caller_keys([rule for _, rule in destination], settings)
+        selectors: set[Selector] = {("", ((key, ANY_VALUE),)) for key in keys}
         if not destination and not routings:
-            return Variants(visible, home, declared, declared)
+            return Variants(visible, home, declared, declared, frozenset(selectors))
         policy: set[str] = set(declared)
-        selectors: set[Selector] = set()
         for _, rule in destination:
             _note(fetch, rule, host, (callers := destination_reach(rule, owner, settings)))
             policy |= callers.namespaces
@@ -194,6 +200,10 @@ class Rules:
     def _all_selectors(self, fetch: Fetch, _: tuple[()]) -> tuple[Selector, ...]:
         """The selectors of all rules: few, whatever the size of the mesh."""
         return fetch.keys(self._every_selector, ())
+
+    def gateway_selectors(self, fetch: Fetch) -> tuple[Selector, ...]:
+        """The selectors of VirtualServices bound to gateways."""
+        return fetch.keys(self._at_gateways, ())
 
     # Policies
 
@@ -303,9 +313,26 @@ def matched_labels(selectors: Iterable[Selector], caller: Caller) -> Labels:
     """The caller's labels that some selector looks at and finds; one tuple for all callers that match the same."""
     found: set[tuple[str, str]] = set()
     for namespace, labels in selectors:
-        if namespace in ("", caller.namespace) and all(caller.labels.get(k) == v for k, v in labels):
-            found.update(labels)
+        if namespace in ("", caller.namespace) and all(_is_as_asked(caller, *label) for label in labels):
+            found.update((name, caller.labels[name]) for name, _ in labels)
     return tuple(sorted(found))
+
+
+def _is_as_asked(caller: Caller, name: str, value: str) -> bool:
+    own = caller.labels.get(name)
+    return own is not None and value in {ANY_VALUE, own}
+
+
+def example(labels: Labels) -> Labels:
+    """Labels of some caller that a selector picks."""
+    return tuple((name, "" if value == ANY_VALUE else value) for name, value in labels)
+
+
+def _source_selectors(_: Key, routing: Routing) -> Iterable[Selector]:
+    if not mesh_virtualservice.gateways_of(routing.vs):
+        return ()
+    asked = mesh_virtualservice.source_selectors(routing.rules, routing.vs)
+    return tuple((namespace or "", tuple(sorted(labels.items()))) for namespace, labels in asked if labels)
 
 
 def destination_reach(rule: DestinationRule, owner: Service, settings: Settings) -> Reach:

@@ -5,7 +5,7 @@ the top-level policy block by block; the policy of a port replaces load balancer
 together: what it leaves out falls back to the mesh's defaults, not to the policy around it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -15,6 +15,7 @@ from controlplane.ir.policy import DestinationPolicy, HashKey, LoadBalancer
 from controlplane.ir.service import Service
 from controlplane.mesh import balancing, connections
 from controlplane.mesh.hosts import qualify
+from controlplane.mesh.locality import own_label
 from controlplane.mesh.problems import NO_PROBLEMS, conflicted, ineffective, not_supported
 from controlplane.model import destinationrule as api
 from controlplane.model.destinationrule import DestinationRule
@@ -35,6 +36,33 @@ def caller_labels(rule: DestinationRule) -> Mapping[str, str]:
     """Labels a caller must have for the rule to act on it."""
     selector = rule.spec.workload_selector
     return selector.match_labels if selector is not None else _NO_LABELS
+
+
+def caller_keys(rules: Iterable[DestinationRule], settings: Settings) -> frozenset[str]:
+    """Labels whose value at the caller ranks the endpoints of a host with these rules (failoverPriority)."""
+    keys: set[str] = set()
+    default = settings.default_traffic_policy
+    detected = default is not None and default.outlier_detection is not None
+    for rule in rules:
+        for policy in _policies(rule):
+            detected = detected or policy.outlier_detection is not None
+            lb = policy.load_balancer
+            if lb is not None and lb.locality_lb_setting is not None:
+                keys.update(_priorities(lb.locality_lb_setting))
+    if detected:
+        keys.update(_priorities(settings.locality_lb_setting))
+    return frozenset(keys)
+
+
+def _policies(rule: DestinationRule) -> Iterator[api.TrafficPolicy | api.PortTrafficPolicy]:
+    for policy in (rule.spec.traffic_policy, *(subset.traffic_policy for subset in rule.spec.subsets)):
+        if policy is not None:
+            yield policy
+            yield from policy.port_level_settings
+
+
+def _priorities(setting: api.LocalityLbSetting) -> Iterator[str]:
+    return filter(None, map(own_label, setting.failover_priority if setting.enabled is not False else ()))
 
 
 def balancer(lb: LoadBalancer, service: Service | None) -> LoadBalancer:

@@ -15,6 +15,9 @@ from controlplane.model.core import REGION_LABEL, SUBZONE_LABEL, ZONE_LABEL
 Rank = Callable[[Endpoint], tuple[int, ...]]
 HOSTNAME_LABEL: Final = "kubernetes.io/hostname"
 CLUSTER_LABEL: Final = "topology.istio.io/cluster"
+_TOPOLOGY: Final = frozenset(
+    {REGION_LABEL, ZONE_LABEL, SUBZONE_LABEL, NETWORK_LABEL, HOSTNAME_LABEL, LOCALITY_LABEL, CLUSTER_LABEL}
+)
 _NO_LABELS: Final[Mapping[str, str]] = {}
 _ANYWHERE: Final = 3
 _NOT_CHOSEN: Final = 4
@@ -41,6 +44,13 @@ def distribution(preference: LocalityPreference, locality: str) -> tuple[tuple[s
         if matches(locality, origin):
             return tuple(sorted(shares, key=lambda share: (share[0].count("*"), -share[0].count("/"), share[0])))
     return None
+
+
+def own_label(entry: str) -> str:
+    """The label of the caller that an entry of failoverPriority compares; "" for one that is the same for all, or
+    follows from where the caller stands.
+    """
+    return "" if "=" in entry or entry in _TOPOLOGY else entry
 
 
 def needs_place(service: Service, lb: LoadBalancer, *, outlier: bool) -> tuple[bool, bool]:
