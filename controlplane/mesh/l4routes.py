@@ -79,7 +79,7 @@ def tls_chains(vss: Sequence[VirtualService], at: L4Place) -> tuple[tuple[Filter
         for index, written in enumerate(vs.spec.tls):
             rule = _Rule(written.route, spec.at(f"tls[{index}]"), vs, written.invalid)
             for match in _tls_matches(written.match, vs.meta.namespace, at):
-                fresh = _untaken(match, taken)
+                fresh = untaken(match, taken)
                 if fresh is not None:
                     chains.append(_chain(fresh, rule, at, problems))
     return tuple(chains), tuple(dict.fromkeys(problems))
@@ -91,6 +91,16 @@ def service_chain(
     """The chain that forwards to one destination: what a service has without rules."""
     forwards = _forwards(found.cluster, (WeightedCluster(found.cluster),), times, hash_keys)
     return FilterChain(found.cluster, match, forwards, origins=(origin,))
+
+
+def untaken(match: ChainMatch, taken: set[tuple[str, tuple[str, ...]]]) -> ChainMatch | None:
+    """The part of a match that no chain before it has."""
+    names_ = match.server_names or ("",)
+    fresh = tuple(name for name in names_ if (name, match.destination_ranges) not in taken)
+    taken.update((name, match.destination_ranges) for name in fresh)
+    if not fresh:
+        return None
+    return match if fresh == names_ else msgspec.structs.replace(match, server_names=fresh)
 
 
 def source_ip(keys: Sequence[HashKey]) -> HashKey | None:
@@ -122,16 +132,6 @@ def _tls_matches(matches: Sequence[TLSMatchAttributes], namespace: str, at: L4Pl
 def _server_names(sni_hosts: Sequence[str]) -> tuple[str, ...]:
     """ "*" asks for no name at all: Envoy knows no such pattern, an empty list says it."""
     return () if "*" in sni_hosts else tuple(sorted({name.lower() for name in sni_hosts}))
-
-
-def _untaken(match: ChainMatch, taken: set[tuple[str, tuple[str, ...]]]) -> ChainMatch | None:
-    """The part of a match that no chain before it has."""
-    names_ = match.server_names or ("",)
-    fresh = tuple(name for name in names_ if (name, match.destination_ranges) not in taken)
-    taken.update((name, match.destination_ranges) for name in fresh)
-    if not fresh:
-        return None
-    return match if fresh == names_ else msgspec.structs.replace(match, server_names=fresh)
 
 
 def _applies(match: L4MatchAttributes | TLSMatchAttributes, namespace: str, place: Place) -> bool:

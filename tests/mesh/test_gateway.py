@@ -128,6 +128,16 @@ def test_a_server_for_every_host_asks_for_no_name():
     assert paths(opened(planned(servers(https("*", "one"))), "0.0.0.0_443")) == [((), "https.443.one.gw.default")]
 
 
+def test_a_name_belongs_to_the_first_server_that_has_it():
+    """Envoy refuses a listener in which two chains ask for the same name."""
+    passed_on = "{port: {number: 443, name: two, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}"
+    tls = "- match: [{sniHosts: ['*.b.com', c.com]}]\n  route: [{destination: {host: reviews}}]"
+    wanted = virtual_service(f"hosts: ['*']\ngateways: [gw]\ntls:\n{tls}")
+    one = opened(planned(servers(https("*.b.com", "one"), passed_on)), "0.0.0.0_443", wanted)
+    assert one is not None
+    assert [chain.match.server_names for chain in one.chains] == [("*.b.com",), ("c.com",)]
+
+
 @pytest.mark.parametrize(
     ("tls", "expected"),
     [

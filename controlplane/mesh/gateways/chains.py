@@ -1,6 +1,6 @@
 """The listeners of a gateway and their filter chains."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -12,7 +12,7 @@ from controlplane.mesh.gateways.attach import narrower
 from controlplane.mesh.gateways.plan import ANY_ADDRESS, ListenerPlan
 from controlplane.mesh.gateways.server import UNIX, Kind, Server, ServerKey
 from controlplane.mesh.http.match import Place
-from controlplane.mesh.l4routes import L4Place, tcp_chains, tls_chains
+from controlplane.mesh.l4routes import L4Place, tcp_chains, tls_chains, untaken
 from controlplane.model.problem import Level, Problem
 from controlplane.model.settings import Settings
 from controlplane.model.virtualservice import VirtualService
@@ -33,10 +33,8 @@ def listener(
     `bind`: the address to use where the Gateway names none; `offset`: added to ports below 1024, for proxies that may
     not open them.
     """
-    chains: dict[ChainMatch, FilterChain] = {}  # Envoy refuses a listener in which two match the same
-    for server in plan.servers:
-        for chain in _chains(server, plan, l4.get(server.key, ()), settings):
-            chains.setdefault(chain.match, chain)
+    found = (chain for server in plan.servers for chain in _chains(server, plan, l4.get(server.key, ()), settings))
+    chains = tuple(_told_apart(found))
     if not chains:
         return None
     unix = plan.bind.startswith(UNIX)
@@ -45,11 +43,23 @@ def listener(
         address=plan.bind or bind or ANY_ADDRESS,
         port=0 if unix else plan.port + (offset if plan.port < PRIVILEGED else 0),
         direction=Direction.OUTBOUND,
-        chains=tuple(chains.values()),
+        chains=chains,
         inspect_tls=any(server.kind.by_sni for server in plan.servers),
         gateway=True,
         origins=tuple(server.origin for server in plan.servers),
     )
+
+
+def _told_apart(chains: Iterable[FilterChain]) -> Iterator[FilterChain]:
+    """Envoy refuses a listener in which two chains match the same: each name belongs to the first that has it.
+
+    Servers have no host in common, but one for "*" has all the names that the VirtualServices attached to it ask for.
+    """
+    taken: set[tuple[str, tuple[str, ...]]] = set()
+    for chain in chains:
+        match = untaken(chain.match, taken)
+        if match is not None:
+            yield msgspec.structs.replace(chain, match=match)
 
 
 def server_chains(
