@@ -124,11 +124,13 @@ def start(
     log_level: str = "warning",
     wait_ready: bool = True,
     access_log: Callable[[Any, Path], None] | None = None,
+    drain_seconds: int = 1,
 ) -> Iterator[RunningEnvoy]:
     """Runs Envoy with this Bootstrap message; on leaving, ends the process that was started, and only that.
 
     The admin interface goes to a Unix socket in a private folder, whatever the bootstrap says. `access_log` gets
-    a copy of the bootstrap and the path of `RunningEnvoy.log`, to put loggers where the test wants them.
+    a copy of the bootstrap and the path of `RunningEnvoy.log`, to put loggers where the test wants them. A listener
+    that is removed keeps its connections and routes for `drain_seconds`.
     """
     with tempfile.TemporaryDirectory(prefix="lateen-envoy-") as name:
         folder = Path(name)
@@ -138,7 +140,7 @@ def start(
         own.admin.address.pipe.mode = 0o600
         if access_log:
             access_log(own, folder / "access.log")
-        process = _spawn(own, folder, concurrency, log_level)
+        process = _spawn(own, folder, concurrency, log_level, drain_seconds)
         envoy = RunningEnvoy(process, folder)
         try:
             if wait_ready:
@@ -168,9 +170,11 @@ def wait_for(true: Callable[[], bool], what: Callable[[], str], alive: Callable[
         time.sleep(_POLL_SECONDS)
 
 
-def _spawn(bootstrap: Any, folder: Path, concurrency: int, log_level: str) -> "subprocess.Popen[bytes]":
+def _spawn(
+    bootstrap: Any, folder: Path, concurrency: int, log_level: str, drain_seconds: int
+) -> "subprocess.Popen[bytes]":
     command = [str(envoy_binary()), "-c", str(write_bootstrap(bootstrap, folder)), "--disable-hot-restart"]
     command += ["--concurrency", str(concurrency), "--log-level", log_level]
-    command += ["--file-flush-interval-msec", "20", "--drain-time-s", "1"]
+    command += ["--file-flush-interval-msec", "20", "--drain-time-s", str(drain_seconds)]
     with (folder / "envoy.log").open("wb") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)

@@ -6,31 +6,38 @@ from tests.live.fleet import fleet
 from tests.live.nodes import ground, nodes, settings
 from tests.meshes import apply, changes, decoded, random_mesh
 
-SMALL, FULL = 10, 300
+SMALL, FULL = 300, 1000
+PARTS = 6  # each with Envoys of its own, so that they may run side by side
+FIRST = 2000
 
 
+@pytest.mark.point
 @pytest.mark.timeout(1800)
-def test_envoys_take_every_mesh(size, tmp_path):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_envoys_take_every_mesh(part, size, tmp_path, proved):
     where = ground(tmp_path)
-    taken = 0
+    seeds = range(FIRST + part, FIRST + size(SMALL, FULL), PARTS)
     with fleet(nodes(where), **settings()) as envoys:
-        for seed in range(2000, 2000 + size(SMALL, FULL)):
+        for number, seed in enumerate(seeds):
             mesh = random_mesh(seed, where)
-            envoys.show(mesh.objects())
-            envoys.wait_until_taken(f"seed {seed}")
-            assert envoys.nacks == [], f"seed {seed}: {envoys.nacks}"
-            taken += sum(
-                len(of_type) for member in envoys.members for of_type in envoys.resources(member.name).values()
-            )
-            if seed % 5 == 0:
+            _show(envoys, mesh.objects(), f"seed {seed}")
+            if number % 5 == 0:
                 _change(envoys, mesh)
-    print(f"{size(SMALL, FULL)} meshes, {len(nodes(where))} Envoys, {taken} resources, 0 refused")
+    proved(
+        "3", "random meshes under five Envoys over ADS: NACKs",
+        bound="0", figure=str(len(envoys.nacks)), holds=not envoys.nacks, cases=number + 1, asked=len(seeds),
+    )  # fmt: skip
 
 
 def _change(envoys, mesh):
     manifests = dict(mesh.manifests)
     for edit in changes(mesh, mesh.seed, 5):
         manifests = apply(manifests, edit)
-        envoys.show({ref: decoded(manifest) for ref, manifest in manifests.items()})
-        envoys.wait_until_taken(f"seed {mesh.seed}, {edit.what}")
-        assert envoys.nacks == [], f"seed {mesh.seed}, {edit.what}: {envoys.nacks}"
+        objects = {ref: decoded(manifest) for ref, manifest in manifests.items()}
+        _show(envoys, objects, f"seed {mesh.seed}, {edit.what}")
+
+
+def _show(envoys, objects, where):
+    envoys.show(objects)
+    envoys.wait_until_taken(where)
+    assert envoys.nacks == [], f"{where}: {envoys.nacks}"

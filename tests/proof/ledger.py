@@ -1,9 +1,11 @@
 """Points that are proved by tests leave a line in a ledger; `make prove` prints it.
 
-A test that takes the `proved` fixture says what it found; fewer cases than asked for fail it, whatever it found.
+A test that takes the `proved` fixture says what it found; fewer cases than asked for fail it, whatever it found. What
+several tests say in the same words is one line, with their cases together.
 """
 
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Any, NamedTuple
 
 PROPERTY = "proof"
@@ -23,8 +25,28 @@ class Line(NamedTuple):
 
 def lines_of(reports: Iterable[Any]) -> list[Line]:
     """The ledger, from what the tests left with their reports (they may have run in other processes)."""
-    found = [Line(*value) for report in reports for name, value in report.user_properties if name == PROPERTY]
-    return sorted(set(found), key=lambda line: ([int(part) for part in line.point.split(".")], line.what))
+    # A test has a report for each of its phases, and what it left is in all that follow.
+    left = {
+        (report.nodeid, Line(*value))
+        for report in reports
+        for name, value in report.user_properties
+        if name == PROPERTY
+    }
+    lines = sorted((line for _, line in left), key=lambda line: (_place(line), line.figure))
+    return [_together(list(same)) for _, same in groupby(lines, key=_place)]
+
+
+def _place(line: Line) -> tuple[list[int], str, str]:
+    return [int(part) for part in line.point.split(".")], line.what, line.bound
+
+
+def _together(lines: list[Line]) -> Line:
+    return lines[0]._replace(
+        figure=", ".join(dict.fromkeys(line.figure for line in lines)),
+        cases=sum(line.cases for line in lines),
+        asked=sum(line.asked for line in lines),
+        holds=all(map(_good, lines)),
+    )
 
 
 def table(lines: Iterable[Line]) -> list[str]:
