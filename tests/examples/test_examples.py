@@ -1,5 +1,6 @@
 """Every example, run as its reader would run it, does what its README says. Real Envoys, no privileges."""
 
+import json
 import socket
 import ssl
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import Proved
+from tests.examples.updates import counted, updates
 from tests.local.meshes import EXAMPLES, Up, call, compiled_as_it_runs, lay_out
 
 NAMES = ("bill-service", "resilience", "gateway", "egress")
@@ -40,7 +43,25 @@ def assert_compile_agrees(up: Up) -> None:
         assert live == offline, proxy
 
 
-def test_bill_service(tmp_path: Path) -> None:
+def prove_nothing_was_refused(up: Up, example: str, proved: Proved) -> None:
+    """By the Envoys' own count. That a NACK would be counted is shown below."""
+    assert not up.ask("/problems")
+    assert "refused by proxy" not in up.text()
+    found = updates(up)
+    proved(
+        "3", f"example {example} over ADS: NACKs", bound="0", figure=f"{found.refused} in {found.taken} updates",
+        holds=not found.refused and found.taken >= 4 * found.envoys, cases=found.envoys, asked=2,
+    )  # fmt: skip
+
+
+def test_a_refused_update_is_counted() -> None:
+    values = {"cluster.a.update_success": 2, "listener_manager.lds.update_rejected": 1, "x.update_attempt": 7}
+    stats = [{"name": name, "value": value} for name, value in values.items()] + [{"histograms": {}}]
+    assert counted(json.dumps({"stats": stats})) == (2, 1, 1)
+
+
+@pytest.mark.point
+def test_bill_service(tmp_path: Path, proved: Proved) -> None:
     directory = lay_out(tmp_path, "bill-service")
     v1, v2 = (200, "this is bill-service-v1\n"), (200, "hello, this is bill-service-v2\n")
     url = "http://bill-service:9999/"
@@ -65,11 +86,12 @@ def test_bill_service(tmp_path: Path) -> None:
         assert bodies(up, 30, url, "front-tomcat") == {v1: 30}
         use(up, "5-all-v2.yaml")
         assert bodies(up, 30, url, "front-tomcat") == {v2: 30}
-        assert not up.ask("/problems")
+        prove_nothing_was_refused(up, "bill-service", proved)
         assert_compile_agrees(up)
 
 
-def test_resilience(tmp_path: Path) -> None:
+@pytest.mark.point
+def test_resilience(tmp_path: Path, proved: Proved) -> None:
     directory = lay_out(tmp_path, "resilience")
     with Up(directory).settled() as up:
         # One replica in four answers 503, and no caller notices.
@@ -86,7 +108,7 @@ def test_resilience(tmp_path: Path) -> None:
         began = time.monotonic()
         assert up.call("client", "http://steady:8080/", x_fault="delay")[0] == 200
         assert time.monotonic() - began >= 0.95
-        assert not up.ask("/problems")
+        prove_nothing_was_refused(up, "resilience", proved)
         assert_compile_agrees(up)
 
 
@@ -99,7 +121,8 @@ def _total(up: Up, host: str) -> int:
     return sum(row["total"] for row in up.mesh()["traffic"] if row["host"].startswith(f"{host}."))
 
 
-def test_gateway(tmp_path: Path) -> None:
+@pytest.mark.point
+def test_gateway(tmp_path: Path, proved: Proved) -> None:
     directory = lay_out(tmp_path, "gateway")
     made = subprocess.run([sys.executable, directory / "certificate.py"], capture_output=True, check=True, text=True)
     (directory / "certificate.yaml").write_text(made.stdout)
@@ -113,7 +136,7 @@ def test_gateway(tmp_path: Path) -> None:
         roots = yaml.safe_load(made.stdout)["stringData"]["tls.crt"]
         assert _over_tls(secure, "shop.example.com", "/catalogue/7", roots) == "shop: GET shop.example.com /items/7"
         assert _over_tls(secure, "shop.example.com", "/", roots) == "shop: GET shop.example.com /"
-        assert not up.ask("/problems")
+        prove_nothing_was_refused(up, "gateway", proved)
         assert_compile_agrees(up)
 
 
@@ -133,11 +156,12 @@ def test_gateway_without_its_certificate_serves_the_rest_and_says_what_is_missin
         assert any("shop-certificate" in problem["message"] for problem in up.ask("/problems"))
 
 
-def test_egress(tmp_path: Path) -> None:
+@pytest.mark.point
+def test_egress(tmp_path: Path, proved: Proved) -> None:
     with Up(lay_out(tmp_path, "egress")).settled() as up:
         url = "http://api.partner.example.com"
         assert up.call("client", f"{url}/x") == (200, "partner: GET api.partner.example.com /x\n")
         assert up.call("client", f"{url}/admin/users") == (403, "not from here\n")
         assert up.call("client", "http://elsewhere.example.com/")[0] == 502
-        assert not up.ask("/problems")
+        prove_nothing_was_refused(up, "egress", proved)
         assert_compile_agrees(up)
