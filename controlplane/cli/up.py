@@ -1,7 +1,9 @@
 """`lateen up`: the laptop mesh, with its live table."""
 
 import asyncio
+import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
@@ -35,7 +37,7 @@ def up(paths: tuple[Path, ...], *, recursive: bool, mesh_config: Path | None, pl
                     set_up_logs("info", log_file)
                     asyncio.run(_until_stopped(request, file, state, live=True))
             else:
-                set_up_logs("info")
+                set_up_logs("info", closed=_hang_up)
                 asyncio.run(_until_stopped(request, file, state, live=False))
     except Misuse as wrong:
         raise Refused(str(wrong)) from wrong
@@ -46,8 +48,22 @@ def up(paths: tuple[Path, ...], *, recursive: bool, mesh_config: Path | None, pl
 async def _until_stopped(request: Request, file: LateenFile, state: StateDirectory, *, live: bool) -> None:
     async with stop_signals() as stop, running(request, file, state, open_control_plane) as now:
         show = _draw if live else _tell
-        now.tasks.critical("show", lambda: show(now.mesh))
+        now.tasks.critical("show", lambda: _watched(show, now.mesh))
         await first_of(stop, now.tasks)
+
+
+async def _watched(show: Callable[[Mesh], Awaitable[None]], mesh: Mesh) -> None:
+    """A mesh that nobody watches any more ends."""
+    try:
+        await show(mesh)
+    except OSError as gone:  # the terminal; perhaps only the last line, drawn because we were cancelled
+        _hang_up()
+        raise asyncio.CancelledError from gone
+
+
+def _hang_up() -> None:
+    """As a terminal tells its programs when it is closed."""
+    signal.raise_signal(signal.SIGHUP)
 
 
 async def _draw(mesh: Mesh) -> None:

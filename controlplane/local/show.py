@@ -139,7 +139,8 @@ _COLOURS: dict[str, str] = {Health.READY: "green", Health.TERMINATING: "yellow",
 
 
 def _replica_table(rows: Sequence[ReplicaRow]) -> "Table":
-    made = _table("replica", "state", "address", "ports", "restarts")
+    restarted = any(row.restarts for row in rows)
+    made = _table("replica", "state", "address", "ports", *(["restarts"] if restarted else []))
     made.columns[0].overflow, made.columns[0].min_width = "fold", 12
     for column in made.columns[1:3]:
         column.no_wrap, column.overflow = True, "fold"  # what is typed again is never cut, however narrow the terminal
@@ -151,7 +152,7 @@ def _replica_table(rows: Sequence[ReplicaRow]) -> "Table":
             f"[{colour}]{row.state}[/]",
             row.address,
             "\n".join(row.ports),
-            str(row.restarts or ""),
+            *([str(row.restarts or "")] if restarted else []),
         )
     return made
 

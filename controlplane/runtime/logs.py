@@ -1,16 +1,24 @@
 """Logs for two readers: a person at a terminal, and a machine that collects JSON lines."""
 
+import errno
 import logging
+import os
 import sys
-from typing import TextIO
+from collections.abc import Callable
+from typing import Final, TextIO
 
 import structlog
 
+Closed = Callable[[], None]
 
-def set_up_logs(level: str = "info", stream: TextIO | None = None) -> None:
+_READER_GONE: Final = (errno.EPIPE, errno.EIO)  # a pipe, a terminal
+
+
+def set_up_logs(level: str = "info", stream: TextIO | None = None, *, closed: Closed = lambda: None) -> None:
     """Configure structlog once, at the start of a command: coloured lines on a terminal, JSON lines elsewhere.
 
-    Logs go to standard error: standard output is for data. Nothing is configured on import.
+    Logs go to standard error: standard output is for data. Nothing is configured on import. `closed` is called once
+    when nobody reads any more; lines that cannot be written are lost, and never an exception where one is logged.
     """
     stream = stream or sys.stderr
     terminal = stream.isatty()
@@ -29,9 +37,29 @@ def set_up_logs(level: str = "info", stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=lambda *_: _Lines(stream, closed),
         cache_logger_on_first_use=False,
     )
+
+
+class _Lines:
+    """What structlog writes to."""
+
+    def __init__(self, stream: TextIO, closed: Closed) -> None:
+        self._stream = stream
+        self._closed = closed
+
+    def msg(self, line: str) -> None:
+        try:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+        except OSError as error:
+            if error.errno in _READER_GONE:
+                # What is still buffered fails again at every later write, unless it goes where it cannot.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+                self._closed()
+
+    debug = info = warning = error = critical = msg
 
 
 def _event_first(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -142,8 +142,12 @@ class Up:
         return found
 
     def settled(self, seconds: float = 60) -> Self:
-        """Wait until everything is ready."""
-        self.until(lambda: self.mesh()["settled"], seconds)
+        """Wait until everything is ready. It may not have been entered yet, so it is not left running if not."""
+        try:
+            self.until(lambda: self.mesh()["settled"], seconds)
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def until(self, condition: Callable[[], Any], seconds: float = 60) -> Any:

@@ -1,15 +1,21 @@
 """`lateen up` as its user meets it: real Envoys, real commands, no privileges."""
 
+import fcntl
 import os
+import pty
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -92,10 +98,53 @@ def pid_of(directory: Path, part: str) -> int:
     raise AssertionError(part)
 
 
+class Terminal:
+    """`lateen up` at a terminal of its own."""
+
+    def __init__(self, directory: Path, columns: int) -> None:
+        self.end, other = pty.openpty()
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        options = unprivileged()
+        less = options.pop("preexec_fn", lambda: None)
+
+        def control() -> None:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            less()
+
+        self.process = subprocess.Popen(
+            command("up", str(directory)),
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TERM": "xterm"},
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            start_new_session=True,
+            preexec_fn=control,  # noqa: PLW1509  (this process has no other thread here)
+            **options,
+        )
+        os.close(other)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def read_until(self, words: str) -> str:
+        found = ""
+        while words not in found:
+            readable, _, _ = select.select([self.end], [], [], 60)
+            assert readable, found
+            found += os.read(self.end, 65536).decode()
+        return found
+
+
 # --- ends ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_whatever_ends_it_nothing_is_left(tmp_path: Path, number: signal.Signals) -> None:
     directory = lay_out(tmp_path, bill=BILL, lateen=commands())
     with Up(directory).settled() as up:
@@ -104,7 +153,7 @@ def test_whatever_ends_it_nothing_is_left(tmp_path: Path, number: signal.Signals
         servers = [pid_of(directory, "server.py"), pid_of(directory, "infinity")]
         assert len(envoys) >= 2
         code = up.stop(number)
-    assert code == (0 if number in (signal.SIGINT, signal.SIGTERM) else -number)
+    assert code == (-number if number is signal.SIGKILL else 0)
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in (*envoys, *servers)):
         assert time.monotonic() < deadline
@@ -112,6 +161,38 @@ def test_whatever_ends_it_nothing_is_left(tmp_path: Path, number: signal.Signals
     if number is not signal.SIGKILL:
         assert not run.exists()
         assert not (directory / ".lateen" / "state.json").exists()
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "closed"])
+def test_at_a_terminal_there_is_a_table_until_ctrl_c_or_until_the_terminal_is_gone(tmp_path: Path, how: str) -> None:
+    directory = lay_out(tmp_path, bill=BILL, lateen=commands())
+    with Terminal(directory, columns=60) as terminal:
+        assert "call as a replica" in terminal.read_until("ready")
+        assert processes_below(directory)
+        if how == "Ctrl-C":
+            os.write(terminal.end, b"\x03")
+        else:
+            os.close(terminal.end)
+        assert terminal.process.wait(20) == 0
+    assert processes_below(directory) == []
+    assert [path.name for path in (directory / ".lateen").iterdir() if path.name in ("run", "state.json")] == []
+
+
+def test_log_lines_that_nobody_reads_any_more_end_it(tmp_path: Path) -> None:
+    """`lateen up --plain 2>&1 | head -1`."""
+    directory = lay_out(tmp_path, bill=BILL, lateen=commands())
+    with subprocess.Popen(
+        command("up", "--plain", str(directory)),
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.PIPE,
+        **unprivileged(),
+    ) as process:
+        assert process.stderr is not None
+        assert b"starting" in process.stderr.readline()
+        process.stderr.close()
+        assert process.wait(20) == 0
+    assert processes_below(directory) == []
 
 
 def test_after_a_kill_the_next_start_is_as_the_first(tmp_path: Path) -> None:

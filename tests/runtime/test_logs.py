@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import os
+from pathlib import Path
 
 import pytest
 import structlog
@@ -59,3 +61,26 @@ def test_what_libraries_say_is_a_line_among_ours_without_its_traceback(monkeypat
         "grpc._cython",
         "OSError('gone')",
     )
+
+
+def test_a_log_that_nobody_reads_any_more_is_told_once_and_raises_nothing() -> None:
+    reader, writer = os.pipe()
+    told: list[str] = []
+    with os.fdopen(writer, "w") as stream:
+        set_up_logs("info", stream, closed=lambda: told.append("closed"))
+        structlog.get_logger().info("read")
+        assert b"read" in os.read(reader, 1000)
+        os.close(reader)
+        structlog.get_logger().info("unread")
+        structlog.get_logger().info("unread, too")
+    assert told == ["closed"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
+def test_a_full_disk_loses_lines_and_nothing_else() -> None:
+    told: list[str] = []
+    with Path("/dev/full").open("w") as stream:
+        set_up_logs("info", stream, closed=lambda: told.append("closed"))
+        structlog.get_logger().info("lost")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    assert told == []
