@@ -94,7 +94,7 @@ class ProofMesh:
     def __init__(self, folder: Path, directory: Path, *, delta: bool) -> None:
         self.directory = directory
         self.delta = delta
-        self.plan = _planned(self.directory)
+        self.plan = planned(self.directory)
         self.control = ControlPlaneProcess(self.directory, folder / "xds.sock", folder / "serve.log")
         self.envoys: dict[str, RunningEnvoy] = {}  # by the name the control plane knows the proxy by
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -173,7 +173,8 @@ def running(lay_out: Callable[[Path], Path], *, delta: bool = True) -> Iterator[
         yield ProofMesh(Path(folder), lay_out(Path(folder)), delta=delta).run(stack)
 
 
-def _planned(directory: Path) -> Plan:
+def planned(directory: Path) -> Plan:
+    """What `lateen up` would run of a directory."""
     manifests = read_once(Roots((directory,), ignored=frozenset({lateenfile.NAME})), decode).manifests
     inputs = Inputs(
         manifests={ref: manifest for ref, manifest in manifests.items() if manifest is not None},
