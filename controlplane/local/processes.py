@@ -58,12 +58,12 @@ class EnvoyProcess:
 
     async def run(self) -> None:
         """Until it ends."""
-        state = self._machine.state
-        document = await asyncio.to_thread(bootstrap, self._node, state.xds_socket, self.admin)
-        await asyncio.to_thread(_write_fresh, state.bootstrap(self.name), document, self.admin)
-        log = state.log(f"{self.name}.envoy")
-        argv = envoys.envoy_command(self._machine.envoy, state.bootstrap(self.name))
-        child = await self._machine.children.start(f"{self.name}.envoy", argv, env={}, directory=state.run, log=log)
+        log = self._machine.state.log(f"{self.name}.envoy")
+        try:
+            child = await self._start(log)
+        except (OSError, StartError) as error:  # a full disk, a binary that is not for this machine
+            self._ended(f"Envoy cannot be started: {error}")
+            raise
         self.pid = child.pid
         try:
             status = await self._watch(child)
@@ -71,9 +71,20 @@ class EnvoyProcess:
             self._set_ready(ready=False)
             self.pid = None
             await child.end(GRACE)
-        self.last_words = f"Envoy ended ({_in_words(status)}): {last_line(log)}"
-        self._changed()
+        self._ended(f"Envoy ended ({_in_words(status)}): {last_line(log)}")
         raise ProcessEnded(self.last_words)
+
+    async def _start(self, log: Path) -> Child:
+        """Raises OSError, StartError."""
+        state = self._machine.state
+        document = await asyncio.to_thread(bootstrap, self._node, state.xds_socket, self.admin)
+        await asyncio.to_thread(_write_fresh, state.bootstrap(self.name), document, self.admin)
+        argv = envoys.envoy_command(self._machine.envoy, state.bootstrap(self.name))
+        return await self._machine.children.start(f"{self.name}.envoy", argv, env={}, directory=state.run, log=log)
+
+    def _ended(self, words: str) -> None:
+        self.last_words = words
+        self._changed()
 
     async def _watch(self, child: Child) -> int:
         """Its exit status; on the way, the moment it is ready."""

@@ -144,6 +144,11 @@ class RunningGateway:
         self._machine = machine
         self.envoy = EnvoyProcess(f"{proxy.namespace}.{proxy.name}", gateway_node(proxy), machine, changed)
 
+    @property
+    def note(self) -> str:
+        """What a person should know about it; empty when all is well."""
+        return "" if self.envoy.ready else self.envoy.last_words
+
     async def run(self) -> None:
         """Until cancelled; then its Envoy has ended."""
         async with Supervisor(self._machine.clock, policy=_RESTARTS) as tasks:

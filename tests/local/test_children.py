@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.local.bootstrap import Node
 from controlplane.local.children import Children, KeeperDied, StartError
+from controlplane.local.processes import EnvoyProcess, Machine
+from controlplane.local.statedir import StateDirectory
+from controlplane.runtime.clock import SystemClock
 
 PYTHON = sys.executable
 ENV = {"PATH": os.environ["PATH"]}
@@ -122,3 +126,22 @@ async def test_a_child_hears_the_signals_its_keeper_does_not(tmp_path: Path) -> 
         child = await start(children, tmp_path, PYTHON, "-c", "import time; time.sleep(600)")
         await child.end(grace=5)
         assert await child.wait() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("envoy", "full", "words"),
+    [("/nowhere/envoy", False, "Envoy cannot be started: [Errno 2] No such file"), (PYTHON, True, "Not a directory")],
+)
+async def test_an_envoy_that_cannot_be_started_says_why(envoy: str, full, words: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (tmp_path / "logs").mkdir()
+    if full:
+        run.write_text("no directory: nothing can be written below it, as on a full disk")
+    else:
+        run.mkdir()
+    async with Children() as children:
+        machine = Machine(children, SystemClock(), StateDirectory(tmp_path, run), Path(envoy), ENV)
+        process = EnvoyProcess("demo.bill", Node("sidecar~127.0.0.2~a.b~c", "bill", {}), machine, lambda: None)
+        with pytest.raises((StartError, OSError)):
+            await asyncio.wait_for(process.run(), 10)
+    assert words in process.last_words
