@@ -17,13 +17,18 @@ below. The mesh layer holds what everybody sees and is large; the others hold on
 from functools import lru_cache
 from typing import NamedTuple
 
+import msgspec
+
 from controlplane.compile.inputs import Key
 from controlplane.compile.rules import Labels
 from controlplane.mesh.caller import Caller
 
 
-class Layer(NamedTuple):
-    """The key of a layer; fields that a kind does not use stay empty."""
+class Layer(msgspec.Struct, frozen=True, order=True, cache_hash=True):
+    """The key of a layer; fields that a kind does not use stay empty.
+
+    It is a part of nearly every key there is, so its hash is worked out once.
+    """
 
     kind: str
     namespace: str = ""  # of the callers

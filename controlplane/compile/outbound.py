@@ -66,6 +66,7 @@ class Reachable:
         self._fetch = fetch
         self._part = outbound_part
         self._caller = caller
+        self._known: dict[str, RoutingFacts] = {}
 
     def ports(self, host: str) -> tuple[int, ...] | None:
         service = self._part.registry.service_for(self._fetch, host, self._caller.namespace)
@@ -91,7 +92,11 @@ class Reachable:
         return self._facts(host).times.get((port, subset), TcpTimes())
 
     def _facts(self, host: str) -> RoutingFacts:
-        return self._part.facts(self._fetch, host, self._caller)
+        """Asked for each destination and each subset of it, mostly of one host: fetched once."""
+        facts = self._known.get(host)
+        if facts is None:
+            facts = self._known[host] = self._part.facts(self._fetch, host, self._caller)
+        return facts
 
 
 class Outbound:
@@ -182,7 +187,7 @@ class Outbound:
         kinds = self._places_of_callers.of(fetch, host) if layer.locality or layer.node else ()
         node = layer.node if NODE in kinds else ""
         locality = layer.locality if kinds else ""
-        return fetch(sets, (layer._replace(labels=labels, locality=locality, node=node), host)) or ()
+        return fetch(sets, (msgspec.structs.replace(layer, labels=labels, locality=locality, node=node), host)) or ()
 
     def _clusters_of(self, fetch: Fetch, key: MemberKey, member: Member) -> tuple[Resource, ...]:
         layer, host = key

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
+from msgspec.structs import replace
 
 from controlplane.compile.inputs import Inputs, Key, settings_of
 from controlplane.compile.layers import MESH, NO_SIDECAR, Layer
@@ -100,13 +101,13 @@ class Scopes:
         node, locality = proxy.node_name, str(proxy.locality)
         if matched:
             at = self._at(fetch, proxy, LABELLED_ZONE, LABELLED_NODE)
-            yield base._replace(kind="labels", labels=matched, locality=at[0], node=at[1])
+            yield replace(base, kind="labels", labels=matched, locality=at[0], node=at[1])
         if node:
-            yield base._replace(kind=NODE, node=node, locality=locality)
+            yield replace(base, kind=NODE, node=node, locality=locality)
         if locality:
-            yield base._replace(kind=ZONE, locality=locality)
+            yield replace(base, kind=ZONE, locality=locality)
         if http_proxy_port(proxy, settings_of(fetch, self._inputs).proxy_http_port):
-            yield base._replace(kind="forward")
+            yield replace(base, kind="forward")
         if base.sidecar == NO_SIDECAR:
             yield Layer("namespace", proxy.namespace)
             yield MESH

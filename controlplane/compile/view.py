@@ -6,6 +6,7 @@ there for all; a `ProxyView` puts the few resources that are a proxy's own on to
 
 from collections.abc import Collection as Names
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from controlplane.compile.inputs import Inputs
@@ -79,18 +80,23 @@ class Outputs:
         return Change(old, new)
 
 
+@lru_cache(maxsize=4096)  # one for all of a layer's resources
+def _whole(layer: Layer) -> tuple[Filed]:
+    return ((layer,),)
+
+
 def _by_layer(key: NamedKey, _: Resource) -> Iterable[Filed]:
-    return ((key[0],),)
+    return _whole(key[0])
 
 
 def _by_refs(key: NamedKey, found: Resource) -> Iterable[Filed]:
     layer = key[0]
-    return ((layer,), *((layer, ref) for ref in found.refs))
+    return (*_whole(layer), *[(layer, ref) for ref in found.refs])
 
 
 def _by_table(key: NamedKey, found: Resource) -> Iterable[Filed]:
     layer, name = key
-    return ((layer,), (layer, route_of(name)), *((layer, ref) for ref in found.refs))
+    return (*_whole(layer), (layer, route_of(name)), *[(layer, ref) for ref in found.refs])
 
 
 _FILED = {types.LISTENER: _by_refs, types.VIRTUAL_HOST: _by_table}

@@ -1,6 +1,6 @@
 """A destination as a proxy holds it: one Envoy cluster in traffic words."""
 
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -9,7 +9,7 @@ from controlplane.ir.service import Endpoint, Resolution
 from controlplane.model.problem import Origin
 
 
-class Upstream(Enum):
+class Upstream(StrEnum):
     """Which HTTP the proxy speaks to the endpoints."""
 
     TCP = "tcp"  # no HTTP
@@ -18,7 +18,7 @@ class Upstream(Enum):
     AUTO = "auto"  # what ALPN or the caller's protocol says (sniffed ports, useClientProtocol)
 
 
-class Direction(Enum):
+class Direction(StrEnum):
     OUTBOUND = "outbound"
     INBOUND = "inbound"
 

@@ -1,7 +1,7 @@
 """Where a proxy accepts traffic and how it tells one kind from another."""
 
 from datetime import timedelta
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -11,7 +11,7 @@ from controlplane.ir.route import VirtualHost, WeightedCluster
 from controlplane.model.problem import Origin
 
 
-class ServerTlsMode(Enum):
+class ServerTlsMode(StrEnum):
     SIMPLE = "simple"
     MUTUAL = "mutual"  # a client certificate is demanded
     OPTIONAL_MUTUAL = "optional-mutual"  # verified when given

@@ -1,5 +1,6 @@
 """Names of Envoy resources, as Istio forms them: users' EnvoyFilters, dashboards and habits depend on them."""
 
+from functools import lru_cache
 from typing import Final
 
 PASSTHROUGH_CLUSTER: Final = "PassthroughCluster"
@@ -15,6 +16,7 @@ SYSTEM_ROOTS: Final = "file-root:system"  # the machine's own authorities; in ev
 HTTP_PROXY: Final = "http_proxy"  # route configuration of a sidecar's explicit forward proxy
 
 
+@lru_cache(maxsize=65_536)  # named by its cluster, its endpoints and all routes to it: one string for all
 def outbound_cluster(host: str, port: int, subset: str = "") -> str:
     return f"outbound|{port}|{subset}|{host}"
 

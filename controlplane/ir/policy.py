@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
 from controlplane.model.problem import Origin
 
 
-class Algorithm(Enum):
+class Algorithm(StrEnum):
     LEAST_REQUEST = "least-request"
     ROUND_ROBIN = "round-robin"
     RANDOM = "random"
@@ -105,7 +105,7 @@ class OutlierDetection(msgspec.Struct, frozen=True):
     error_codes: tuple[int, ...] = ()  # empty: every 5xx
 
 
-class TlsMode(Enum):
+class TlsMode(StrEnum):
     DISABLE = "disable"
     SIMPLE = "simple"
     MUTUAL = "mutual"

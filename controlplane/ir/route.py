@@ -1,7 +1,7 @@
 """What happens to an HTTP request once its virtual host is known."""
 
 from datetime import timedelta
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -9,7 +9,7 @@ from controlplane.ir.policy import HashKey
 from controlplane.model.problem import Origin
 
 
-class MatchKind(Enum):
+class MatchKind(StrEnum):
     EXACT = "exact"
     PREFIX = "prefix"
     REGEX = "regex"  # RE2, the whole string
@@ -88,7 +88,7 @@ class Rewrite(msgspec.Struct, frozen=True):
     authority: str | None = None
 
 
-class Retry(msgspec.Struct, frozen=True):
+class Retry(msgspec.Struct, frozen=True, cache_hash=True):
     attempts: int
     on: str  # comma-separated conditions, numbers already taken out
     status_codes: tuple[int, ...] = ()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import Enum, StrEnum
+from enum import StrEnum
 
 import msgspec
 
@@ -43,7 +43,7 @@ _HTTP2 = frozenset({Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB})
 _TLS = frozenset({Protocol.HTTPS, Protocol.TLS})
 
 
-class Resolution(Enum):
+class Resolution(StrEnum):
     """How a caller finds the endpoints of a service."""
 
     ENDPOINTS = "endpoints"  # pushed by the control plane (EDS)
@@ -61,7 +61,7 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
     target: int | str  # port number, or name of a container's port
 
 
-class Health(Enum):
+class Health(StrEnum):
     HEALTHY = "healthy"
     DRAINING = "draining"  # finishes what it has, gets nothing new
     UNHEALTHY = "unhealthy"

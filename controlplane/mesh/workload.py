@@ -4,6 +4,7 @@ A Pod is written many times a minute while it merely runs; none of that may reac
 recompile endpoints. So a Workload holds only what changes an answer.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from controlplane.ir.service import Workload
@@ -16,6 +17,7 @@ from controlplane.model.serviceentry import WorkloadEntry
 TLS_MODE_LABEL: Final = "security.istio.io/tlsMode"  # set by injection: a sidecar terminates mutual TLS here
 NETWORK_LABEL: Final = "topology.istio.io/network"
 LOCALITY_LABEL: Final = "istio-locality"  # overrides the node's; "." stands for "/", which labels cannot hold
+_NO_PORTS: Final[Mapping[str, int]] = {}
 _OLD_REGION_LABEL: Final = "failure-domain.beta.kubernetes.io/region"
 _OLD_ZONE_LABEL: Final = "failure-domain.beta.kubernetes.io/zone"
 
@@ -43,7 +45,7 @@ def from_pod(pod: core.Pod, locality: str) -> Workload | None:
     )
 
 
-def _container_ports(pod: core.Pod) -> dict[str, int]:
+def _container_ports(pod: core.Pod) -> Mapping[str, int]:
     """Named TCP ports of all containers; native sidecars are init containers."""
     found: dict[str, int] = {}
     for containers in (pod.spec.containers, pod.spec.init_containers):
@@ -51,7 +53,7 @@ def _container_ports(pod: core.Pod) -> dict[str, int]:
             for port in container.ports:
                 if port.name and port.protocol == "TCP":
                     found[port.name] = port.container_port
-    return found
+    return found or _NO_PORTS  # thousands share it
 
 
 def from_workload_entry(we: WorkloadEntry) -> Workload:

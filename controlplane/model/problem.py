@@ -10,7 +10,7 @@ from enum import StrEnum
 import msgspec
 
 
-class ObjectRef(msgspec.Struct, frozen=True, order=True):
+class ObjectRef(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """Names one object the way its author does."""
 
     group: str  # "networking.istio.io", "" for core Kubernetes
@@ -22,7 +22,7 @@ class ObjectRef(msgspec.Struct, frozen=True, order=True):
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
-class Origin(msgspec.Struct, frozen=True, order=True):
+class Origin(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """Where a value came from: an object and a field path in it.
 
     Holds nothing that changes without meaning (no uid, no resourceVersion, no line number), so that equal
