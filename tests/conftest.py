@@ -24,15 +24,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis_settings.load_profile("searching" if config.getoption("--full") else "same")
     config.addinivalue_line("markers", "point: proves a numbered point; `make prove` runs these at full size")
+    config.addinivalue_line("markers", "full: takes far longer than the rest, so it runs at full size only (--full)")
     config.addinivalue_line("markers", "bench: is about time, so it runs alone and only when asked for (--bench)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--bench"):
-        return
-    timed = [item for item in items if item.get_closest_marker("bench")]
-    config.hook.pytest_deselected(items=timed)
-    items[:] = [item for item in items if not item.get_closest_marker("bench")]
+    for mark in ("bench", "full"):
+        if not config.getoption(f"--{mark}"):
+            left_out = [item for item in items if item.get_closest_marker(mark)]
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker(mark)]
 
 
 @pytest.fixture(scope="session")
