@@ -35,7 +35,7 @@ def print_document(data: Any, how: Format | Document) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Columns as `kubectl` aligns them: plain text that cut and grep understand."""
-    texts = [[str(cell) for cell in row] for row in rows]
+    texts = [[" ".join(str(cell).split()) for cell in row] for row in rows]
     header = [column.upper() for column in columns]
     widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
     for row in (header, *texts):

@@ -58,8 +58,8 @@ def problems(directory: Path, output: Format) -> None:
         typer.echo("no problems", err=True)
         return
     print_table(
-        ("level", "code", "object", "path", "message", "where"),
-        [[problem[key] for key in ("level", "code", "object", "path", "message", "place")] for problem in found],
+        ("level", "code", "where", "object", "path", "message"),  # the longest last: nothing is pushed aside by it
+        [[problem[key] for key in ("level", "code", "place", "object", "path", "message")] for problem in found],
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from controlplane.app.control import ControlPlane, open_control_plane
+from controlplane.cli import endpoints
 from controlplane.cli.refusal import Refused
 from controlplane.cli.settings import read_mesh_config
 from controlplane.cli.telling import ProblemTeller
@@ -25,9 +26,9 @@ from controlplane.runtime.tasks import CriticalTaskEnded, Supervisor
 from controlplane.runtime.unixhttp import serving
 from controlplane.sources.files.scanning import Roots
 from controlplane.sources.files.source import FilesSource
-from controlplane.sources.source import worst_first
+from controlplane.sources.source import Batch, worst_first
 from controlplane.xds.admission import MeshAdmission
-from controlplane.xds.credentials import CertificateFiles, Certificates
+from controlplane.xds.credentials import Certificates
 
 _TELL_EVERY = 1.0  # seconds
 
@@ -39,7 +40,7 @@ class _Options(msgspec.Struct, frozen=True):
     mesh_config: Mapping[str, Any]
     xds_socket: Path | None
     listen: tuple[str, int] | None
-    certificates: Path | None
+    certificates: Certificates | None
 
 
 class _Files:
@@ -52,11 +53,19 @@ class _Files:
 
     async def follow(self) -> None:
         """Batch after batch."""
-        async for batch in self._source.batches():
-            self._wrong = batch.problems
-            self._control.apply(batch.changes)
-            self._control.start_serving()
-            log.info("applied", objects=len(batch.changes))
+        batches = self._source.batches()
+        first = await anext(batches)
+        if not first.manifests and not first.problems:
+            log.warning("there are no manifests here yet (subdirectories are read with -R)")
+        self._take(first)
+        self._control.start_serving()
+        async for batch in batches:
+            self._take(batch)
+
+    def _take(self, batch: Batch) -> None:
+        self._wrong = batch.problems
+        self._control.apply(batch.changes)
+        log.info("applied", objects=len(batch.changes))
 
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong in the files, and in what they say together; worst first."""
@@ -91,10 +100,15 @@ def serve(  # noqa: PLR0913  (the options of one command)
             raise Refused(f"{path}: no such directory or file")
     if (address is None) != (certificates is None):
         raise Refused("--listen and --certificates go together: xDS over TCP is served over mTLS only")
-    listen = _address(address) if address is not None else None
     options = _Options(
-        Roots(paths, recursive, frozenset({NAME})), read_mesh_config(mesh_config), xds_socket, listen, certificates
+        Roots(paths, recursive, frozenset({NAME})),
+        read_mesh_config(mesh_config),
+        xds_socket,
+        _address(address) if address is not None else None,
+        endpoints.certificates(certificates, SystemClock().now()) if certificates is not None else None,
     )
+    if xds_socket is not None:
+        endpoints.check_socket(xds_socket)
     set_up_logs("info")
     try:
         with state_directory(paths, "serve") as state:
@@ -123,14 +137,9 @@ async def _until_stopped(options: _Options, state: StateDirectory) -> None:
 
 
 async def _listen(
-    control: ControlPlane, listen: tuple[str, int], directory: Path, mesh_config: Mapping[str, Any]
+    control: ControlPlane, listen: tuple[str, int], certificates: Certificates, mesh_config: Mapping[str, Any]
 ) -> None:
     """xDS over TCP, for whoever has a certificate of this mesh."""
-    files = CertificateFiles(directory / "cert-chain.pem", directory / "key.pem", directory / "root-cert.pem")
-    try:
-        certificates = Certificates(files)
-    except (OSError, ValueError) as error:
-        raise Misuse(f"{directory}: the certificates cannot be used: {error}") from error
     settings, _ = decode_settings(mesh_config)
     trusted = frozenset({settings.trust_domain, *settings.trust_domain_aliases})
     try:
@@ -144,4 +153,5 @@ def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise Refused(f"--listen {text}: HOST:PORT was expected")
+    endpoints.check_address(host.strip("[]"), int(port))
     return host, int(port)

@@ -1,6 +1,7 @@
 """`lateen up`: the laptop mesh, with its live table."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -28,7 +29,7 @@ log = structlog.get_logger(__name__)
 def up(paths: tuple[Path, ...], *, recursive: bool, mesh_config: Path | None, plain: bool) -> None:
     """Run until interrupted."""
     request = Request(paths, recursive, read_mesh_config(mesh_config))
-    live = sys.stdout.isatty() and not plain
+    live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not plain
     try:
         file = check(request)
         with state_directory(paths, "up") as state:

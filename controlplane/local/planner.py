@@ -138,7 +138,7 @@ def _processes(workload: Workload, facts: PodFacts, inputs: Inputs) -> tuple[tup
     for one in processes:
         if not inputs.exists(one.argv[0], Path(one.directory)):
             where = "" if spec is None else f" ({NAME})"
-            return (), f"its command {one.argv[0]!r}{where} is not on this machine"
+            return (), f"its command {one.argv[0]!r}{where} is no program that can be run on this machine"
     return processes, ""
 
 

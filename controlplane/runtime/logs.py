@@ -28,7 +28,7 @@ def set_up_logs(level: str = "info", stream: TextIO | None = None, *, closed: Cl
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if terminal else "iso", utc=not terminal),
     ]
     ending: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(sort_keys=False)]
+        [structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"), sort_keys=False)]
         if terminal
         else [structlog.processors.dict_tracebacks, _event_first, structlog.processors.JSONRenderer()]
     )

@@ -44,7 +44,7 @@ class Generation(NamedTuple):
             chain.flush()
             key.write(self.key)
             key.flush()
-            context.load_cert_chain(chain.name, key.name)
+            context.load_cert_chain(chain.name, key.name, password="")  # or it would ask at the terminal for one
 
     def configuration(self) -> Any:
         """As gRPC takes it."""

@@ -2,14 +2,21 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from controlplane.cli.main import run
 from tests.local.worlds import deployment, service
@@ -278,3 +285,85 @@ endpoints: [{addresses: [10.0.0.7], targetRef: {kind: Pod, name: p, namespace: d
     assert "inbound|8080||" in [cluster["name"] for cluster in document["clusters"]]
     _, elsewhere = compiled(capsys, "-f", str(files), "--ip", "10.0.0.8")
     assert "inbound|8080||" not in [cluster["name"] for cluster in elsewhere["clusters"]]
+
+
+# --- serve: what can be known to be wrong before -------------------------------------------------------------------
+
+
+def signed(common_name: str, days: int) -> tuple[bytes, bytes]:
+    """A self-signed certificate that ends in `days`, and its key."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(9), now + timedelta(days))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM), private
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    directory = tmp_path / "certs"
+    directory.mkdir()
+    certificate, key = signed("lateen", 1)
+    for name, content in (("cert-chain.pem", certificate), ("key.pem", key), ("root-cert.pem", certificate)):
+        (directory / name).write_bytes(content)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("key.pem", None, "certs/key.pem: No such file or directory"),
+        ("cert-chain.pem", signed("other", 1)[0], "key.pem is not the key of cert-chain.pem"),
+        ("root-cert.pem", b"garbage", "the certificates cannot be used"),
+        ("root-cert.pem", b"\xff\xfe", "--certificates certs: "),
+        ("key.pem", b"-----BEGIN PRIVATE KEY-----\n!\n", "the certificates cannot be used"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_named(
+    name: str, content: bytes | None, words: str, certificates: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(certificates.parent)
+    if content is None:
+        (certificates / name).unlink()
+    else:
+        (certificates / name).write_bytes(content)
+    assert run(["serve", ".", "--listen", "127.0.0.1:0", "--certificates", "certs"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_a_certificate_that_has_ended_is_named(
+    certificates: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(certificates.parent)
+    certificate, key = signed("lateen", -1)
+    (certificates / "cert-chain.pem").write_bytes(certificate)
+    (certificates / "key.pem").write_bytes(key)
+    assert run(["serve", ".", "--listen", "127.0.0.1:0", "--certificates", "certs"]) == 2
+    assert "certs/cert-chain.pem: the certificate ended on 20" in capsys.readouterr().err
+
+
+def test_where_it_cannot_be_served_is_one_line(
+    certificates: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(certificates.parent)
+    Path("file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket(socket.AF_UNIX) as served:
+        served.bind("served.sock")
+        served.listen()
+        port = taken.getsockname()[1]
+        for option, value, words in (
+            ("--listen", f"127.0.0.1:{port}", f"127.0.0.1:{port}: Address already in use, by "),
+            ("--listen", "192.0.2.1:0", "Cannot assign requested address"),
+            ("--listen", "no.such.host.invalid:1", "no.such.host.invalid:1: "),
+            ("--xds-socket", "file", "this file is no socket, and is not overwritten"),
+            ("--xds-socket", "no/x.sock", "there is no directory no"),
+            ("--xds-socket", "s" * 120, "at most 107 bytes"),
+            ("--xds-socket", "served.sock", "another process serves it"),
+        ):
+            more = ["--certificates", "certs"] if option == "--listen" else []
+            assert run(["serve", ".", option, value, *more]) == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert words in line, line
+    assert Path("file").read_bytes() == b""
+    assert not Path(".lateen").exists()

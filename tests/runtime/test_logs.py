@@ -40,6 +40,14 @@ def test_on_a_terminal_it_is_for_people() -> None:
     assert not stream.getvalue().startswith("{")
 
 
+def test_a_person_may_want_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    set_up_logs("info", stream)
+    structlog.get_logger().warning("pushed", bytes=3)
+    assert "\x1b" not in stream.getvalue()
+
+
 def test_lines_below_the_level_are_not_written() -> None:
     stream = io.StringIO()
     set_up_logs("warning", stream)
