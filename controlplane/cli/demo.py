@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ def demo(*, keep: bool) -> None:
 
 
 async def _run(request: Request, file: LateenFile, state: StateDirectory, *, keep: bool) -> bool:
-    console = Console()
+    console = Console(highlight=False)
     console.print("A service, [bold]bill-service[/], in two versions; a client, [bold]front-tomcat[/]; real Envoys.")
     async with stop_signals() as stop, running(request, file, state, open_control_plane) as now:
         teller = Teller(now, request.paths[0])
@@ -100,16 +101,23 @@ def _split(v1: float, v2: float) -> str:
     return f"{v1:.1f} % / {v2:.1f} %"
 
 
+def _typed() -> str:
+    """How this program is called again: in a checkout it is in no PATH."""
+    own = Path(sys.argv[0])
+    return "lateen" if own.name != "lateen" or shutil.which("lateen") else str(own)
+
+
 def _explain(console: Console, directory: Path, now: Running) -> None:
     """How to go on playing."""
     caller = next(one.replica for one in now.mesh.replicas() if one.replica.workload.name == CALLER)
     console.print()
     console.print(table(shown(now.mesh)))
     console.print("\nIt goes on running. Call, change the rules, look inside; Ctrl-C ends it all:")
+    lateen = _typed()
     for line in (
         f"curl -x http://{caller.address}:{caller.http_proxy_port} {URL}",
         f"cp {directory}/rules/1-ninety-ten.yaml {directory}/{RULES}",
-        f"lateen proxy-status -d {directory}",
-        f"lateen proxy-config routes {CALLER} -d {directory}",
+        f"{lateen} proxy-status -d {directory}",
+        f"{lateen} proxy-config routes {CALLER} -d {directory}",
     ):
-        console.print(f"  {line}", soft_wrap=True, highlight=False)
+        console.print(f"  {line}", soft_wrap=True)

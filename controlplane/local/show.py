@@ -166,11 +166,13 @@ def _gateway_table(rows: Sequence[GatewayRow]) -> "Table":
 
 def _traffic_table(rows: Sequence[ShareRow]) -> "Table":
     made = _table("calls to", "answered by", "share, last 10 s", "calls", "errors")
+    made.columns[0].overflow = "fold"
     previous = ""
     for row in rows:
         bar = "█" * round(row.percent / 10)
         share = f"{row.percent:5.1f} % {bar}" if row.recent else ""
-        made.add_row(row.host if row.host != previous else "", row.workload, share, str(row.total), str(row.errors))
+        host = row.host.replace(".svc.cluster.local", "") if row.host != previous else ""
+        made.add_row(host, row.workload, share, str(row.total), str(row.errors))
         previous = row.host
     if not rows:
         made.add_row("[dim]no calls yet[/]", "", "", "", "")

@@ -9,7 +9,7 @@ from controlplane.local.show import ReplicaRow, ShareRow, Shown, table
 from controlplane.model.problem import Level
 
 NOTE = (Level.INFO, "a note")
-CALLS = ShareRow("bill.demo.svc.cluster.local", "bill-v1", 90.0, 90, 1000, 0)
+CALLS = ShareRow("bill-service.istio-demo.svc.cluster.local:9999", "bill-v1", 90.0, 90, 1000, 0)
 
 
 def replica(name: str, namespace: str = "demo", address: str = "127.120.219.110") -> ReplicaRow:
@@ -30,6 +30,7 @@ def test_what_a_reader_types_again_is_never_cut(width: int) -> None:
     text = drawn(width, replica("bill-service-v1-6c8f2-0"))
     assert "127.120.219.110 " in text
     assert "starting " in text
+    assert "…" not in text
     header, *lines = text.partition("call as")[0].splitlines()
     assert "".join(line[: header.index("state")].strip() for line in lines) == "bill-service-v1-6c8f2-0"
     assert max(len(line) for line in text.splitlines()) <= width
