@@ -137,9 +137,9 @@ class Rules:
     def _variants_of_rules(self, fetch: Fetch, host: str, owner: Service) -> Variants:
         settings = settings_of(fetch, self._inputs)
         visible = exported(owner.namespace, owner.export_to)
-        declared = frozenset(ns for _, ns in fetch.keys(self._registry.by_host, host) if ns != owner.namespace)
-        if owner.kubernetes:
-            declared = frozenset()
+        declared: frozenset[str] = frozenset()
+        if not owner.kubernetes:
+            declared = frozenset(ns for _, ns in fetch.keys(self._registry.by_host, host) if ns != owner.namespace)
         destination = self._destination.candidates(fetch, host)
         routings = self.mesh.candidates(fetch, host)
         home = owner.namespace if owner.kubernetes else ""

@@ -159,7 +159,7 @@ class Engine:
         for slot, pending in accepted.items():
             table = self.tables[slot]
             assert isinstance(table, InputTable)
-            table.pending.update(pending)
+            table.pending = pending
             self.dirty[slot].update(pending)
 
     def _propagate(self, table: Table, changed: dict[Any, Any]) -> None:

@@ -252,7 +252,19 @@ class ExpandTable(Table):
             new = self.engine.evaluate(self, key, old, value)
         if new is old:
             return
-        before, after = old or {}, new or {}
+        if new is None:
+            self.emitted.pop(key, None)
+        else:
+            self.emitted[key] = new
+        if old is None:
+            claim = self.claims.add
+            for entry in new:
+                claim(entry, key)
+                touched[entry] = None
+        else:
+            self._compare(key, old, new or {}, touched)
+
+    def _compare(self, key: Any, before: Mapping[Any, Any], after: Mapping[Any, Any], touched: dict[Any, None]) -> None:
         for entry in before:
             if entry not in after:
                 self.claims.discard(entry, key)
@@ -263,10 +275,6 @@ class ExpandTable(Table):
                 touched[entry] = None
             elif not equal(before[entry], emitted):
                 touched[entry] = None
-        if new is None:
-            self.emitted.pop(key, None)
-        else:
-            self.emitted[key] = new
 
     def run_keys(self) -> Iterator[Any]:
         return iter(self._input)
