@@ -258,7 +258,7 @@ class ExpandTable(Table):
             self.emitted[key] = new
         if old is None:
             claim = self.claims.add
-            for entry in new:
+            for entry in new or ():
                 claim(entry, key)
                 touched[entry] = None
         else:
