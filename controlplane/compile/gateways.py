@@ -5,7 +5,7 @@ thousands on a shared gateway moves its own virtual hosts and nothing else. Clus
 (`reached.py`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from controlplane.compile.inputs import Inputs, Key, settings_of
 from controlplane.compile.layers import Layer
@@ -14,16 +14,11 @@ from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Routing, Rules
 from controlplane.envoy import listener as envoy_listener
 from controlplane.envoy import route as envoy_route
-from controlplane.envoy import secret as envoy_secret
-from controlplane.ir import names
 from controlplane.ir.listener import FilterChain
-from controlplane.mesh import credential
 from controlplane.mesh import gateway as mesh_gateway
 from controlplane.mesh import virtualservice as mesh_virtualservice
 from controlplane.mesh.gateway import GatewayPlan, ListenerPlan, TablePlan
 from controlplane.model.gateway import Gateway
-from controlplane.snapshot import types
-from controlplane.snapshot.resource import Resource
 from controlplane.store import Collection, Fetch, Store
 
 DomainKey = tuple[Layer, str, str]  # (layer, route table, domain)
@@ -63,9 +58,6 @@ class Gateways:
         self.virtual_hosts = store.expand("GatewayVirtualHosts", store.keys("DomainNames", every), self._virtual_host)
         self.tables = store.expand("GatewayTables", self._table_plans, self._table)
         self.listeners = store.expand("GatewayListeners", self._listener_plans, self._listener)
-
-        self._by_secret = store.index("ListenersBySecret", self.listeners, _secret_refs)
-        self.secrets = store.expand("GatewaySecrets", store.keys("GatewaySecretNames", self._by_secret), self._secret)
 
     # From Gateways alone
 
@@ -150,33 +142,6 @@ class Gateways:
         )
         fetch.report(*problems)
         return chains
-
-    # What they refer to
-
-    def _secret(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
-        """A gateway's certificates are read in the gateway's own namespace, and nowhere else."""
-        layer, name = key
-        wanted_by = {origin for _, listener in fetch.values(self._by_secret, key) for origin in listener.origins}
-        if not name.startswith(names.CREDENTIAL):
-            of_files = envoy_secret.of_files(name, tuple(sorted(wanted_by)))
-            return {} if of_files is None else {key: of_files}
-        found = {one: fetch(self._inputs.secrets, (layer.namespace, one)) for one in credential.secret_names(name)}
-        secrets = {one: secret for one, secret in found.items() if secret is not None}
-        value, problems = credential.credential(name, layer.namespace, secrets, tuple(sorted(wanted_by)))
-        fetch.report(*problems)
-        if value is None:
-            return {}
-        if value.bundle:
-            return {key: envoy_secret.encode_bundle(name, value.bundle, value.revoked, (value.origin,))}
-        return {key: envoy_secret.encode_certificate(name, value.chain, value.key, (value.origin,))}
-
-
-def _secrets_of(resource: Resource) -> Iterable[str]:
-    return (ref.name for ref in resource.refs if ref.type_url == types.SECRET)
-
-
-def _secret_refs(key: NamedKey, resource: Resource) -> Iterable[NamedKey]:
-    return {(key[0], name) for name in _secrets_of(resource)}
 
 
 def _listener_plans(_: Fetch, layer: Layer, plan: GatewayPlan) -> Mapping[NamedKey, ListenerPlan]:

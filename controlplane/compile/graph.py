@@ -13,6 +13,7 @@ from controlplane.compile.proxies import Inbound, Scope, Scopes
 from controlplane.compile.reached import Reached
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules
+from controlplane.compile.secrets import Secrets
 from controlplane.compile.view import LayeredView, Outputs, ProxyView
 from controlplane.model.settings import Settings
 from controlplane.snapshot import types
@@ -47,13 +48,20 @@ class Graph:
         )
         reached = Reached(store, inputs, registry, rules, members, outbound, referring)
         fixed = MeshLayer(store, inputs, scopes.layers)  # PassthroughCluster and its like
+        asking = (
+            outbound.clusters,
+            reached.clusters,
+            inbound.listeners,
+            gateways.listeners,
+        )
+        secrets = Secrets(store, inputs, scopes, asking)  # what of all this asks for certificates
         self.outputs = Outputs(
             store,
             inputs,
             {
                 types.CLUSTER: (outbound.clusters, inbound.clusters, reached.clusters, fixed.clusters),
                 types.ENDPOINT: (outbound.endpoints, reached.endpoints),
-                types.SECRET: (gateways.secrets,),
+                types.SECRET: (secrets.all,),
                 types.LISTENER: (  # where names meet the first wins: an explicit listener has its port to itself
                     outbound.explicit_listeners,
                     outbound.vip_listeners,

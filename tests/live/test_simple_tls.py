@@ -58,8 +58,11 @@ def test_a_server_nobody_vouches_for_is_not_called(tmp_path, tls, known, status)
         envoys.show({ref_of(value): value for value in values})
         envoys.wait_until_taken()
         assert envoys.nacks == []
-        connection = HTTPConnection(f"{where.bind}.2", PORT, timeout=10)
-        with closing(connection):
-            connection.request("GET", "/", headers={"host": "secure.test"})
-            answer = connection.getresponse()
-            assert answer.status == status, answer.read()
+        assert status_of(f"{where.bind}.2", "secure.test") == status
+
+
+def status_of(address: str, host: str) -> int:
+    """What a call through the explicit listener is answered."""
+    with closing(HTTPConnection(address, PORT, timeout=10)) as connection:
+        connection.request("GET", "/", headers={"host": host})
+        return connection.getresponse().status

@@ -1,0 +1,90 @@
+"""Certificates and bundles: whatever a cluster or a listener asks for by name, and nothing else.
+
+Those in files of the proxy's machine anybody may be told of; a proxy that has no such files waits for them alone. What
+lies in Kubernetes Secrets goes to gateways only, read in the gateway's own namespace and nowhere else: a sidecar's
+workload need not have the right to read it.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from controlplane.compile.inputs import Inputs
+from controlplane.compile.layers import Layer
+from controlplane.compile.outbound import Named, NamedKey
+from controlplane.compile.proxies import Scopes
+from controlplane.envoy import secret as envoy_secret
+from controlplane.ir import names
+from controlplane.mesh import credential
+from controlplane.mesh.problems import ignored
+from controlplane.model.problem import Origin
+from controlplane.snapshot import types
+from controlplane.snapshot.resource import Resource
+from controlplane.store import Collection, Fetch, Index, Store
+
+_CLIENT_RULE = "DestinationRule"
+
+
+class Secrets:
+    """The secrets of each layer, keyed by (layer, name)."""
+
+    def __init__(
+        self, store: Store, inputs: Inputs, scopes: Scopes, asking: tuple[Collection[NamedKey, Resource], ...]
+    ) -> None:
+        self._inputs = inputs
+        self._scopes = scopes
+        self._asking: list[Index[NamedKey, NamedKey, Resource]] = [
+            store.index(f"{one.name}BySecret", one, _secret_refs) for one in asking
+        ]
+        asked = store.union("SecretsAsked", *(store.keys(f"{one.name}Names", one) for one in self._asking))
+        placed = store.expand("SecretsPlaced", asked, self._place)
+        self._by_place = store.index("SecretsByPlace", placed, lambda key, _: (key[0],))
+        self.all = store.expand("Secrets", store.keys("SecretNames", self._by_place), self._secret)
+
+    def _place(self, fetch: Fetch, key: NamedKey, _: object) -> Mapping[tuple[NamedKey, NamedKey], bool]:
+        """Where a secret is held, and who asks: a name must not be a proxy's own and shared with others at once."""
+        layer, name = key
+        if layer.kind != "proxy":
+            return {(key, key): True}
+        scope = fetch(self._scopes.scopes, layer.proxy)
+        return {} if scope is None else {((scope.shared[-1], name), key): True}
+
+    def _wanted_by(self, fetch: Fetch, key: NamedKey) -> tuple[Origin, ...]:
+        askers = [asker for _, asker in fetch.keys(self._by_place, key)]
+        return tuple(
+            sorted(
+                {
+                    origin
+                    for index in self._asking
+                    for asker in askers
+                    for _, one in fetch.values(index, asker)
+                    for origin in one.origins
+                }
+            )
+        )
+
+    def _secret(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
+        layer, name = key
+        wanted_by = self._wanted_by(fetch, key)
+        if not name.startswith(names.CREDENTIAL):
+            of_files = envoy_secret.of_files(name, wanted_by)
+            return {} if of_files is None else {key: of_files}
+        if layer.kind != "gateway":
+            text = "only gateways are given Secrets; calls from sidecars fail unless a rule of their own names files"
+            rules = (origin for origin in wanted_by if origin.ref.kind == _CLIENT_RULE)
+            fetch.report(*(ignored(rule.at("spec"), "SecretsAreForGateways", text) for rule in rules))
+            return {}
+        return self._of_kubernetes(fetch, layer, name, wanted_by)
+
+    def _of_kubernetes(self, fetch: Fetch, layer: Layer, name: str, wanted_by: tuple[Origin, ...]) -> Named:
+        found = {one: fetch(self._inputs.secrets, (layer.namespace, one)) for one in credential.secret_names(name)}
+        secrets = {one: secret for one, secret in found.items() if secret is not None}
+        value, problems = credential.credential(name, layer.namespace, secrets, wanted_by)
+        fetch.report(*problems)
+        if value is None:
+            return {}
+        if value.bundle:
+            return {(layer, name): envoy_secret.encode_bundle(name, value.bundle, value.revoked, (value.origin,))}
+        return {(layer, name): envoy_secret.encode_certificate(name, value.chain, value.key, (value.origin,))}
+
+
+def _secret_refs(key: NamedKey, resource: Resource) -> Iterable[NamedKey]:
+    return {(key[0], ref.name) for ref in resource.refs if ref.type_url == types.SECRET} if resource.refs else ()

@@ -1,0 +1,72 @@
+"""Who is given which certificate."""
+
+from controlplane.explain.resources import decode as decode_resources
+from controlplane.snapshot import types
+from tests.world import World, service
+
+RULE = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: default}
+spec: {host: web, trafficPolicy: {tls: %s}}
+"""
+FILES = "{mode: MUTUAL, clientCertificate: /a/c.pem, privateKey: /a/k.pem, caCertificates: /a/ca.pem}"
+CERTIFICATE, BUNDLE = "file-cert:/a/c.pem~/a/k.pem", "file-root:/a/ca.pem"
+SIDECAR = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: served, namespace: default}
+spec:
+  workloadSelector: {labels: {app: web}}
+  ingress:
+  - port: {number: 9080, name: https, protocol: HTTPS}
+    tls: {mode: SIMPLE, serverCertificate: /a/c.pem, privateKey: /a/k.pem}
+"""
+EDGE = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [shop.example.com]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: edge, namespace: default}
+spec: {hosts: [shop.example.com], gateways: [edge], http: [{route: [{destination: {host: web}}]}]}
+"""
+
+
+def test_files_of_a_rule_come_as_secrets_to_whoever_calls():
+    world = World().apply(service("web")).apply(EDGE).apply(RULE % FILES)
+    for client in (world.sidecar(), world.sidecar("other"), world.gateway()):
+        assert client.names(types.SECRET) == [CERTIFICATE, BUNDLE]
+    world.delete("DestinationRule", "web")
+    assert world.sidecar().names(types.SECRET) == []
+
+
+def test_files_of_an_ingress_listener_come_as_secrets_too():
+    world = World().apply(service("web")).apply(SIDECAR)
+    client = world.sidecar(labels={"app": "web"})
+    assert client.names(types.SECRET) == [CERTIFICATE]
+    assert world.sidecar(labels={"app": "other"}).names(types.SECRET) == []
+    world.apply(RULE % FILES)  # the same file for both
+    assert client.names(types.SECRET) == [CERTIFICATE, BUNDLE]
+    world.delete("DestinationRule", "web")
+    assert client.names(types.SECRET) == [CERTIFICATE]
+
+
+def test_kubernetes_secrets_are_for_gateways():
+    world = World().apply(service("web")).apply(EDGE).apply(RULE % "{mode: MUTUAL, credentialName: own}")
+    world.apply("""
+apiVersion: v1
+kind: Secret
+metadata: {name: own, namespace: istio-ingress}
+data: {tls.crt: LS0tLS1CRUdJTiBY, tls.key: LS0tLS1CRUdJTiBZ, ca.crt: LS0tLS1CRUdJTiBa}
+""")
+    gateway = world.gateway()
+    assert gateway.names(types.SECRET) == ["kubernetes://own", "kubernetes://own-cacert"]
+    assert [(one.code, one.level) for one in world.problems()] == [("SecretsAreForGateways", "info")]
+    sidecar = world.sidecar()
+    assert sidecar.names(types.SECRET) == []
+    assert "outbound|80||web.default.svc.cluster.local" in decode_resources(sidecar.resources())[0].clusters
