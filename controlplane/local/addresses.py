@@ -13,7 +13,7 @@ from typing import Final
 FIRST_UNPRIVILEGED: Final = 1024
 OFFSET: Final = 10_000  # port 80 is bound at 10080
 _COMMAND_PORTS: Final = 20_000  # the command behind container port 8080 listens on 28080
-_LAST_PORT: Final = 65_535
+LAST_PORT: Final = 65_535
 
 
 def bound_port(port: int) -> int:
@@ -65,7 +65,7 @@ class PortBook:
         """`wanted`, or the next port above it that is free and none of `avoiding`."""
         port = wanted
         while not self.is_free(port) or port in avoiding:
-            port = port + 1 if port < _LAST_PORT else FIRST_UNPRIVILEGED
+            port = port + 1 if port < LAST_PORT else FIRST_UNPRIVILEGED
         self._given.add(port)
         return port
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from controlplane.local.addresses import AddressBook, bound_port
+from controlplane.local.addresses import LAST_PORT, AddressBook, bound_port
 from controlplane.local.manifests import Manifests, Workload, is_subset
 from controlplane.local.plan import GatewayPort, GatewayProxy
 from controlplane.local.ports import PORT_IN_USE
@@ -100,7 +100,7 @@ def _proxy(wanted: _Wanted, index: int, gateways: Mapping[ObjectRef, _Gateway], 
         for ref, gateway in gateways.items()
         if is_subset(gateway.spec.selector, labels)
         for server in gateway.spec.servers
-        if server.port is not None
+        if server.port is not None and 0 < server.port.number <= LAST_PORT
     }
     return GatewayProxy(
         namespace=wanted.namespace,

@@ -4,13 +4,14 @@ The mesh's model reads a Deployment for its labels; here its commands, probes an
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 from controlplane.model.value import Read
 
+PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Manifest = Mapping[str, Any]
 Manifests = Mapping[ObjectRef, Manifest]
 
@@ -32,7 +33,7 @@ class Meta(Read):
 class ContainerPort(Read):
     """A port the container listens on."""
 
-    container_port: int
+    container_port: PortNumber
     name: str = ""
     protocol: str = "TCP"
 
@@ -177,11 +178,11 @@ class _Pod(Read):
 class ServicePort(Read):
     """One port of a Service."""
 
-    port: int
+    port: PortNumber
     name: str = ""
     protocol: str = "TCP"
     app_protocol: str | None = None
-    target_port: int | str | None = None
+    target_port: PortNumber | str | None = None
 
 
 class ServiceSpec(Read):

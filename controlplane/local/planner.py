@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -28,9 +28,10 @@ from controlplane.local.manifests import (
 from controlplane.local.objects import gateway_pod, pod_ref, replica_pod
 from controlplane.local.plan import Inputs, Plan, ProcessSpec, ReadyCheck, Replica, ReplicaPort
 from controlplane.local.sidecars import GROUP, declared_ingress, sidecar, users_spec, withheld
-from controlplane.local.unheeded import unheeded
+from controlplane.local.unheeded import NOT_RUN, unheeded
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 
+MOST_REPLICAS: Final = 100  # of one workload; each has an Envoy of its own
 _NO_PROBE = Probe(period_seconds=1.0)
 
 
@@ -39,7 +40,7 @@ def plan(inputs: Inputs) -> Plan:
     contents = read_manifests(inputs.manifests)
     addresses = AddressBook(inputs.mesh, taken=[FIRST_ADDRESS])
     gateways = gateway_proxies(inputs.manifests, contents.workloads, inputs.file.gateway_namespace, addresses)
-    workloads = [workload for workload in contents.workloads if not workload.is_gateway]
+    workloads = [_bounded(workload) for workload in contents.workloads if not workload.is_gateway]
     replicas = tuple(
         replica for workload in workloads for replica in _replicas(workload, contents.services, inputs, addresses)
     )
@@ -53,6 +54,7 @@ def plan(inputs: Inputs) -> Plan:
         *itertools.chain.from_iterable(port_clashes(proxy) for proxy in gateways),
         *_workload_problems(workloads, replicas, contents.services),
         *_unheeded(workloads, inputs),
+        *_too_many(contents.workloads),
         *_unknown_commands(inputs.file, contents),
     )
     hidden = frozenset(withheld(inputs.manifests))
@@ -171,6 +173,18 @@ def _workload_problems(
         for service in services:
             if service.selects(own.namespace, own.labels):
                 yield from unknown_targets(service, own.ports, workload.ref)
+
+
+def _bounded(workload: Workload) -> Workload:
+    """One zero too many in `replicas` must not bring a machine down."""
+    return msgspec.structs.replace(workload, replicas=min(workload.replicas, MOST_REPLICAS))
+
+
+def _too_many(workloads: Sequence[Workload]) -> Iterator[Problem]:
+    for workload in workloads:
+        if workload.replicas > MOST_REPLICAS:
+            text = f"{workload.replicas} replicas are more than one machine runs: {MOST_REPLICAS} are started"
+            yield Problem(NOT_RUN, Level.ERROR, Origin(workload.ref, "spec.replicas"), text)
 
 
 def _unheeded(workloads: Sequence[Workload], inputs: Inputs) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from controlplane.local.manifests import ENVOY_CONTAINERS, Manifest, Manifests, 
 from controlplane.local.processes import GRACE
 from controlplane.model.problem import Level, Origin, Problem
 
-_CODE: Final = "NotRunLocally"
+NOT_RUN: Final = "NotRunLocally"
 _SOURCES: Final = {
     "configMap": ("ConfigMap", "name"),
     "secret": ("Secret", "secretName"),
@@ -56,37 +56,37 @@ def _of_pod(spec: Mapping[str, Any], origin: Origin) -> Iterator[Problem]:
         text = (
             f"init containers are not run here ({', '.join(names)}): do by hand, once, what the commands need of them"
         )
-        yield Problem(_CODE, Level.WARNING, origin.at("initContainers"), text)
+        yield Problem(NOT_RUN, Level.WARNING, origin.at("initContainers"), text)
     if spec.get("hostAliases"):
         text = "no names are added here: give the commands addresses, or add the names to /etc/hosts"
-        yield Problem(_CODE, Level.WARNING, origin.at("hostAliases"), text)
+        yield Problem(NOT_RUN, Level.WARNING, origin.at("hostAliases"), text)
     grace = spec.get("terminationGracePeriodSeconds")
     if isinstance(grace, int) and grace > GRACE:
         text = f"here a command has {GRACE:.0f} seconds to end"
-        yield Problem(_CODE, Level.INFO, origin.at("terminationGracePeriodSeconds"), text)
+        yield Problem(NOT_RUN, Level.INFO, origin.at("terminationGracePeriodSeconds"), text)
 
 
 def _of_container(container: Mapping[str, Any], origin: Origin) -> Iterator[Problem]:
     for field, words in _NOTES.items():
         if container.get(field):
-            yield Problem(_CODE, Level.INFO, origin.at(field), f"{field} {words}")
+            yield Problem(NOT_RUN, Level.INFO, origin.at(field), f"{field} {words}")
     hooks = _mapping(container.get("lifecycle"))
     if hooks.get("postStart"):
         text = "postStart is not run here: do by hand what the command needs of it"
-        yield Problem(_CODE, Level.WARNING, origin.at("lifecycle.postStart"), text)
+        yield Problem(NOT_RUN, Level.WARNING, origin.at("lifecycle.postStart"), text)
     if hooks.get("preStop"):
         text = "preStop is not run here: a command leaves its endpoints a second before it is asked to end"
-        yield Problem(_CODE, Level.INFO, origin.at("lifecycle.preStop"), text)
+        yield Problem(NOT_RUN, Level.INFO, origin.at("lifecycle.preStop"), text)
 
 
 def _of_other(container: Mapping[str, Any], origin: Origin) -> Iterator[Problem]:
     """A container beside the first."""
     if container.get("readinessProbe"):
         text = "only the first container's readinessProbe is looked at here"
-        yield Problem(_CODE, Level.INFO, origin.at("readinessProbe"), text)
+        yield Problem(NOT_RUN, Level.INFO, origin.at("readinessProbe"), text)
     if not container.get("command"):
         text = f"container {container.get('name')!r} is not run: its image does not say what to run here"
-        yield Problem(_CODE, Level.WARNING, origin, f"{text}; give it a command")
+        yield Problem(NOT_RUN, Level.WARNING, origin, f"{text}; give it a command")
 
 
 def _mounts(container: Mapping[str, Any], spec: Mapping[str, Any], origin: Origin) -> Iterator[Problem]:
@@ -98,7 +98,7 @@ def _mounts(container: Mapping[str, Any], spec: Mapping[str, Any], origin: Origi
     level = Level.WARNING if wanted else Level.INFO
     places = ", ".join(f"{mount.get('mountPath')} ({_source(volumes.get(mount.get('name'), {}))})" for mount in mounts)
     advice = "" if level is Level.INFO else ": put there what the command reads, or name another command in lateen.yaml"
-    yield Problem(_CODE, level, origin.at("volumeMounts"), f"nothing is mounted here at {places}{advice}")
+    yield Problem(NOT_RUN, level, origin.at("volumeMounts"), f"nothing is mounted here at {places}{advice}")
 
 
 def _source(volume: Mapping[str, Any]) -> str:

@@ -76,6 +76,24 @@ def test_replicas_zero_is_honoured_and_absent_is_one() -> None:
     assert len(planned(deployment().replace("replicas: 1", "paused: false")).replicas) == 1
 
 
+def test_a_zero_too_many_is_an_error_and_does_not_fill_the_machine() -> None:
+    plan = planned(deployment(replicas=1_000_000_000))
+    assert len(plan.replicas) == 100
+    (problem,) = plan.problems
+    assert (problem.level, problem.origin.path) == ("error", "spec.replicas")
+    assert "1000000000 replicas" in problem.message
+
+
+@pytest.mark.parametrize("port", [0, -1, 65_536])
+def test_a_port_that_is_none_is_named_and_its_neighbours_run(port: int) -> None:
+    bad = deployment("bad", container=f"{{name: c, command: [run], ports: [{{containerPort: {port}}}]}}")
+    wrong_service = service("wrong", ports=f"[{{port: {port}}}]")
+    plan = planned(deployment() + bad + wrong_service + gateway(port=f"{{number: {port}, name: a, protocol: HTTP}}"))
+    assert [replica.workload.name for replica in plan.replicas] == ["bill"]
+    assert codes(plan) == ["InvalidField", "InvalidField"]
+    assert plan.gateways[0].ports == ()
+
+
 def test_a_pod_of_its_own_is_run_under_its_name() -> None:
     text = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: demo}\nspec: {containers: [{command: [run]}]}"
     assert only(planned(text)).name == "p"

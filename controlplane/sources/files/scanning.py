@@ -38,8 +38,8 @@ class Roots(msgspec.Struct, frozen=True):
 class Look(msgspec.Struct, frozen=True):
     """What there is now."""
 
-    files: Mapping[str, Stamp]
-    missing: tuple[str, ...] = ()  # roots that are not there
+    files: Mapping[str, Stamp]  # whatever has a manifest's name, readable or not
+    missing: tuple[str, ...] = ()  # directories (or single files) that are not there, or cannot be listed
 
 
 def look(roots: Roots) -> Look:
@@ -49,10 +49,22 @@ def look(roots: Roots) -> Look:
     for root in roots.paths:
         if not root.exists():
             missing.append(str(root))
-        for path in _candidates(root, roots):
+            continue
+        for path in _candidates(root, roots, missing):
             if (stamp := _stamp(path)) is not None:
                 files[str(path)] = stamp
     return Look(files, tuple(missing))
+
+
+def read_file(path: str) -> str:
+    """`read_text` of an ordinary file: a pipe called x.yaml would block us for ever. Raises what that raises."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("this is no ordinary file")
+        return read_text(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_text(path: str | int) -> str:
@@ -67,6 +79,11 @@ def read_text(path: str | int) -> str:
         raise ValueError(f"not UTF-8 text (byte {error.start})") from error
 
 
+def reason(error: OSError | ValueError) -> str:
+    """Why a file could not be read, without its name."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def watched_directories(roots: Roots) -> tuple[Path, ...]:
     """What to be notified about: directories themselves, and the parents of single files."""
     return tuple(dict.fromkeys(root if root.is_dir() else root.parent for root in roots.paths))
@@ -77,13 +94,14 @@ def is_hidden(path: Path) -> bool:
     return any(part.startswith(".") and not part.startswith("..") for part in path.parts)
 
 
-def _candidates(root: Path, roots: Roots) -> Iterable[Path]:
+def _candidates(root: Path, roots: Roots, unlisted: list[str]) -> Iterable[Path]:
     if not root.is_dir():
         return (root,)
-    return (path for path in _entries(root, frozenset(), recursive=roots.recursive) if path.name not in roots.ignored)
+    entries = _entries(root, frozenset(), unlisted, recursive=roots.recursive)
+    return (path for path in entries if path.name not in roots.ignored)
 
 
-def _entries(directory: Path, above: frozenset[str], *, recursive: bool) -> Iterator[Path]:
+def _entries(directory: Path, above: frozenset[str], unlisted: list[str], *, recursive: bool) -> Iterator[Path]:
     """`above`: the real directories we came through, so that a symlink to a parent ends."""
     real = os.path.realpath(directory)
     if real in above:
@@ -91,22 +109,25 @@ def _entries(directory: Path, above: frozenset[str], *, recursive: bool) -> Iter
     try:
         names = sorted(os.listdir(directory))  # noqa: PTH208  (names are what is needed)
     except OSError:
+        unlisted.append(str(directory))
         return
     for name in names:
         if name.startswith("."):  # also kubelet's ..2026_01_01: its files are reached through their symlinks
             continue
         path = directory / name
-        if name.endswith(SUFFIXES):
+        if path.is_dir():
+            if recursive:
+                yield from _entries(path, above | {real}, unlisted, recursive=True)
+        elif name.endswith(SUFFIXES):
             yield path
-        elif recursive and path.is_dir():
-            yield from _entries(path, above | {real}, recursive=True)
 
 
 def _stamp(path: Path) -> Stamp | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None  # a pipe named x.yaml would block us for ever
-    return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    """Of a link that leads nowhere, the link's own: it is told, and read once it leads somewhere."""
+    for look_at in (path.stat, path.lstat):
+        try:
+            status = look_at()
+        except OSError:
+            continue
+        return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return None

@@ -21,7 +21,8 @@ from controlplane.sources.files.scanning import (
     Stamp,
     is_hidden,
     look,
-    read_text,
+    read_file,
+    reason,
     watched_directories,
 )
 from controlplane.sources.source import Batch, Decode, Object, worth_saying
@@ -104,10 +105,9 @@ class FilesSource:
 
     def _read(self, path: str) -> frozenset[ObjectRef]:
         try:
-            text = read_text(path)
+            text = read_file(path)
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            return self._folder.put(path, unreadable(Broken(Place(path), f"cannot be read: {reason}")))
+            return self._folder.put(path, unreadable(Broken(Place(path), f"cannot be read: {reason(error)}")))
         return self._folder.put(path, parse(text, path))
 
     def _batch(self, touched: Iterable[ObjectRef]) -> Batch:
@@ -137,14 +137,17 @@ class FilesSource:
         return self._known[ref]
 
     def _problems(self) -> Iterable[Problem]:
-        for path in self._missing:
-            origin = Origin(ObjectRef("", "File", "", path))
-            yield Problem(
-                "MissingDirectory", Level.ERROR, origin, f"{path} is not there; its objects stay as they were"
-            )
+        yield from map(_missing, self._missing)
         yield from self._folder.problems()
         for ref in sorted(self._wrong):
             yield from self._known[ref].problems
+
+
+def _missing(path: str) -> Problem:
+    """What is said of a directory that holds objects, or should."""
+    origin = Origin(ObjectRef("", "File", "", path))
+    message = f"{path} is not there, or cannot be listed; its objects stay as they were"
+    return Problem("MissingDirectory", Level.ERROR, origin, message)
 
 
 def _below(path: str, roots: Iterable[str]) -> bool:

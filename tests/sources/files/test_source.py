@@ -1,6 +1,7 @@
 """A directory as a source: every way editors, kubelet and people have of changing files, on a real file system."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -180,6 +181,34 @@ async def test_a_directory_that_vanishes_keeps_its_objects_and_says_so(tmp_path:
     assert (batch.changes, batch.problems) == ({}, ())
 
 
+async def test_a_directory_that_can_no_longer_be_listed_keeps_its_objects_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.yaml").write_text(service("a"))
+    (tmp_path / "b.yaml").write_text(service("b"))
+    driven = Driven(tmp_path, recursive=True)
+    assert world(await driven.first()) == {"a": "1", "b": "1"}
+    list_really = os.listdir
+
+    def list_or_not(path: Path) -> list[str]:  # root may list everything, so it is not left to the file's mode
+        if path == tmp_path / "sub":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return list_really(path)
+
+    monkeypatch.setattr("controlplane.sources.files.scanning.os.listdir", list_or_not)
+    batch = await driven.step()
+    assert batch is not None
+    assert (batch.changes, [problem.code for problem in batch.problems]) == ({}, ["MissingDirectory"])
+
+
+async def test_a_directory_with_a_files_name_is_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").mkdir()
+    (tmp_path / "x.yaml" / "a.yaml").write_text(service("a"))
+    assert (await Driven(tmp_path).first()).problems == ()
+    assert world(await Driven(tmp_path, recursive=True).first()) == {"a": "1"}
+
+
 async def test_an_object_that_can_no_longer_be_used_keeps_its_last_good_version(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(service("a"))
@@ -201,13 +230,27 @@ async def test_files_that_cannot_be_read_are_problems(tmp_path: Path) -> None:
     os.truncate(tmp_path / "huge.yaml", 17 * 2**20)
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "dangling.yaml").symlink_to("nowhere")
+    (tmp_path / "round.yaml").symlink_to("round.yaml")
     (tmp_path / "good.yaml").write_text(service("a"))
     batch = await Driven(tmp_path).first()
     assert world(batch) == {"a": "1"}
     assert [problem.message.removeprefix(f"{tmp_path}/") for problem in batch.problems] == [
+        "dangling.yaml: cannot be read: No such file or directory",
         "huge.yaml: cannot be read: larger than 16 MiB",
         "latin.yaml: cannot be read: not UTF-8 text (byte 3)",
+        "pipe.yaml: cannot be read: this is no ordinary file",
+        "round.yaml: cannot be read: Too many levels of symbolic links",
     ]
+
+
+async def test_a_link_is_read_once_it_leads_somewhere(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to("a.txt")
+    driven = Driven(tmp_path)
+    assert [problem.code for problem in (await driven.first()).problems] == ["UnreadableFile"]
+    (tmp_path / "a.txt").write_text(service("a"))
+    batch = await driven.step()
+    assert batch is not None
+    assert (world(batch), batch.problems) == ({"a": "1"}, ())
 
 
 async def test_several_directories_and_single_files(tmp_path: Path) -> None:
