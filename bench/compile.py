@@ -10,9 +10,11 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from itertools import chain, count
+from typing import Any, NamedTuple
 
-from bench import mesh
+from bench import mesh, report
+from bench.machine import apart
 from controlplane.compile.graph import Graph
 from controlplane.model.meta import ref_of
 from controlplane.model.settings import Settings
@@ -20,8 +22,8 @@ from controlplane.runtime import garbage
 from controlplane.snapshot import types
 from controlplane.store import Change
 
-RUNS = 5
-CHANGES = 41  # of each kind, the median counts
+RUNS = 5  # of everything; the median counts
+CHANGES = 8  # in one run: the mean of these is the run's figure
 
 
 def built(objects: dict, proxies: Iterable[Any]) -> tuple[Graph, float]:
@@ -57,35 +59,42 @@ def second_proxy(graph: Graph) -> float:
 
 
 def one_change(graph: Graph, document_of: Callable[[int], Iterable[dict]]) -> dict[str, float]:
-    """CPU, functions run, resources and bytes that change for the proxies, for one kind of change; medians."""
+    """CPU, functions run, resources and bytes that change for the proxies, for one kind of change."""
     scope = graph.scope("0")
     assert scope is not None
     view = graph.shared_view(scope)
-    spent, runs, resources, sizes = [], [], [], []
-    for turn in range(CHANGES):
-        values = [mesh.value_of(document) for document in document_of(turn)]
-        changes = graph.changes_of({ref_of(value): value for value in values})
-        trace: list[Any] = []
-        if turn % 2:  # counting slows down what is counted
-            graph.store.trace = trace
-        start = time.process_time()
-        revision = graph.store.apply(changes)
-        changed = view.changes(graph.outputs.touched(revision))
-        elapsed = time.process_time() - start
-        graph.store.trace = None
-        if turn % 2:
-            runs.append(len(trace))
-        else:
-            spent.append(elapsed)
-        found = [change.new for by_name in changed.values() for change in by_name.values() if change.new is not None]
-        resources.append(len(found))
-        sizes.append(sum(len(one.body) for one in found))
+    turns = count()
+    timed = [[apply_one(graph, view, document_of(next(turns))) for _ in range(CHANGES)] for _ in range(RUNS)]
+    traced = [apply_one(graph, view, document_of(next(turns)), trace=[]) for _ in range(RUNS)]
+    of_all = [*chain.from_iterable(timed), *traced]
     return {
-        "us": statistics.median(spent) * 1e6,
-        "functions": statistics.median(runs),
-        "resources": statistics.median(resources),
-        "bytes": statistics.median(sizes),
+        "us": statistics.median(statistics.mean(one.us for one in run) for run in timed),
+        "functions": statistics.median(one.functions for one in traced),
+        "resources": statistics.median(one.resources for one in of_all),
+        "bytes": statistics.median(one.bytes for one in of_all),
     }
+
+
+class Applied(NamedTuple):
+    """One change."""
+
+    us: float
+    functions: int
+    resources: int
+    bytes: int
+
+
+def apply_one(graph: Graph, view: Any, documents: Iterable[dict], trace: list[Any] | None = None) -> Applied:
+    """`trace`: to count functions, which slows down what is counted."""
+    changes = graph.changes_of({ref_of(value): value for value in map(mesh.value_of, documents)})
+    graph.store.trace = trace
+    start = time.process_time()
+    revision = graph.store.apply(changes)
+    changed = view.changes(graph.outputs.touched(revision))
+    elapsed = time.process_time() - start
+    graph.store.trace = None
+    found = [change.new for by_name in changed.values() for change in by_name.values() if change.new is not None]
+    return Applied(elapsed * 1e6, len(trace or ()), len(found), sum(len(one.body) for one in found))
 
 
 def changes_at(services: int) -> dict[str, Callable[[int], Iterable[dict]]]:
@@ -98,42 +107,60 @@ def changes_at(services: int) -> dict[str, Callable[[int], Iterable[dict]]]:
     }
 
 
-def scopes_cost(objects: dict, base: float) -> dict[str, float]:
-    """200 distinct label sets under 20 selector rules, against one scope: compile time and memory."""
+SETS, SELECTIVE = 200, 20
+
+
+def selective_rules() -> dict:
+    """DestinationRules that hold for the workloads of one tier each."""
     rules = {}
-    for number in range(20):
+    for number in range(SELECTIVE):
         document = mesh.destination_rule(number * 5)
         document["metadata"]["name"] += "-selective"
         document["spec"]["workloadSelector"] = {"matchLabels": {f"tier-{number}": "on"}}
         value = mesh.value_of(document)
         rules[ref_of(value)] = value
-    proxies = [
+    return rules
+
+
+def label_sets() -> list[Any]:
+    """Proxies with labels of their own, each in some of the tiers."""
+    return [
         mesh.sidecar(
-            number, labels={f"tier-{bit}": "on" for bit in range(20) if number >> (bit % 8) & 1} | {"id": str(number)}
+            number,
+            labels={f"tier-{bit}": "on" for bit in range(SELECTIVE) if number >> (bit % 8) & 1} | {"id": str(number)},
         )
-        for number in range(200)
+        for number in range(SETS)
     ]
-    many = statistics.median(built(objects | rules, proxies)[1] for _ in range(3))
-    one = statistics.median(built(objects | rules, proxies[:1])[1] for _ in range(3))
-    return {"one scope s": one, "200 label sets s": many, "ratio": many / one, "against plain": many / base}
 
 
-def scopes_memory(objects: dict) -> float:
-    """Blocks in use for 200 label sets against one scope: a ratio of what the graph holds."""
+def scopes_cost(objects: dict) -> dict[str, float]:
+    """200 distinct label sets under 20 selector rules, against one of them: compile time and memory."""
+    mesh_of_rules, proxies = objects | selective_rules(), label_sets()
+    one, many = (
+        statistics.median(built(mesh_of_rules, some)[1] for _ in range(RUNS)) for some in (proxies[:1], proxies)
+    )
+    held_by_one, held_by_many = held(mesh_of_rules, proxies[:1]), held(mesh_of_rules, proxies)
+    return {
+        "one scope s": one,
+        "200 label sets s": many,
+        "ratio": many / one,
+        "one scope MB": held_by_one / 1024**2,
+        "200 label sets MB": held_by_many / 1024**2,
+        "memory ratio": held_by_many / held_by_one,
+    }
+
+
+def held(objects: dict, proxies: Iterable[Any]) -> int:
+    """Bytes of all that a graph holds; nearly the same each time, so once."""
     import tracemalloc  # noqa: PLC0415  slows everything down: not before this
 
-    held = []
-    for count in (1, 200):
-        proxies = [
-            mesh.sidecar(n, labels={f"tier-{b}": "on" for b in range(20) if n >> (b % 8) & 1}) for n in range(count)
-        ]
-        gc.collect()
-        tracemalloc.start()
-        graph, _ = built(objects, proxies)
-        held.append(tracemalloc.get_traced_memory()[0])
-        tracemalloc.stop()
-        del graph
-    return held[1] / held[0]
+    gc.collect()
+    tracemalloc.start()
+    graph, _ = built(objects, proxies)
+    found, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    del graph
+    return found
 
 
 def measure(services: int) -> dict[str, Any]:
@@ -160,6 +187,11 @@ def measure(services: int) -> dict[str, Any]:
     }
 
 
+def of_size(services: int) -> Any:
+    """In a process of its own, so that its memory is its own."""
+    return apart("compile", "--services", str(services))["sizes"][0]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--services", default="100,1000,5000")
@@ -167,12 +199,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     sizes = [int(size) for size in arguments.services.split(",")]
-    found: dict[str, Any] = {"sizes": [measure(size) for size in sizes]}
+    found: dict[str, Any] = {"sizes": [measure(sizes[0])] if len(sizes) == 1 else [of_size(size) for size in sizes]}
     if arguments.scopes:
-        objects = mesh.objects(sizes[-1])
-        found["scopes"] = scopes_cost(objects, found["sizes"][-1]["full compile s"])
-        found["scopes"]["memory ratio"] = scopes_memory(objects)
-    print(json.dumps(found, indent=None if arguments.json else 2))
+        found["scopes"] = scopes_cost(mesh.objects(sizes[-1]))
+    print(json.dumps(found) if arguments.json else report.of_compile(found))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from bench import mesh
+from bench import mesh, report
 from bench.fleet import Fleet, fleet
 from bench.serving import ControlPlane, served, shown
 from controlplane.model.meta import ref_of
@@ -29,7 +30,7 @@ from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.lag import LagMeter
 from controlplane.snapshot import types
 
-RUNS = 9  # settings; each recompiles everything
+RUNS = 5  # settings; each recompiles everything
 EVERY = 0.05  # seconds between endpoint changes
 INTERVAL = 0.002  # seconds between beats: a stall of 50 ms is seen in full
 
@@ -70,6 +71,8 @@ async def recompiled(plane: ControlPlane, clients: Fleet) -> dict[str, Any]:
         changing.cancel()
         endpoints = next(turns)
     beating.cancel()
+    with suppress(asyncio.CancelledError):
+        await beating
     lags = {f"p{q * 100:g} ms": meter.quantile(q) * 1e3 for q in (0.5, 0.99, 0.999, 1.0)}
     lags |= {f"p{q * 100:g} CPU ms": own.quantile(q) * 1e3 for q in (0.99, 0.999, 1.0)}
     facts = {"recompilations": len(spans), "beats": meter.beats, "endpoint changes": endpoints}
@@ -96,7 +99,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found = asyncio.run(measure(arguments.services, arguments.proxies))
-    print(json.dumps(found, indent=None if arguments.json else 2))
+    print(json.dumps(found) if arguments.json else report.of_lag(found))
 
 
 if __name__ == "__main__":

