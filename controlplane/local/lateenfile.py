@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from controlplane.local.words import in_words, joined
 from controlplane.sources.files.parser import Place
 from controlplane.sources.files.reading import Unreadable, line_of, read
 from controlplane.sources.files.scanning import read_text
@@ -78,17 +79,24 @@ def parse(text: str, path: Path) -> LateenFile:
     except Unreadable as wrong:
         return LateenFile(problems=(f"{Place(str(path), wrong.line, wrong.column)}: {wrong.message}",))
     except msgspec.ValidationError as wrong:
-        words, keys = _in_words(wrong)
-        return LateenFile(problems=(f"{Place(str(path), line_of(text, *keys))}: {words}",))
+        return LateenFile(problems=(_told(wrong, text, path),))
     commands: dict[str, CommandSpec] = {}
     problems: list[str] = []
     for name, command in file.commands.items():
         try:
             commands[name] = _spec(command, path.parent)
-        except ValueError as wrong:  # msgspec's errors are some, too
-            words, keys = _in_words(wrong, "commands", name)
-            problems.append(f"{Place(str(path), line_of(text, *keys))}: {words}")
+        except (msgspec.ValidationError, ValueError) as wrong:
+            problems.append(_told(wrong, text, path, "commands", name))
     return LateenFile(commands, file.gateway_namespace, file.mesh_config, tuple(problems))
+
+
+def _told(wrong: Exception, text: str, path: Path, *above: str) -> str:
+    """ "dir/lateen.yaml:3: commands.a: what is wrong"."""
+    words, keys = in_words(wrong)
+    keys = [*above, *keys]
+    unknown = words.partition("unknown field `")[2].rstrip("`")
+    place = Place(str(path), line_of(text, *keys, *([unknown] if unknown else [])))
+    return f"{place}: {joined(keys)}: {words}" if keys else f"{place}: {words}"
 
 
 def _load_one(path: Path) -> LateenFile:
@@ -119,32 +127,3 @@ def _spec(raw: Any, directory: Path) -> CommandSpec:
     if not argv:
         raise ValueError("a command is empty")
     return CommandSpec(argv, (directory / full.directory).resolve(), full.env)
-
-
-def _in_words(wrong: Exception, *above: str) -> tuple[str, list[str]]:
-    """msgspec's message in this file's words, "commands: expected a mapping, got a number"; and the keys to it."""
-    said, _, where = str(wrong).partition(" - at ")
-    for theirs, ours in _WORDS:
-        said = said.replace(theirs, ours)
-    keys = [*above, *(key for key in where.strip("`$.").replace("[...]", "").split(".") if key)]
-    _, unknown, field = said.partition("unknown field `")
-    return f"{'.'.join(keys).replace('.[', '[')}: {said}" if keys else said, [
-        *keys,
-        field.rstrip("`"),
-    ] if unknown else keys
-
-
-_WORDS = (
-    ("Expected `str | object | array`", "expected a command line, a list of words or a mapping with `run`"),
-    ("Expected `str | array`", "expected a command line or a list of words"),
-    ("Expected", "expected"),
-    ("Object contains", "there is an"),
-    ("Object missing required field", "there is no"),
-    ("`object`", "a mapping"),
-    ("`array`", "a list"),
-    ("`str`", "a string"),
-    ("`int`", "a number"),
-    ("`float`", "a number"),
-    ("`bool`", "true or false"),
-    ("`null`", "nothing"),
-)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from controlplane.local.words import in_words, joined
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 from controlplane.model.value import Read
 
@@ -246,7 +247,8 @@ def read_manifests(manifests: Manifests) -> Contents:
                 case Problem() as problem:
                     problems.append(problem)
         except msgspec.ValidationError as wrong:
-            problems.append(Problem("InvalidField", Level.ERROR, Origin(ref), f"is not run: {wrong}"))
+            said, keys = in_words(wrong)
+            problems.append(Problem("InvalidField", Level.ERROR, Origin(ref, joined(keys)), f"is not run: {said}"))
     return Contents(tuple(workloads), tuple(services), tuple(problems))
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -23,6 +23,7 @@ from controlplane.local.mesh import Mesh
 from controlplane.local.plan import Inputs, Plan
 from controlplane.local.ports import ControlPlane, OpenControlPlane
 from controlplane.local.processes import Machine
+from controlplane.local.show import one_line
 from controlplane.local.statedir import Misuse, StateDirectory, directory_of
 from controlplane.model.decode import decode
 from controlplane.model.problem import Level, Problem
@@ -108,7 +109,7 @@ async def _follow(mesh: Mesh, source: FilesSource, first: "asyncio.Future[None]"
     """`first` gets what the first plan is judged to be; later failures are the supervisor's."""
 
     def judge(plan: Plan, in_files: Sequence[Problem]) -> None:
-        judge_first(plan, in_files)
+        judge_first(plan, in_files, mesh.place_of)
         first.set_result(None)
 
     try:
@@ -141,12 +142,13 @@ async def _configured(mesh: Mesh, before: Mapping[str, Any], config: Mapping[str
     return config
 
 
-def judge_first(plan: Plan, in_files: Sequence[Problem] = ()) -> None:
+def judge_first(
+    plan: Plan, in_files: Sequence[Problem] = (), place_of: Callable[[Problem], str] = lambda _: ""
+) -> None:
     """What would make a start pointless. Raises `Misuse`."""
     if not plan.replicas and not plan.gateways:
-        errors = sorted((*in_files, *plan.problems), key=lambda problem: problem.level is not Level.ERROR)
-        words = "; ".join(problem.message for problem in errors[:1])
-        hint = words or "subdirectories are read with -R"
+        errors = sorted((*plan.problems, *in_files), key=_how_likely)
+        hint = next((one_line(problem, place_of(problem)) for problem in errors), "subdirectories are read with -R")
         raise Misuse(f"nothing to run: no Deployment, Pod or Gateway was found ({hint})")
     addresses = [*(replica.address for replica in plan.replicas), *(proxy.address for proxy in plan.gateways)]
     unusable = [address for address in addresses if not sockets.can_bind(address, 0)]
@@ -157,6 +159,12 @@ def judge_first(plan: Plan, in_files: Sequence[Problem] = ()) -> None:
             if not sockets.can_bind(proxy.address, port.bound):
                 holder = sockets.holder_of(port.bound)
                 raise Misuse(f"port {port.bound} (port {port.number} of {port.gateway}) is held by {holder}")
+
+
+def _how_likely(problem: Problem) -> tuple[bool, bool]:
+    """Sorts first what is the reason that nothing runs."""
+    runs = problem.origin.ref.kind in ("Deployment", "StatefulSet", "Pod", "Gateway", "File")
+    return problem.level is not Level.ERROR, not runs
 
 
 def missing_addresses(addresses: Sequence[str], platform: str) -> str:

@@ -91,6 +91,8 @@ def test_a_port_that_is_none_is_named_and_its_neighbours_run(port: int) -> None:
     plan = planned(deployment() + bad + wrong_service + gateway(port=f"{{number: {port}, name: a, protocol: HTTP}}"))
     assert [replica.workload.name for replica in plan.replicas] == ["bill"]
     assert codes(plan) == ["InvalidField", "InvalidField"]
+    assert plan.problems[1].origin.path == "spec.template.spec.containers[0].ports[0].containerPort"
+    assert plan.problems[1].message.startswith("is not run: expected a number ")
     assert plan.gateways[0].ports == ()
 
 
@@ -109,7 +111,8 @@ def test_a_deployment_that_cannot_be_read_is_named_and_the_others_run() -> None:
     plan = planned(deployment("broken", replicas="many") + deployment())  # type: ignore[arg-type]
     assert [replica.workload.name for replica in plan.replicas] == ["bill"]
     assert codes(plan) == ["InvalidField"]
-    assert "replicas" in plan.problems[0].message
+    assert plan.problems[0].origin.path == "spec.replicas"
+    assert plan.problems[0].message == "is not run: expected a number, got a string"
 
 
 # --- ports ---------------------------------------------------------------------------------------------------------
