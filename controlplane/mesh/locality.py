@@ -15,9 +15,7 @@ from controlplane.model.core import REGION_LABEL, SUBZONE_LABEL, ZONE_LABEL
 Rank = Callable[[Endpoint], tuple[int, ...]]
 HOSTNAME_LABEL: Final = "kubernetes.io/hostname"
 CLUSTER_LABEL: Final = "topology.istio.io/cluster"
-_TOPOLOGY: Final = frozenset(
-    {REGION_LABEL, ZONE_LABEL, SUBZONE_LABEL, NETWORK_LABEL, HOSTNAME_LABEL, LOCALITY_LABEL, CLUSTER_LABEL}
-)
+_TOPOLOGY: Final = frozenset({REGION_LABEL, ZONE_LABEL, SUBZONE_LABEL, HOSTNAME_LABEL, LOCALITY_LABEL, CLUSTER_LABEL})
 _NO_LABELS: Final[Mapping[str, str]] = {}
 _ANYWHERE: Final = 3
 _NOT_CHOSEN: Final = 4

@@ -20,6 +20,8 @@ EXPORT_TO_ANNOTATION: Final = "networking.istio.io/exportTo"
 TRAFFIC_DISTRIBUTION_ANNOTATION: Final = "networking.istio.io/traffic-distribution"
 DEFAULT_AFFINITY_SECONDS: Final = 10800  # Kubernetes' default of clientIP.timeoutSeconds
 _DISTRIBUTIONS: Final = frozenset({"PreferClose", "PreferSameZone", "PreferSameNode"})
+_AFFINITIES: Final = frozenset({"", "None", "ClientIP"})
+_POLICIES: Final = frozenset({None, "", "Cluster", "Local"})
 _NO_LABELS: Final[dict[str, str]] = {}
 
 
@@ -157,9 +159,14 @@ def _export_to(svc: core.Service, settings: Settings) -> tuple[str, ...]:
 
 def _wishes(svc: core.Service, origin: Origin, distribution: str) -> tuple[Problem, ...]:
     """Problems of what a Service asks of its balancing."""
-    if not distribution and svc.spec.session_affinity_config is None:
+    affinity, local = svc.spec.session_affinity, svc.spec.internal_traffic_policy
+    if not distribution and svc.spec.session_affinity_config is None and affinity in _AFFINITIES and local in _POLICIES:
         return NO_PROBLEMS
     problems: list[Problem] = []
+    if affinity not in _AFFINITIES:
+        problems.append(invalid(origin.at("spec.sessionAffinity"), f"{affinity!r} is neither ClientIP nor None"))
+    if local not in _POLICIES:
+        problems.append(invalid(origin.at("spec.internalTrafficPolicy"), f"{local!r} is neither Cluster nor Local"))
     if distribution and distribution not in _DISTRIBUTIONS:
         text = (
             f"{distribution!r} is no distribution we know ({', '.join(sorted(_DISTRIBUTIONS))}): traffic goes anywhere"

@@ -91,10 +91,9 @@ class ForZone(Read):
 
 
 class EndpointHints(Read):
-    """Who should use an endpoint, when the Service asks for topology aware routing."""
+    """Who should use an endpoint, when the Service asks for topology aware routing; `forNodes` repeats `nodeName`."""
 
     for_zones: tuple[ForZone, ...] = ()
-    for_nodes: tuple[ForZone, ...] = ()
 
 
 class TargetRef(Read):

@@ -37,12 +37,15 @@ _NOT_YET: Final = frozenset(
         "configSources",
         "defaultProviders",
         "disableEnvoyListenerLog",
+        "enableAutoMtls",
         "discoverySelectors",
         "enableEnvoyAccessLogService",
+        "enablePrometheusMerge",
         "enableTracing",
         "extensionProviders",
         "hboneIdleTimeout",
         "inboundClusterStatName",
+        "inboundTrafficPolicy",
         "ingressClass",
         "ingressControllerMode",
         "ingressSelector",
@@ -55,9 +58,15 @@ _NOT_YET: Final = frozenset(
         "serviceSettings",
         "thriftConfig",
         "tlsDefaults",
+        "zoneAwareLbSetting",
     }
 )
-_FROM_PROXY_CONFIG: Final = frozenset({"drainDuration", "terminationDrainDuration", "statNameLength"})
+# What holds anyway.
+_SO_ANYWAY: Final[Mapping[str, object]] = {
+    "enableAutoMtls": False,
+    "enablePrometheusMerge": False,
+    "inboundTrafficPolicy": {"mode": "PASSTHROUGH"},
+}
 
 
 def decode_settings(document: Mapping[str, Any]) -> tuple[Settings, tuple[Problem, ...]]:
@@ -77,7 +86,7 @@ def _flattened(document: object, walker: Walker) -> object:
     """The document with Istio's nesting undone, and without what is not done yet."""
     if not isinstance(document, Mapping):
         return document
-    fields = {key: value for key, value in document.items() if not _said(str(key), str(key), walker)}
+    fields = {key: value for key, value in document.items() if not _said(str(key), value, walker)}
     root = fields.pop("rootNamespace", None)
     if root is not None:
         fields.setdefault("rootNamespaces", [root])
@@ -90,18 +99,16 @@ def _flattened(document: object, walker: Walker) -> object:
 def _from_proxy_config(proxy: Mapping[str, Any], walker: Walker) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in proxy.items():
-        if key in _FROM_PROXY_CONFIG:
-            fields[key] = value
-        elif key == "gatewayTopology" and isinstance(value, Mapping):
+        if key == "gatewayTopology" and isinstance(value, Mapping):
             fields["numTrustedProxies"] = value.get("numTrustedProxies")
         else:
             _not_yet(f"defaultConfig.{key}", walker)
     return fields
 
 
-def _said(key: str, path: str, walker: Walker) -> bool:
-    if key in _NOT_YET:
-        _not_yet(path, walker)
+def _said(key: str, value: object, walker: Walker) -> bool:
+    if key in _NOT_YET and not (key in _SO_ANYWAY and value == _SO_ANYWAY[key]):
+        _not_yet(key, walker)
     return key in _NOT_YET
 
 
@@ -122,8 +129,6 @@ def _check(found: Findings, settings: Settings) -> None:
     check_duration(found, "connectTimeout", settings.connect_timeout)
     check_duration(found, "dnsRefreshRate", settings.dns_refresh_rate)
     check_duration(found, "protocolDetectionTimeout", settings.protocol_detection_timeout, zero=True)
-    check_duration(found, "drainDuration", settings.drain_duration, zero=True)
-    check_duration(found, "terminationDrainDuration", settings.termination_drain_duration, zero=True)
     check_port(found, "proxyListenPort", settings.proxy_listen_port)
     check_port(found, "proxyInboundListenPort", settings.proxy_inbound_listen_port)
     check_port(found, "proxyHttpPort", settings.proxy_http_port or None)

@@ -3,7 +3,6 @@
 Unlike the kinds, a `Settings` carries its defaults: there is one, everything reads it, nothing merges it.
 """
 
-from collections.abc import Mapping
 from datetime import timedelta
 
 from controlplane.model.destinationrule import (
@@ -12,18 +11,10 @@ from controlplane.model.destinationrule import (
     LocalityLbSetting,
     OutlierDetection,
     TcpKeepalive,
-    ZoneAwareLbSetting,
 )
 from controlplane.model.sidecar import OutboundTrafficMode
 from controlplane.model.value import Duration, Int32, UInt32, Value, WireEnum
 from controlplane.model.virtualservice import HTTPRetry
-
-
-class InboundTrafficMode(WireEnum):
-    """What happens to inbound calls on ports no Service names."""
-
-    PASSTHROUGH = "PASSTHROUGH", 0
-    LOCALHOST = "LOCALHOST", 1
 
 
 class AccessLogEncoding(WireEnum):
@@ -56,12 +47,6 @@ class MeshOutboundTrafficPolicy(Value):
     mode: OutboundTrafficMode = OutboundTrafficMode.ALLOW_ANY
 
 
-class MeshInboundTrafficPolicy(Value):
-    """Inbound calls on ports no Service names."""
-
-    mode: InboundTrafficMode = InboundTrafficMode.PASSTHROUGH
-
-
 class MeshPathNormalization(Value):
     """How paths are normalized."""
 
@@ -76,13 +61,10 @@ class DefaultTrafficPolicy(Value):
 
 
 class Settings(Value):
-    """What holds for the whole mesh."""
+    """What holds for the whole mesh. Only what is read is here; `meshconfig` says so of the rest."""
 
     outbound_traffic_policy: MeshOutboundTrafficPolicy = MeshOutboundTrafficPolicy()
-    inbound_traffic_policy: MeshInboundTrafficPolicy = MeshInboundTrafficPolicy()
-    enable_auto_mtls: bool = True
     locality_lb_setting: LocalityLbSetting = LocalityLbSetting(enabled=True)
-    zone_aware_lb_setting: ZoneAwareLbSetting | None = None
     connect_timeout: Duration = timedelta(seconds=10)
     dns_refresh_rate: Duration = timedelta(seconds=60)
     protocol_detection_timeout: Duration = timedelta(0)
@@ -100,20 +82,13 @@ class Settings(Value):
     default_destination_rule_export_to: tuple[str, ...] = ("*",)
     h2_upgrade_policy: H2UpgradePolicy = H2UpgradePolicy.DO_NOT_UPGRADE
     tcp_keepalive: TcpKeepalive | None = None
-    drain_duration: Duration = timedelta(seconds=45)
-    termination_drain_duration: Duration = timedelta(seconds=5)
     path_normalization: MeshPathNormalization = MeshPathNormalization()
     proxy_listen_port: Int32 = 15001
     proxy_inbound_listen_port: Int32 = 15006
     proxy_http_port: Int32 = 0  # 0 = no http_proxy listener
     verify_certificate_at_client: bool = True
-    enable_prometheus_merge: bool = True
-    stat_name_length: UInt32 = 189
     num_trusted_proxies: UInt32 = 0  # gatewayTopology.numTrustedProxies
-    network: str = ""  # of proxies that do not say theirs
-    networks: Mapping[str, tuple[str, ...]] = {}
     cluster_domain: str = "cluster.local"
-    cluster_id: str = "Kubernetes"
     tenancy: Tenancy = Tenancy.OWNER
     scope_gateway_to_namespace: bool = False
     refuse_local_endpoints: bool = False  # loopback and link-local: a mesh on one machine lives there

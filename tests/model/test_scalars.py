@@ -95,23 +95,29 @@ def test_settings_are_read_from_mesh_config():
             "accessLogFile": "/dev/stdout",
             "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
             "rootNamespace": "istio-config",
-            "defaultConfig": {"drainDuration": "10s", "gatewayTopology": {"numTrustedProxies": 2}},
+            "defaultConfig": {"gatewayTopology": {"numTrustedProxies": 2}},
+            "enableAutoMtls": False,
+            "inboundTrafficPolicy": {"mode": "PASSTHROUGH"},
             "defaultHttpRetryPolicy": {"attempts": 0},
             "tenancy": "istio",
         }
     )
     assert problems == ()
     assert settings.root_namespaces == ("istio-config",)
-    assert settings.drain_duration == timedelta(seconds=10)
     assert settings.num_trusted_proxies == 2
     assert settings.default_http_retry_policy == HTTPRetry(attempts=0)
 
 
 def test_what_mesh_config_has_and_lateen_has_not_is_said():
-    _, problems = decode_settings({"extensionProviders": [], "defaultConfig": {"concurrency": 2}, "acessLogFile": "x"})
+    proxy = {"concurrency": 2, "drainDuration": "5s"}
+    unread = {"extensionProviders": [], "enableAutoMtls": True, "inboundTrafficPolicy": {"mode": "LOCALHOST"}}
+    _, problems = decode_settings({**unread, "defaultConfig": proxy, "acessLogFile": "x"})
     assert {(one.code, one.origin.path) for one in problems} == {
         ("NotSupportedYet", "extensionProviders"),
+        ("NotSupportedYet", "enableAutoMtls"),
+        ("NotSupportedYet", "inboundTrafficPolicy"),
         ("NotSupportedYet", "defaultConfig.concurrency"),
+        ("NotSupportedYet", "defaultConfig.drainDuration"),
         ("UnknownField", "acessLogFile"),
     }
 

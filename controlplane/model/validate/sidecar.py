@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from controlplane.model.destinationrule import ConnectionPoolSettings, H2UpgradePolicy
 from controlplane.model.gateway import Port, ServerTLSMode
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import Problem
@@ -50,7 +51,7 @@ def validate_sidecar(sidecar: Sidecar) -> tuple[Problem, ...]:
     each(found, "spec.egress", spec.egress, _check_egress)
     _check_catch_all(found, spec.egress)
     if spec.inbound_connection_pool is not None:
-        check_connection_pool(found, "spec.inboundConnectionPool", spec.inbound_connection_pool)
+        _check_pool(found, "spec.inboundConnectionPool", spec.inbound_connection_pool)
     if spec.outbound_traffic_policy is not None:
         _check_policy(found, "spec.outboundTrafficPolicy", spec.outbound_traffic_policy)
     return found.done()
@@ -66,7 +67,7 @@ def _check_ingress(found: Findings, path: str, listener: IngressListener) -> Non
     if listener.default_endpoint:
         _check_default_endpoint(found, f"{path}.defaultEndpoint", listener.default_endpoint)
     if listener.connection_pool is not None:
-        check_connection_pool(found, f"{path}.connectionPool", listener.connection_pool)
+        _check_pool(found, f"{path}.connectionPool", listener.connection_pool)
     if listener.tls is not None:
         if listener.tls.mode not in _TLS_MODES:
             listed = ", ".join(sorted(_TLS_MODES))
@@ -74,6 +75,15 @@ def _check_ingress(found: Findings, path: str, listener: IngressListener) -> Non
                 "InvalidTLS", f"{path}.tls.mode", f"must be one of {listed}; found {listener.tls.mode or 'none'}"
             )
         check_server_tls(found, f"{path}.tls", listener.tls)
+        if listener.tls.https_redirect:
+            found.warn("NoEffect", f"{path}.tls.httpsRedirect", "only a Gateway redirects plain HTTP")
+
+
+def _check_pool(found: Findings, path: str, pool: ConnectionPoolSettings) -> None:
+    check_connection_pool(found, path, pool)
+    if pool.http is not None and pool.http.h2_upgrade_policy not in {None, H2UpgradePolicy.DEFAULT}:
+        message = "the application is spoken to in the protocol of the port; declare that as HTTP2"
+        found.warn("NoEffect", f"{path}.http.h2UpgradePolicy", message)
 
 
 def _check_default_endpoint(found: Findings, path: str, endpoint: str) -> None:
@@ -103,6 +113,8 @@ def _check_egress(found: Findings, path: str, listener: EgressListener) -> None:
         _check_listener_port(found, f"{path}.port", listener.port, unix=unix)
     if listener.bind and not unix and not is_ip(listener.bind):
         found.error("InvalidAddress", f"{path}.bind", f'"{listener.bind}" is not an IP address or unix:///path')
+    if listener.port is None and listener.capture_mode not in {None, CaptureMode.DEFAULT}:
+        found.warn("NoEffect", f"{path}.captureMode", "only a listener with a port of its own may be captured or bound")
     if listener.bind and listener.port is None:
         found.error("ConflictingFields", f"{path}.bind", "bind needs a port: it says where one port listens")
     if unix and listener.capture_mode not in {None, CaptureMode.DEFAULT, CaptureMode.NONE}:

@@ -6,7 +6,7 @@ from typing import Final
 
 from controlplane.model.destinationrule import ClientTLSMode, ClientTLSSettings
 from controlplane.model.gateway import ServerTLSMode, ServerTLSSettings
-from controlplane.model.validate.common import each, is_fqdn, required, unique
+from controlplane.model.validate.common import attribute, each, is_fqdn, required, unique
 from controlplane.model.validate.findings import Findings
 
 # What BoringSSL, and so Envoy, can be told to use.
@@ -57,9 +57,34 @@ def check_client_tls(found: Findings, path: str, tls: ClientTLSSettings) -> None
             path,
             "insecureSkipVerify excludes caCertificates and subjectAltNames: they would not be looked at",
         )
+    if tls.ca_crl and not tls.ca_certificates:
+        message = "a revocation list goes with caCertificates, or into the Secret of credentialName as ca.crl"
+        found.error("InvalidTLS", f"{path}.caCrl", message)
+    _check_unused(found, path, tls)
     if tls.sni and not is_fqdn(tls.sni):
         found.error("InvalidHost", f"{path}.sni", f'"{tls.sni}" is not a host name')
     each(found, f"{path}.subjectAltNames", tls.subject_alt_names, _check_not_empty)
+
+
+def _check_unused(found: Findings, path: str, tls: ClientTLSSettings) -> None:
+    """Fields the mode does not look at."""
+    plain = tls.mode in {None, ClientTLSMode.DISABLE}
+    unused = _OF_TLS if plain else ("clientCertificate", "privateKey") if tls.mode is ClientTLSMode.SIMPLE else ()
+    for field in unused:
+        if getattr(tls, attribute(field)) not in (None, "", (), False):
+            says = "calls are in plain text: set mode" if plain else "mode SIMPLE shows no certificate; use MUTUAL"
+            found.warn("NoEffect", f"{path}.{field}", says)
+
+
+_OF_TLS: Final = (
+    "clientCertificate",
+    "privateKey",
+    "caCertificates",
+    "credentialName",
+    "subjectAltNames",
+    "sni",
+    "insecureSkipVerify",
+)
 
 
 def check_server_tls(found: Findings, path: str, tls: ServerTLSSettings) -> None:
@@ -103,11 +128,30 @@ def _check_server_certificates(found: Findings, path: str, tls: ServerTLSSetting
         required(found, f"{at}.privateKey", certificate.private_key)
 
 
+_OF_CLIENTS: Final = (
+    "caCertificates",
+    "caCrl",
+    "caCertCredentialName",
+    "subjectAltNames",
+    "verifyCertificateSpki",
+    "verifyCertificateHash",
+    "insecureSkipVerify",
+)
+
+
 def _check_client_authorities(found: Findings, path: str, tls: ServerTLSSettings) -> None:
+    if tls.mode is ServerTLSMode.SIMPLE:
+        for field in _OF_CLIENTS:
+            if getattr(tls, attribute(field)) not in (None, "", (), False):
+                found.warn("NoEffect", f"{path}.{field}", "mode SIMPLE asks clients for no certificate; use MUTUAL")
     if tls.mode not in {ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL}:
         return
     files = tls.server_certificate or tls.tls_certificates
-    authorities = tls.ca_certificates or tls.ca_cert_credential_name
+    in_files = tls.ca_certificates or any(one.ca_certificates for one in tls.tls_certificates)
+    authorities = in_files or tls.ca_cert_credential_name
+    if tls.ca_crl and not in_files:
+        message = "a revocation list goes with caCertificates, or into the Secret of the authorities as ca.crl"
+        found.error("InvalidTLS", f"{path}.caCrl", message)
     if files and not authorities and not tls.insecure_skip_verify:
         found.error(
             "InvalidTLS", path, f"mode {tls.mode} needs caCertificates or caCertCredentialName to verify clients with"

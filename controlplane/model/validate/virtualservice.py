@@ -9,6 +9,7 @@ from controlplane.model.grpcstatus import GRPC_STATUS
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import Problem
 from controlplane.model.validate.common import (
+    attribute,
     check_at_least,
     check_duration,
     check_export_to,
@@ -165,8 +166,8 @@ def _check_action(found: Findings, path: str, http: HTTPRoute, *, is_delegate: b
     actions = ("route", "redirect", "directResponse", "delegate")
     exclusive(found, path, http, actions, need_one=True)
     answered = "redirect" if http.redirect else "directResponse" if http.direct_response else ""
-    for field in ("fault", "rewrite", "mirror", "retries") if answered else ():
-        if getattr(http, field) is None:
+    for field in ("fault", "rewrite", "mirror", "mirrors", "retries", "timeout") if answered else ():
+        if getattr(http, field) in (None, ()):
             continue
         if field in {"fault", "rewrite"}:
             found.error("ConflictingFields", f"{path}.{field}", f"{field} cannot go with {answered}; remove one")
@@ -267,6 +268,9 @@ def _check_mirrors(found: Findings, path: str, http: HTTPRoute) -> None:
         check_destination(found, f"{path}.mirror", http.mirror)
         if http.mirrors:
             found.error("ConflictingFields", f"{path}.mirror", "mirror and mirrors exclude each other; keep mirrors")
+    for field in ("mirrorPercentage", "mirrorPercent"):
+        if http.mirror is None and getattr(http, attribute(field)) is not None:
+            found.warn("NoEffect", f"{path}.{field}", "there is no mirror; each of mirrors has a percentage of its own")
     check_percent(found, f"{path}.mirrorPercent", http.mirror_percent)
     _check_share(found, f"{path}.mirrorPercentage", http.mirror_percentage)
     each(found, f"{path}.mirrors", http.mirrors, _check_mirror)
