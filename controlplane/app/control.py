@@ -273,6 +273,11 @@ class ControlPlane:
         resources = self.resources(name)
         return None if resources is None else render.document(resources)
 
+    async def dump(self, name: str) -> ConfigDump | None:
+        """`config`, worked out in a thread."""
+        resources = self.resources(name)
+        return None if resources is None else await asyncio.to_thread(render.document, resources)
+
     def note_settings(self, problems: tuple[Problem, ...]) -> None:
         """What is wrong with the settings stays a problem until they are others."""
         self._settings_problems = problems

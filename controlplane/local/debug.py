@@ -28,7 +28,7 @@ def routes(control: ControlPlane, findings: Findings, mesh: Mesh | None = None) 
         return msgspec.to_builtins(control.proxies())
 
     async def config(query: Mapping[str, str]) -> Any:
-        return proxy_config(control, query.get("proxy", ""))
+        return await proxy_config(control, query.get("proxy", ""))
 
     async def problems(_query: Mapping[str, str]) -> Any:
         return [problem_row(problem, findings.place_of(problem)) for problem in findings.problems()]
@@ -56,7 +56,7 @@ def _mesh_routes(mesh: Mesh) -> dict[str, Handler]:
     return {"/mesh": what_runs, "/objects": objects}
 
 
-def proxy_config(control: ControlPlane, name: str) -> Any:
+async def proxy_config(control: ControlPlane, name: str) -> Any:
     """The configuration of a proxy by its name, by its node id, or by any beginning that only one proxy has."""
     names = [status.name for status in control.proxies()]
     if name not in names:
@@ -64,7 +64,7 @@ def proxy_config(control: ControlPlane, name: str) -> Any:
         if len(meant) > 1:
             raise NotFound(f"{name!r} may be any of {', '.join(sorted(meant))}")
         name = meant[0] if meant else name
-    found = control.config(name)
+    found = await control.dump(name)
     if found is None:
         connected = ", ".join(sorted(names)) or "none is connected"
         raise NotFound(f"no proxy is called {name!r}; there are: {connected}")

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from controlplane.cli.main import run
+from tests.local.test_bad_input import FILES
+from tests.local.test_up import BILL
 from tests.local.worlds import deployment, service
 
 RULES = """
@@ -285,6 +287,20 @@ endpoints: [{addresses: [10.0.0.7], targetRef: {kind: Pod, name: p, namespace: d
     assert "inbound|8080||" in [cluster["name"] for cluster in document["clusters"]]
     _, elsewhere = compiled(capsys, "-f", str(files), "--ip", "10.0.0.8")
     assert "inbound|8080||" not in [cluster["name"] for cluster in elsewhere["clusters"]]
+
+
+_OF_PROCESSES = {"a Deployment of the wrong shape", "an environment no process can have"}  # compile starts none
+
+
+@pytest.mark.parametrize("name", sorted(FILES.keys() - _OF_PROCESSES))
+def test_bad_input_is_data_too(name: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content, words = FILES[name]
+    (files / "bill.yaml").write_text(BILL)
+    (files / "extra.yaml").write_bytes(content.encode() if isinstance(content, str) else content)
+    code, document = compiled(capsys, "-f", str(files))
+    assert code == 0
+    assert any(words in problem["message"] for problem in document["problems"])
+    assert any(cluster["name"].endswith("||bill.demo.svc.cluster.local") for cluster in document["clusters"])
 
 
 # --- serve: what can be known to be wrong before -------------------------------------------------------------------
