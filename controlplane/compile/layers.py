@@ -21,7 +21,7 @@ import msgspec
 
 from controlplane.compile.inputs import Key
 from controlplane.compile.rules import Labels
-from controlplane.mesh.caller import Caller
+from controlplane.mesh.caller import Caller, Standpoint
 
 
 class Layer(msgspec.Struct, frozen=True, order=True, cache_hash=True):
@@ -41,6 +41,11 @@ class Layer(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     gateways: tuple[Key, ...] = ()
     bind: str = ""  # what listeners bind instead of the wildcard address
     port_offset: int = 0  # added to ports below 1024
+
+    @property
+    def standpoint(self) -> Standpoint:
+        """Where its callers stand, as far as that matters."""
+        return Standpoint(self.locality, self.node, self.caller.labels)
 
     @property
     def caller(self) -> Caller:
@@ -70,3 +75,4 @@ ALL = Parts(clusters=True, endpoints=True, hosts=True, listeners=True)
 POLICY = Parts(clusters=True, endpoints=True, hosts=True)
 ROUTES = Parts(hosts=True)
 ENDPOINTS = Parts(endpoints=True)
+CLUSTERS = Parts(clusters=True)  # with the endpoints that stand in them

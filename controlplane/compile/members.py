@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from controlplane.compile.inputs import Inputs, settings_of
-from controlplane.compile.layers import ALL, ENDPOINTS, MESH, POLICY, ROUTES, Layer, Parts
+from controlplane.compile.layers import ALL, CLUSTERS, ENDPOINTS, MESH, POLICY, ROUTES, Layer, Parts
 from controlplane.compile.places import NODE, ZONE, Places
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules, Selector, Variants, matched_labels
-from controlplane.ir.service import Service, ServicePort
+from controlplane.ir.service import Resolution, Service, ServicePort
 from controlplane.mesh import sidecar as mesh_sidecar
 from controlplane.mesh.sidecar import SidecarScope
 from controlplane.model.sidecar import Sidecar
@@ -23,6 +23,7 @@ from controlplane.store import Collection, Fetch, Index, Store
 
 MemberKey = tuple[Layer, str]  # (layer, host)
 EVERY_HOST = "*"
+SELF_RESOLVED = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})  # endpoints stand in the cluster
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -173,7 +174,9 @@ class Members:
 
     def _place_members(self, fetch: Fetch, key: tuple[Layer, str], _: tuple[str, ...]) -> Mapping[MemberKey, Member]:
         layer, host = key
-        return self._admitted(fetch, layer, host, ENDPOINTS)
+        service = self._registry.service_for(fetch, host, layer.namespace)
+        in_place = service is not None and service.resolution in SELF_RESOLVED
+        return self._admitted(fetch, layer, host, CLUSTERS if in_place else ENDPOINTS)
 
     def _forward_members(self, fetch: Fetch, key: tuple[Layer, str], _: Service) -> Mapping[MemberKey, Member]:
         layer, host = key

@@ -13,7 +13,7 @@ import msgspec
 from controlplane.compile.claims import Claims
 from controlplane.compile.inputs import Inputs, settings_of
 from controlplane.compile.layers import MESH, Layer
-from controlplane.compile.members import Member, MemberKey, Members
+from controlplane.compile.members import SELF_RESOLVED, Member, MemberKey, Members
 from controlplane.compile.places import NODE, Places
 from controlplane.compile.registry import Registry, seniority
 from controlplane.compile.rules import Routing, Rules, routing_reach
@@ -47,7 +47,6 @@ NamedKey = tuple[Layer, str]  # (layer, resource name)
 Named = Mapping[NamedKey, Resource]
 
 
-SELF_RESOLVED = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
 NO_LABELS: Mapping[str, str] = {}
 
 
@@ -205,6 +204,7 @@ class Outbound:
                 settings,
                 captured=layer.captured,
                 endpoints=self.resolved_endpoints(fetch, service, port),
+                at=layer.standpoint,
             )
         )
 

@@ -88,7 +88,14 @@ class Reached:
         for port in service.ports:
             listed = self._outbound.resolved_endpoints(fetch, service, port)
             yield from mesh_clusters.outbound(
-                service, port, policy, settings, gateway=gateway, captured=captured, endpoints=listed
+                service,
+                port,
+                policy,
+                settings,
+                gateway=gateway,
+                captured=captured,
+                endpoints=listed,
+                at=layer.standpoint,
             )
 
     def _assignment(self, fetch: Fetch, key: NamedKey, _: object) -> Named:

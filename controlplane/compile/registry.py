@@ -112,11 +112,13 @@ class Registry:
             entries = self._selected(fetch, self._entries_by_namespace, namespace, service.selector)
             if not entries:
                 return found
+            fetch.report(*mesh_endpoints.problems_of_workloads(service, entries))
             return (*found, *mesh_endpoints.from_workloads(service, port, entries, refuse_local=refuse_local))
         chosen = [
             *self._selected(fetch, self._entries_by_namespace, namespace, service.selector),
             *self._selected(fetch, self._pods_by_namespace, namespace, service.selector),
         ]
+        fetch.report(*mesh_endpoints.problems_of_workloads(service, chosen))
         return mesh_endpoints.from_workloads(service, port, chosen, refuse_local=refuse_local)
 
     def _selected(

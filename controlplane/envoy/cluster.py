@@ -63,7 +63,7 @@ def encode(cluster: Cluster, settings: Settings) -> Resource:
     if resolution is Resolution.ENDPOINTS:
         parts.append(_EDS(_EDS_SOURCE + _EDS_SERVICE(cluster.name)))
     elif resolution in _DNS or resolution is Resolution.STATIC:
-        parts.append(_LOAD(endpoint.inline(cluster.name, cluster.endpoints)))
+        parts.append(_LOAD(endpoint.inline(cluster.name, cluster.endpoints, cluster.groups)))
     if fields := _metadata(cluster):
         parts.append(_METADATA(metadata.istio(fields)))
     if (socket := transport.transport_socket(cluster)) is not None:
@@ -78,7 +78,7 @@ def encode(cluster: Cluster, settings: Settings) -> Resource:
 def _blocked(cluster: Cluster) -> Cluster:
     """A destination that must not be called: it exists, so that routes to it answer, and has no endpoint."""
     policy = TrafficPolicy(pool=cluster.policy.pool)
-    return msgspec.structs.replace(cluster, resolution=Resolution.STATIC, endpoints=(), policy=policy)
+    return msgspec.structs.replace(cluster, resolution=Resolution.STATIC, endpoints=(), groups=(), policy=policy)
 
 
 def _resolution(cluster: Cluster) -> Resolution:

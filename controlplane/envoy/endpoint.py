@@ -48,10 +48,10 @@ def groups(found: tuple[LocalityGroup, ...]) -> bytes:
     return b"".join([_GROUP(_group(group)) for group in found])
 
 
-def inline(cluster: str, endpoints: tuple[Endpoint, ...]) -> bytes:
-    """A whole `ClusterLoadAssignment` for a cluster whose endpoints stand in it: one group, no locality."""
+def inline(cluster: str, endpoints: tuple[Endpoint, ...], grouped: tuple[LocalityGroup, ...] = ()) -> bytes:
+    """A whole `ClusterLoadAssignment` for a cluster whose endpoints stand in it: grouped, or one group, no locality."""
     group = (LocalityGroup(locality="", endpoints=endpoints),) if endpoints else ()
-    return _CLUSTER(cluster) + groups(group)
+    return _CLUSTER(cluster) + groups(grouped or group)
 
 
 def _group(group: LocalityGroup) -> bytes:

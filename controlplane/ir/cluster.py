@@ -24,7 +24,9 @@ class Direction(StrEnum):
 
 
 class Cluster(msgspec.Struct, frozen=True):
-    """For `Resolution.ENDPOINTS` the endpoints travel apart (EDS); otherwise they stand in `endpoints`."""
+    """For `Resolution.ENDPOINTS` the endpoints travel apart (EDS); otherwise they stand in `groups`, as in an
+    assignment, or without any order among them in `endpoints`.
+    """
 
     name: str
     direction: Direction
@@ -37,6 +39,7 @@ class Cluster(msgspec.Struct, frozen=True):
     port: int = 0
     subset: str = ""
     endpoints: tuple[Endpoint, ...] = ()
+    groups: tuple["LocalityGroup", ...] = ()
     bind_address: str = ""  # inbound: source address of connections to the application
     service_sans: tuple[str, ...] = ()  # identities accepted under mutual TLS of the mesh
     external: bool = False

@@ -1,6 +1,7 @@
 """Who calls: what a rule may ask about the workload a request comes from."""
 
 from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -10,6 +11,17 @@ class Caller(msgspec.Struct, frozen=True):
 
     namespace: str
     labels: Mapping[str, str] = {}
+
+
+class Standpoint(NamedTuple):
+    """Where a caller stands, and its labels, as far as they rank what it calls."""
+
+    locality: str = ""
+    node: str = ""
+    labels: Mapping[str, str] = {}
+
+
+NOWHERE: Final = Standpoint()
 
 
 def has_labels(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:

@@ -11,11 +11,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from controlplane.ir import names
-from controlplane.ir.cluster import Cluster, Direction, Upstream
+from controlplane.ir.cluster import Cluster, Direction, LocalityGroup, Upstream
 from controlplane.ir.policy import Algorithm, DestinationPolicy, LoadBalancer, TlsMode, TrafficPolicy
 from controlplane.ir.service import Endpoint, Protocol, Resolution, Service, ServicePort
 from controlplane.mesh import connections, locality
 from controlplane.mesh.assignment import assignment, usable
+from controlplane.mesh.caller import NOWHERE, Standpoint
 from controlplane.mesh.destinationrule import balancer, base_connection_pool
 from controlplane.mesh.endpoints import UNIX
 from controlplane.model.destinationrule import ConnectionPoolSettings, H2UpgradePolicy
@@ -40,6 +41,7 @@ _SETTINGS_ORIGIN: Final = (Origin(ObjectRef("", "MeshConfig", "", "mesh")),)
 _DIALLED: Final = LoadBalancer(algorithm=Algorithm.PASSTHROUGH)
 _NO_LABELS: Final[Mapping[str, str]] = {}
 _NO_ENDPOINTS: Final[tuple[Endpoint, ...]] = ()
+_NO_GROUPS: Final[tuple[LocalityGroup, ...]] = ()
 _NAMES_RESOLVE: Final = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
 _VERIFIES: Final = frozenset({TlsMode.SIMPLE, TlsMode.MUTUAL})
 
@@ -98,20 +100,22 @@ def outbound(  # noqa: PLR0913  one destination, and what its caller can do
     captured: bool = True,
     gateway: bool = False,
     endpoints: Sequence[Endpoint] | None = None,
+    at: Standpoint = NOWHERE,
 ) -> tuple[Cluster, ...]:
     """The cluster of a port, and one for each subset.
 
     `gateway`: the caller does not sniff, and sends HTTP/1.1 where nothing is declared. `endpoints` are those a
-    workloadSelector found, for services a proxy resolves itself.
+    workloadSelector found, for services a proxy resolves itself; `at` ranks these.
     """
     listed = service.static.get(port.number, _NO_ENDPOINTS) if endpoints is None else endpoints
-    caller = _Caller(captured and not gateway, not gateway, settings.h2_upgrade_policy is H2UpgradePolicy.UPGRADE)
+    upgrades = settings.h2_upgrade_policy is H2UpgradePolicy.UPGRADE
+    caller = _Caller(captured and not gateway, not gateway, upgrades, at)
     origins = (service.origin, *policy.origins)
     subsets = ((subset.name, subset.labels) for subset in policy.subsets)
     return tuple(
         [
-            _destination(service, port, name, policy.policy(port.number, name), usable(listed, labels), caller, origins)
-            for name, labels in (("", _NO_LABELS), *subsets)
+            _destination(service, port, subset, policy.policy(port.number, subset[0]), listed, caller, origins)
+            for subset in (("", _NO_LABELS), *subsets)
         ]
     )
 
@@ -122,21 +126,24 @@ class _Caller(NamedTuple):
     captured: bool
     sniffs: bool
     upgrades: bool  # the mesh wishes HTTP/2 between proxies
+    at: Standpoint
 
 
 def _destination(  # noqa: PLR0913, PLR0917  one cluster's worth of what `outbound` was given
     service: Service,
     port: ServicePort,
-    subset: str,
+    subset: tuple[str, Mapping[str, str]],
     traffic: TrafficPolicy,
     listed: Sequence[Endpoint],
     caller: _Caller,
     origins: tuple[Origin, ...],
 ) -> Cluster:
     traffic = effective(service, traffic)
-    resolution, placed = _placed(resolution_of(service, traffic, captured=caller.captured), listed)
+    resolution, groups = resolution_of(service, traffic, captured=caller.captured), _NO_GROUPS
+    if resolution in _NAMES_RESOLVE:
+        resolution, groups = _placed(service, resolution, traffic, usable(listed, subset[1]), caller.at)
     return Cluster(
-        name=names.outbound_cluster(service.host, port.number, subset),
+        name=names.outbound_cluster(service.host, port.number, subset[0]),
         direction=Direction.OUTBOUND,
         resolution=resolution,
         upstream=upstream(port.protocol, traffic, upgrade=caller.upgrades, sniffs=caller.sniffs),
@@ -145,23 +152,34 @@ def _destination(  # noqa: PLR0913, PLR0917  one cluster's worth of what `outbou
         host=service.host,
         namespace=service.namespace,
         port=port.number,
-        subset=subset,
-        endpoints=placed,
+        subset=subset[0],
+        groups=groups,
         service_sans=service.subject_alt_names,
         external=service.external,
     )
 
 
-def _placed(resolution: Resolution, listed: Sequence[Endpoint]) -> tuple[Resolution, tuple[Endpoint, ...]]:
-    """The endpoints that stand in the cluster: names the proxy resolves itself.
+def _placed(
+    service: Service, resolution: Resolution, traffic: TrafficPolicy, listed: Sequence[Endpoint], at: Standpoint
+) -> tuple[Resolution, tuple[LocalityGroup, ...]]:
+    """The endpoints that stand in the cluster: names the proxy resolves itself, ranked as others are.
 
     Envoy refuses LOGICAL_DNS without exactly one, so no name at all becomes a cluster without endpoints.
     """
-    if resolution not in _NAMES_RESOLVE:
-        return resolution, _NO_ENDPOINTS
     if not listed:
-        return Resolution.STATIC, _NO_ENDPOINTS
-    return resolution, tuple(listed[:1] if resolution is Resolution.DNS_ROUND_ROBIN else listed)
+        return Resolution.STATIC, _NO_GROUPS
+    found = assignment(
+        "",
+        listed[:1] if resolution is Resolution.DNS_ROUND_ROBIN else listed,
+        _NO_LABELS,
+        traffic.load_balancer,
+        service=service,
+        outlier=traffic.outlier is not None,
+        locality=at.locality,
+        node=at.node,
+        caller_labels=at.labels,
+    )
+    return (resolution, found.groups) if found.groups else (Resolution.STATIC, _NO_GROUPS)
 
 
 def _balanced(traffic: TrafficPolicy, resolution: Resolution) -> TrafficPolicy:

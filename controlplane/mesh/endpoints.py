@@ -185,6 +185,18 @@ def _of_workload(workload: Workload, address: str, number: int, more: tuple[str,
     )
 
 
+def problems_of_workloads(service: Service, workloads: Sequence[Workload]) -> tuple[Problem, ...]:
+    """Workloads that a selector found and nobody can call: names where addresses are needed."""
+    if service.resolution in {Resolution.DNS, Resolution.DNS_ROUND_ROBIN}:
+        return ()
+    text = f"{service.host} ({service.origin}) needs addresses: a name is no endpoint of it, but with resolution DNS"
+    return tuple(
+        invalid(workload.origin.at("spec.address"), text)
+        for workload in workloads
+        if workload.addresses and not (is_ip(workload.addresses[0]) or workload.addresses[0].startswith(UNIX))
+    )
+
+
 def problems_of_slice(part: core.EndpointSlice) -> tuple[Problem, ...]:
     """What of a slice is left out, and why."""
     origin = origin_of(part)

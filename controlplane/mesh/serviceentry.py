@@ -17,7 +17,7 @@ from controlplane.mesh.export import visibility
 from controlplane.mesh.hosts import is_ip, is_local
 from controlplane.mesh.problems import ignored, ineffective, invalid
 from controlplane.mesh.service import TRAFFIC_DISTRIBUTION_ANNOTATION
-from controlplane.mesh.workload import LOCALITY_LABEL, NETWORK_LABEL, TLS_MODE_LABEL
+from controlplane.mesh.workload import LOCALITY_LABEL, NETWORK_LABEL, TLS_MODE_LABEL, network_problems
 from controlplane.model.meta import origin_of
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.serviceentry import (
@@ -225,6 +225,7 @@ def _listed(reading: _Reading) -> list[WorkloadEntrySpec]:
         if problem:
             reading.reject(f"endpoints[{index}]", f"{problem}: this endpoint is left out")
         else:
+            reading.problems += network_problems(entry.network or "", reading.origin.at(f"endpoints[{index}]"))
             usable.append(entry)
     return usable
 

@@ -11,7 +11,7 @@ from controlplane.ir.service import Workload
 from controlplane.mesh.problems import NO_PROBLEMS, invalid
 from controlplane.model import core
 from controlplane.model.meta import origin_of
-from controlplane.model.problem import Problem
+from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.serviceentry import WorkloadEntry
 
 TLS_MODE_LABEL: Final = "security.istio.io/tlsMode"  # set by injection: a sidecar terminates mutual TLS here
@@ -78,9 +78,19 @@ def from_workload_entry(we: WorkloadEntry) -> Workload:
 
 def problems_of_workload_entry(we: WorkloadEntry) -> tuple[Problem, ...]:
     """What the author of a WorkloadEntry should know."""
+    origin = origin_of(we, "spec")
+    found = network_problems(we.spec.network or "", origin)
     if we.spec.address:
+        return found
+    return (*found, invalid(origin.at("address"), "without an address this workload is an endpoint of nothing"))
+
+
+def network_problems(network: str, origin: Origin) -> tuple[Problem, ...]:
+    """What who names an endpoint's network should know; `origin` is the endpoint."""
+    if not network:
         return NO_PROBLEMS
-    return (invalid(origin_of(we, "spec.address"), "without an address this workload is an endpoint of nothing"),)
+    text = "gateways between networks are not supported yet: this endpoint is called at its own address"
+    return (Problem("FieldNotSupportedYet", Level.WARNING, origin.at("network"), text),)
 
 
 def locality_of_node(node: core.Node) -> str:

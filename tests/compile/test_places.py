@@ -221,3 +221,65 @@ def test_without_wishes_nobody_has_endpoints_of_their_own():
     world = World().apply(web())
     world.sidecar(locality="eu/1", node_name="n1", labels={"app": "shop"})
     assert {layer.kind for (layer, _), _ in world.graph.store.items(world.graph.outbound.endpoints)} == {"mesh"}
+
+
+# Names that proxies resolve themselves
+
+RESOLVED = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: names, namespace: default}
+spec:
+  hosts: [names.example.com]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: DNS
+  endpoints:
+  - {address: a.example.com, locality: eu/1}
+  - {address: b.example.com, locality: us/1}
+"""
+
+
+def names_of(client):
+    resources, _ = decode_resources(client.resources())
+    assignment = resources.clusters["outbound|80||names.example.com"].load_assignment
+    return [
+        (
+            group.priority,
+            group.locality.region,
+            [one.endpoint.address.socket_address.address for one in group.lb_endpoints],
+        )
+        for group in assignment.endpoints
+    ]
+
+
+def test_names_have_localities_and_priorities_too():
+    world = World().apply(RESOLVED)
+    far, near = [(0, "eu", ["a.example.com"]), (0, "us", ["b.example.com"])], world.sidecar(locality="us/1")
+    assert names_of(near) == far
+    world.apply(RULE.replace("host: web", "host: names.example.com") % ("names", f"trafficPolicy: {{{EJECTS}}}"))
+    assert names_of(near) == [(0, "us", ["b.example.com"]), (1, "eu", ["a.example.com"])]
+    assert names_of(world.sidecar(locality="eu/1")) == [(0, "eu", ["a.example.com"]), (1, "us", ["b.example.com"])]
+    assert names_of(world.sidecar()) == far
+    assert world.problems() == []
+
+
+def test_a_name_among_addresses_is_said():
+    world = World().apply("""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: vm, namespace: default}
+spec:
+  hosts: [vm.example.com]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  workloadSelector: {labels: {app: vm}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm-1, namespace: default}
+spec: {address: vm-1.internal, labels: {app: vm}}
+""")
+    world.sidecar()
+    assert [(one.code, str(one.origin)) for one in world.problems()] == [
+        ("InvalidValue", "WorkloadEntry default/vm-1 spec.address")
+    ]

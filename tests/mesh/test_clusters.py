@@ -99,20 +99,25 @@ def test_a_service_entry_is_found_as_it_says(body, resolution):
     assert one(external(body)).resolution is resolution
 
 
+def placed(found):
+    """The endpoints that stand in a cluster."""
+    return (*found.endpoints, *(endpoint for group in found.groups for endpoint in group.endpoints))
+
+
 def test_names_stand_in_the_cluster():
     found = one(
         external(
             "resolution: DNS\nendpoints: [{address: b.example.net, ports: {http: 8080}}, {address: a.example.net}]"
         )
     )
-    assert [(endpoint.address, endpoint.port) for endpoint in found.endpoints] == [
+    assert [(endpoint.address, endpoint.port) for endpoint in placed(found)] == [
         ("a.example.net", 80),
         ("b.example.net", 8080),
     ]
 
 
 def test_addresses_travel_apart():
-    assert one(external("resolution: STATIC\nendpoints: [{address: 10.0.0.1}]")).endpoints == ()
+    assert placed(one(external("resolution: STATIC\nendpoints: [{address: 10.0.0.1}]"))) == ()
 
 
 def test_a_subset_of_names_has_the_names_with_its_labels():
@@ -120,23 +125,23 @@ def test_a_subset_of_names_has_the_names_with_its_labels():
     whole, v1, v9 = made(
         external(body), "subsets: [{name: v1, labels: {version: v1}}, {name: v9, labels: {version: v9}}]"
     )
-    assert [endpoint.address for endpoint in whole.endpoints] == ["a.example.net", "b.example.net"]
-    assert [endpoint.address for endpoint in v1.endpoints] == ["a.example.net"]
-    assert (v9.resolution, v9.endpoints) == (Resolution.STATIC, ())  # no name at all: calls fail
+    assert [endpoint.address for endpoint in placed(whole)] == ["a.example.net", "b.example.net"]
+    assert [endpoint.address for endpoint in placed(v1)] == ["a.example.net"]
+    assert (v9.resolution, placed(v9)) == (Resolution.STATIC, ())  # no name at all: calls fail
 
 
 def test_names_that_a_selector_found():
     body = "resolution: DNS\nworkloadSelector: {labels: {app: db}}"
     assert one(external(body)).resolution is Resolution.STATIC
     found = one(external(body), endpoints=(Endpoint("db-1.example.com", 80, {}),))
-    assert [endpoint.address for endpoint in found.endpoints] == ["db-1.example.com"]
+    assert [endpoint.address for endpoint in placed(found)] == ["db-1.example.com"]
     assert found.resolution is Resolution.DNS
 
 
 def test_an_external_name_is_resolved():
     found = one(kubernetes("type: ExternalName\nexternalName: api.example.com\nports: [{port: 80, name: http}]"))
     assert found.resolution is Resolution.DNS
-    assert found.endpoints == (Endpoint("api.example.com", 80, {}),)
+    assert placed(found) == (Endpoint("api.example.com", 80, {}),)
     assert found.external
 
 

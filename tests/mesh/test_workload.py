@@ -86,7 +86,8 @@ def test_a_workload_entry():
     assert (found.network, found.locality, found.weight) == ("net-1", "eu/eu-a", 5)
     assert found.service_account == "default/reviews"
     assert found.ready
-    assert problems_of_workload_entry(entry) == ()
+    (problem,) = problems_of_workload_entry(entry)
+    assert (problem.code, problem.origin.path) == ("FieldNotSupportedYet", "spec.network")
 
 
 def test_a_workload_entry_weighs_one_by_default():
