@@ -200,9 +200,7 @@ def fleet(nodes: Sequence[tuple[Proxy, bool]], *, roots: str | None = None, **se
         try:
             for proxy, delta in nodes:
                 config = _bootstrap(proxy, socket, delta=delta)
-                drain = 0 if delta else 1
-                envoy = stack.enter_context(start(config, wait_ready=False, log_level="error", drain_seconds=drain))
-                made.add(envoy, proxy, delta=delta)
+                made.add(stack.enter_context(start(config, wait_ready=False, log_level="error")), proxy, delta=delta)
             yield made
         finally:
             stack.close()

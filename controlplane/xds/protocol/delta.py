@@ -324,11 +324,19 @@ class DeltaStream(Stream):
 
     def _routes_sent(self, names: Sequence[str], removed: Sequence[str], asked: Sequence[str]) -> None:
         for name in removed:
+            left = self._hosts_left(name)
             self._close_route(name)
+            if left:
+                self._leftover[name] = left
             self._ledgers[ROUTE].asked.add(name)  # if it comes back, its hosts have to come with it
         for name in names:
             if name in asked or name not in self._opened:
                 self._introduce(name)
+
+    def _hosts_left(self, route: str) -> tuple[str, ...]:
+        """Hosts of a table that is removed: Envoy ignores the removal, and keeps them while a listener drains."""
+        hosts = self._ledgers[VIRTUAL_HOST].odd.items()
+        return tuple(name for name, has in hosts if has is not None and route_of(name) == route)
 
     def _introduce(self, route: str) -> None:
         """All hosts of a route configuration that is new to the proxy, right after it."""
@@ -371,6 +379,7 @@ class DeltaStream(Stream):
         hosts = self._ledgers[VIRTUAL_HOST]
         self._opened.pop(route, None)
         self._content.hollow.discard(route)
+        self._leftover.pop(route, None)
         hosts.sweeps.pop(route, None)
         hosts.forget(tuple(name for name in hosts.odd if route_of(name) == route))
 

@@ -58,6 +58,7 @@ class Planner:
         self._owed: dict[str, set[str]] = {ENDPOINT: set(), SECRET: set()}  # same, but the type was not asked for yet
         self._clusters_swept = False  # then all endpoints are owed
         self._opened: dict[str, Hosts] = {}  # route configurations the proxy has
+        self._leftover: dict[str, tuple[str, ...]] = {}  # removed route configuration -> hosts the proxy may still have
         self._beats: dict[tuple[str, str], float] = {}  # resources with a time to live -> next heartbeat
         self._out: list[Command] = []
 
@@ -103,10 +104,19 @@ class Planner:
     def _hosts_of(self, ledger: Ledger, route: str, now: float) -> Send | None:
         if route not in ledger.sweeps:
             return None
+        stale = self._stale_hosts(ledger, route)
+        if stale:
+            self._following.appendleft((VIRTUAL_HOST, (route,)))
+            return self._launch(ledger, [], stale, now=now)
         send = self._sweep(ledger, route, now)
         if route in ledger.sweeps:
             self._following.appendleft((VIRTUAL_HOST, (route,)))
         return send
+
+    def _stale_hosts(self, ledger: Ledger, route: str) -> tuple[str, ...]:
+        """Hosts from before a route configuration went away. Their domains would clash with those of new ones."""
+        left = self._leftover.pop(route, ())
+        return tuple(sorted(name for name in left if self._content.get(ledger.type_url, name) is None))
 
     def _follow_clusters(self, names: Sequence[str]) -> None:
         """Envoy warms every cluster it is sent, and asks for endpoints again only of those it did not know."""

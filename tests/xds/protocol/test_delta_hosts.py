@@ -207,6 +207,34 @@ def test_a_route_configuration_that_returns_brings_its_hosts():
     )
 
 
+def test_hosts_from_before_a_route_configuration_went_away_are_removed_before_it_gets_new_ones():
+    """Envoy ignores the removal of a table that a draining listener uses, and two hosts with one domain break it."""
+    run(
+        with_hosts(route("80"), host("80/a"), host("80/b")),
+        changes(remove=[route("80"), host("80/a"), host("80/b")]),
+        sends(ROUTE, removed=["80"]),
+        acks(ROUTE),
+        changes(route("80"), host("80/b"), host("80/c")),
+        sends(ROUTE, "80"),
+        sends(VIRTUAL_HOST, removed=["80/a"]),
+        sends(VIRTUAL_HOST, "80/b", "80/c"),
+    )
+
+
+def test_hosts_of_a_route_configuration_that_drained_are_not_removed_again():
+    run(
+        with_hosts(route("80"), host("80/a")),
+        changes(remove=[route("80"), host("80/a")]),
+        sends(ROUTE, removed=["80"]),
+        acks(ROUTE),
+        recv(ROUTE, unsubscribe=["80"]),
+        changes(route("80"), host("80/c")),
+        recv(ROUTE, "80"),
+        sends(ROUTE, "80"),
+        sends(VIRTUAL_HOST, "80/c"),
+    )
+
+
 def test_a_route_configuration_asked_for_before_it_exists_brings_its_hosts():
     run(
         with_hosts(route("80"), host("80/a")),
