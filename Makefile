@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove bench golden check format crds lock clean
+.PHONY: help demo test prove bench golden check format crds reference lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ format: $(READY) ## format the code and fix what lint can fix
 
 crds: $(READY) ## print the CRDs from the model into crds/
 	$(BIN)/python -m controlplane.model.crd crds
+
+reference: $(READY) ## print docs/cli.md from the command line's parser
+	$(BIN)/python -m controlplane.cli.reference docs/cli.md
 
 lock: $(READY) ## resolve the dependencies anew into requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --group dev pyproject.toml -o requirements/dev.txt

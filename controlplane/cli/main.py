@@ -2,15 +2,15 @@
 
 `lateen --help` and shell completion run this module on every Tab: it imports little but typer.
 
-Exit codes: 0 well, 1 the answer is no (a proxy is not connected, `--strict` and there are problems, the demo failed),
-2 asked wrongly, 130 interrupted.
+Each command's docstring is its help: one line for the list of commands, what it does, and an example (`docs/cli.md` is
+printed from them). Exit codes are `EXIT_CODES`.
 """
 
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -18,27 +18,67 @@ from controlplane.cli.output import Document, Format
 from controlplane.cli.refusal import Refused
 from controlplane.runtime.grpcstart import grpc_settings
 
+EXIT_CODES: Final = {
+    0: "it went well; `up` and `serve`: somebody asked them to end",
+    1: "the answer is no: no such proxy, `--strict` and there are problems, the demo went wrong, a full disk",
+    2: "asked wrongly, or it cannot be done here: one line on standard error says why",
+    70: "a bug in Lateen: one line; `--traceback` (with any command) shows where",
+    130: "interrupted",
+}
+
 app = typer.Typer(
     name="lateen",
-    help="A service mesh and ingress control plane: Istio's API, Envoy's data plane, one command on a laptop.",
+    help="""A service mesh and ingress control plane: Istio's API, Envoy's data plane, one command on a laptop.
+
+    \b
+    Begin with:
+      lateen demo                       watch a canary, with real calls
+      lateen up examples/bill-service   a mesh to play with, until Ctrl-C
+    """,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-proxy_config = typer.Typer(help="What a connected proxy is configured with.", no_args_is_help=True)
+proxy_config = typer.Typer(
+    help="""What a connected proxy is sent.
+
+    \b
+    Examples, in the directory of a running mesh:
+      lateen proxy-config routes front-tomcat
+      lateen proxy-config all front-tomcat -o yaml
+    """,
+    no_args_is_help=True,
+)
 app.add_typer(proxy_config, name="proxy-config")
 
-Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="directories (or files) with manifests")]
+Directories = Annotated[list[Path], typer.Argument(metavar="DIR", help="directories (or files) with manifests")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-R", help="read subdirectories too")]
 MeshConfig = Annotated[
     Path | None, typer.Option("--mesh-config", metavar="FILE", help="mesh-wide settings, with Istio's MeshConfig names")
 ]
 Where = Annotated[Path, typer.Option("--directory", "-d", metavar="DIR", help="the directory whose mesh is asked")]
-Output = Annotated[Format, typer.Option("--output", "-o", help="how the answer is printed")]
-ProxyName = Annotated[str, typer.Argument(metavar="PROXY", help="name of a proxy, or how it begins")]
+Output = Annotated[Format, typer.Option("--output", "-o", metavar="table|json|yaml", help="how the answer is printed")]
 
 _TRACEBACK = "--traceback"
+
+
+def _connected(ctx: typer.Context) -> list[str]:
+    """For completion: proxies of the mesh that would be asked. Whatever is wrong, there is nothing to offer."""
+    try:
+        proxies = _command("asking").ask(Path(ctx.params.get("directory") or "."), "/proxies")
+        return [proxy["name"] for proxy in proxies]
+    except (Refused, OSError, ValueError):
+        return []
+
+
+def _kinds() -> list[str]:
+    return ["sidecar", "gateway"]
+
+
+ProxyName = Annotated[
+    str, typer.Argument(metavar="PROXY", help="name of a proxy, or how it begins", autocompletion=_connected)
+]
 
 
 def _command(module: str) -> Any:
@@ -54,7 +94,16 @@ def up(
     mesh_config: MeshConfig = None,
     plain: Annotated[bool, typer.Option("--plain", help="log lines instead of the live table")] = False,
 ) -> None:
-    """Run a mesh on this machine: the manifests' Deployments as local commands, real Envoys beside them."""
+    """Run a mesh on this machine.
+
+    The manifests' Deployments become local commands with real Envoys beside them. Files are watched: what you save
+    takes effect at once. Ctrl-C ends everything. See docs/laptop.md.
+
+    \b
+    Examples:
+      lateen up examples/bill-service
+      lateen up -R manifests --mesh-config mesh.yaml --plain
+    """
     _command("up").up(tuple(directories), recursive=recursive, mesh_config=mesh_config, plain=plain)
 
 
@@ -75,7 +124,16 @@ def serve(  # noqa: PLR0913  (the options of one command)
         typer.Option("--certificates", metavar="DIR", help="cert-chain.pem, key.pem, root-cert.pem for --listen"),
     ] = None,
 ) -> None:
-    """Run the control plane alone: Envoys that somebody else starts connect to it."""
+    """Run the control plane alone.
+
+    Envoys that somebody else starts connect to it: over a Unix socket, or over TCP with mutual TLS. Problems are told
+    as log lines on standard error.
+
+    \b
+    Examples:
+      lateen serve manifests
+      lateen serve manifests --listen 0.0.0.0:15012 --certificates /etc/lateen/certs
+    """
     _command("serve").serve(
         tuple(directories),
         recursive=recursive,
@@ -88,7 +146,15 @@ def serve(  # noqa: PLR0913  (the options of one command)
 
 @app.command()
 def demo(*, keep: Annotated[bool, typer.Option("--keep", help="leave it running afterwards")] = False) -> None:
-    """Watch a canary shift real calls between two versions, on this machine, in under a minute."""
+    """Watch a canary, with real calls.
+
+    Two versions of a service, a client and three Envoys; the VirtualService moves through eight steps, and calls are
+    counted at each. Takes under a minute.
+
+    \b
+    Example:
+      lateen demo --keep        and then play with it
+    """
     _command("demo").demo(keep=keep)
 
 
@@ -98,7 +164,7 @@ def compile_(  # noqa: PLR0913  (the options of one command)
     paths: Annotated[
         list[str], typer.Option("--filename", "-f", metavar="PATH", help="a file, a directory, or - for standard input")
     ],
-    kind: Annotated[str, typer.Option("--type", metavar="TYPE", help="sidecar or gateway")],
+    kind: Annotated[str, typer.Option("--type", metavar="TYPE", help="sidecar or gateway", autocompletion=_kinds)],
     namespace: Annotated[str, typer.Option(metavar="NS", help="of the proxy")] = "default",
     name: Annotated[str, typer.Option(metavar="POD", help="of the proxy")] = "proxy",
     labels: Annotated[str, typer.Option(metavar="K=V,...", help="of the proxy's Pod")] = "",
@@ -111,9 +177,20 @@ def compile_(  # noqa: PLR0913  (the options of one command)
     recursive: Recursive = False,
     strict: Annotated[bool, typer.Option("--strict", help="exit 1 if there are problems")] = False,
     show_secrets: Annotated[bool, typer.Option("--show-secrets", help="print private keys")] = False,
-    output: Annotated[Document, typer.Option("--output", "-o", help="how the document is printed")] = Document.JSON,
+    output: Annotated[
+        Document, typer.Option("--output", "-o", metavar="json|yaml", help="how the document is printed")
+    ] = Document.JSON,
 ) -> None:
-    """Print the complete Envoy configuration of one proxy, from files, without a mesh."""
+    """Print one proxy's configuration, from files.
+
+    One document: listeners, clusters, routes (whole), endpoints, secrets (keys hidden), problems. Nothing runs. The
+    same files give the same bytes.
+
+    \b
+    Examples:
+      lateen compile -f manifests --type sidecar --namespace shop --labels app=cart -o yaml
+      kubectl get service,virtualservice -A -o yaml | lateen compile -f - --type gateway --labels istio=ingressgateway
+    """
     _command("compile").compile_(
         paths,
         who=(kind, namespace, name, labels, ip, service_account, metadata),
@@ -127,17 +204,37 @@ def compile_(  # noqa: PLR0913  (the options of one command)
 
 @app.command("proxy-status")
 def proxy_status(
-    proxy: Annotated[str | None, typer.Argument(metavar="PROXY", help="only this one")] = None,
+    proxy: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROXY", help="only this one (or those whose names begin so)", autocompletion=_connected
+        ),
+    ] = None,
     *,
     directory: Where = Path(),
     output: Output = Format.TABLE,
 ) -> None:
-    """Which proxies are connected, and whether they have what they should have."""
+    """Who is connected, and has what it should.
+
+    \b
+    SYNCED     everything that was sent was accepted
+    STALE      sent, not yet accepted
+    REFUSED    the proxy said no to something, and keeps the last good one: see `lateen problems`
+    NOT SENT   asked for, and there is nothing to send
+    -          not asked for
+
+    \b
+    Example:
+      lateen proxy-status -d examples/bill-service
+    """
     _command("proxies").status(directory, proxy, output)
 
 
 def _config_command(section: str) -> None:
-    @proxy_config.command(section, help=f"The {section} of a proxy." if section != "all" else "Everything.")
+    example = f"\b\nExample:\n  lateen proxy-config {section} front-tomcat"
+    words = f"The {section} of a proxy." if section != "all" else "All sections."
+
+    @proxy_config.command(section, help=f"{words}\n\n{example}")
     def show(proxy: ProxyName, *, directory: Where = Path(), output: Output = Format.TABLE) -> None:
         _command("proxies").config(directory, proxy, section, output)
 
@@ -148,13 +245,25 @@ for _section in ("listeners", "routes", "clusters", "endpoints", "secrets", "all
 
 @app.command()
 def problems(*, directory: Where = Path(), output: Output = Format.TABLE) -> None:
-    """What is wrong in a running mesh: every object that does not do what it asks for."""
+    """What is wrong in a running mesh.
+
+    Every object that does not do what it asks for, with its place in the files, the field and what to do. Worst first.
+
+    \b
+    Example:
+      lateen problems -o json | jq -r '.[] | .line'
+    """
     _command("proxies").problems(directory, output)
 
 
 @app.command()
 def version(*, output: Output = Format.TABLE) -> None:
-    """Versions of Lateen and of what it brings along."""
+    """Versions of Lateen and its parts.
+
+    \b
+    Example:
+      lateen version -o json
+    """
     _command("version").version(output)
 
 
@@ -196,7 +305,9 @@ def _explain(error: Exception) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(format_message(), err=True)
         return 2
-    return _say(format_message(), 2)
+    context = getattr(error, "ctx", None)
+    hint = f" ({context.command_path} --help)" if context is not None else ""
+    return _say(f"{format_message()}{hint}", 2)
 
 
 def _say(message: str, code: int) -> int:

@@ -116,7 +116,7 @@ def serve(  # noqa: PLR0913  (the options of one command)
     except Misuse as wrong:
         raise Refused(str(wrong)) from wrong
     except CriticalTaskEnded as ended:
-        raise Refused(f"{ended}: {ended.__cause__!r}") from ended
+        raise Refused(f"{ended}: {ended.__cause__!r}", code=1) from ended
 
 
 async def _until_stopped(options: _Options, state: StateDirectory) -> None:

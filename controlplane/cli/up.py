@@ -43,7 +43,7 @@ def up(paths: tuple[Path, ...], *, recursive: bool, mesh_config: Path | None, pl
     except Misuse as wrong:
         raise Refused(str(wrong)) from wrong
     except CriticalTaskEnded as ended:
-        raise Refused(f"{ended}: {ended.__cause__!r}") from ended
+        raise Refused(f"{ended}: {ended.__cause__!r}", code=1) from ended
 
 
 async def _until_stopped(request: Request, file: LateenFile, state: StateDirectory, *, live: bool) -> None:

@@ -2,15 +2,19 @@
 
 import json
 import os
+import shlex
+import shutil
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,7 +22,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from controlplane.cli.main import run
+from controlplane.cli.main import app, run
+from controlplane.cli.reference import reference
+from tests.local.meshes import REPOSITORY
 from tests.local.test_bad_input import FILES
 from tests.local.test_up import BILL
 from tests.local.worlds import deployment, service
@@ -66,7 +72,7 @@ def compiled(capsys: pytest.CaptureFixture[str], *arguments: str):
     ("arguments", "words"),
     [
         ("bogus", "No such command"),
-        ("up", "Missing argument 'DIR...'"),
+        ("up", "Missing argument 'DIR'"),
         ("up /nowhere", "/nowhere: no such directory or file"),
         ("up . --bogus", "No such option"),
         ("serve /nowhere", "/nowhere: no such directory or file"),
@@ -137,16 +143,92 @@ def test_versions_are_data(how: str, capsys: pytest.CaptureFixture[str]) -> None
     assert yaml.safe_load(capsys.readouterr().out)["envoy"].startswith("1.")
 
 
-def test_completion_knows_the_commands() -> None:
+def completed(words: str, cwd: Path) -> str:
+    """What the program answers when zsh asks it."""
+    asked = {"_LATEEN_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": words, "PATH": ""}
     done = subprocess.run(
         [sys.executable, "-m", "controlplane.cli.main"],
-        env={"_LATEEN_COMPLETE": "complete_bash", "COMP_WORDS": "lateen proxy-", "COMP_CWORD": "1", "PATH": ""},
-        cwd=Path(__file__).parents[2],
+        env={**asked, "PYTHONPATH": str(REPOSITORY)},
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert {"proxy-status", "proxy-config"} <= set(done.stdout.split()), done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_zsh_is_told_the_commands_with_what_they_do(tmp_path: Path) -> None:
+    answer = completed("lateen proxy-", tmp_path)
+    assert "proxy-status" in answer
+    assert "What a connected proxy is sent." in answer
+
+
+def test_without_a_mesh_there_is_no_proxy_to_complete(tmp_path: Path) -> None:
+    assert "proxy" not in completed("lateen proxy-config routes ", tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["lateen", "proxy-"], {"proxy-status", "proxy-config"}),
+        (["lateen", "up", "--"], {"--recursive", "--mesh-config", "--plain", "--help"}),
+        (["lateen", "compile", "--type", ""], {"sidecar", "gateway"}),
+        (["lateen", "problems", "-o", ""], {"table", "json", "yaml"}),
+    ],
+)
+def test_bash_completes(words: list[str], offered: set[str], tmp_path: Path) -> None:
+    """The script that `lateen --show-completion bash` prints, in a real bash."""
+    program = tmp_path / "lateen"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} -m controlplane.cli.main "$@"\n')
+    program.chmod(0o755)
+    quoted = " ".join(f"'{word}'" for word in words)
+    script = f"""eval "$(_LATEEN_COMPLETE=source_bash lateen)"
+        complete -p lateen || exit 1
+        COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}
+        _lateen_completion lateen; printf '%s\\n' "${{COMPREPLY[@]}}" """
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert offered <= set(done.stdout.split("\n")), done.stderr
+
+
+# --- the reference -------------------------------------------------------------------------------------------------
+
+
+def test_the_page_about_the_command_line_is_what_the_parser_says() -> None:
+    assert (REPOSITORY / "docs" / "cli.md").read_text() == reference(), "`make reference` writes it anew"
+
+
+def commands_below(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from commands_below(command, (*path, name))
+
+
+COMMANDS = dict(commands_below(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_says_what_it_does_in_a_line_and_gives_an_example_that_parses(path: tuple[str, ...]) -> None:
+    text = COMMANDS[path].help
+    first, *_ = text.splitlines()
+    assert first.endswith(".")
+    assert len(first) < 60  # or the list of commands cuts it
+    examples = [line.strip() for line in text.splitlines() if line.startswith("  ") and " ".join(path) in line]
+    assert examples
+    for example in examples:
+        words = shlex.split(example.partition("| jq")[0].partition("      ")[0].rpartition("| ")[2])
+        command = COMMANDS[tuple(words[1 : len(path) + 1])]
+        if not hasattr(command, "commands"):  # raises on an option or argument that is not there
+            command.make_context(words[0], words[len(path) + 1 :], resilient_parsing=False).close()
 
 
 # --- compile -------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import yaml
 
 from controlplane.cli.main import run
 from controlplane.local.statedir import running
+from tests.cli.test_commands import completed
 from tests.local.meshes import REPOSITORY, Up, command, lay_out, unprivileged
 
 ENV = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -68,6 +69,14 @@ def test_a_proxy_nobody_knows_is_exit_code_1_and_an_unclear_name_too(
     assert "no proxy is called 'nobody'; there are: bill" in capsys.readouterr().err
     assert run(["proxy-config", "all", "bill", "-d", str(mesh)]) == 1
     assert "may be any of" in capsys.readouterr().err
+
+
+def test_proxies_of_the_mesh_are_completed(mesh: Path) -> None:
+    found = {word: completed(f"lateen {word}", mesh) for word in ("proxy-config routes fr", "proxy-status bill")}
+    assert "front-tomcat-" in found["proxy-config routes fr"]
+    assert "bill" not in found["proxy-config routes fr"]
+    assert "bill-service-v1-" in found["proxy-status bill"]
+    assert "front-tomcat-" in completed(f"lateen proxy-config routes -d {mesh} fr", mesh.parent)
 
 
 def test_problems_are_listed(mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
