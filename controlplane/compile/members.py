@@ -17,6 +17,7 @@ from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules, Selector, Variants, matched_labels
 from controlplane.ir.service import Resolution, Service, ServicePort
 from controlplane.mesh import sidecar as mesh_sidecar
+from controlplane.mesh.destinations import missing
 from controlplane.mesh.sidecar import SidecarScope
 from controlplane.model.sidecar import Sidecar
 from controlplane.store import Collection, Fetch, Index, Store
@@ -103,7 +104,25 @@ class Members:
         settings = settings_of(fetch, self._inputs)
         scope, problems = mesh_sidecar.scope(sidecar, layer.namespace, settings, captured=layer.captured)
         fetch.report(*problems)
-        return scope
+        return self._with_egress_proxy(fetch, scope, layer.namespace)
+
+    def _with_egress_proxy(self, fetch: Fetch, scope: SidecarScope, namespace: str) -> SidecarScope:
+        """The egress proxy by the name its cluster has; who names one that does not exist is told."""
+        proxy = scope.policy.proxy
+        if proxy is None:
+            return scope
+        service = self._registry.service_for(fetch, proxy.host, namespace)
+        target = self._registry.concrete(fetch, service) if service is not None else None
+        found = target or service
+        at = scope.policy.origin.at("egressProxy")
+        if found is None:
+            fetch.report(missing(at.at("host"), f"there is no service {proxy.host}: calls to unknown hosts get 503"))
+        elif found.port(proxy.port) is None:
+            fetch.report(missing(at.at("port.number"), f"{found.host} has no port {proxy.port}: such calls get 503"))
+        if target is None:
+            return scope
+        policy = scope.policy.through(msgspec.structs.replace(proxy, host=target.host))
+        return msgspec.structs.replace(scope, policy=policy)
 
     # One function per kind of layer: which pair, holding what
 

@@ -18,6 +18,7 @@ from controlplane.ir.cluster import Cluster
 from controlplane.ir.policy import DestinationPolicy
 from controlplane.ir.service import Service
 from controlplane.mesh import clusters as mesh_clusters
+from controlplane.mesh.sidecar import SidecarScope
 from controlplane.mesh.tenancy import exported
 from controlplane.model.settings import Settings
 from controlplane.snapshot import types
@@ -49,7 +50,8 @@ class Reached:
             store.keys(f"{one.name}Reach", store.index(f"{one.name}ByCluster", one, _referred(number)))
             for number, one in enumerate(referring)
         ]
-        reached = store.expand("Reached", store.union("ReachedByAny", *named), self._missing)
+        proxies = store.keys("EgressProxies", store.index("SidecarsByEgressProxy", members.sidecars, _egress_proxy))
+        reached = store.expand("Reached", store.union("ReachedByAny", *named, proxies), self._missing)
         self.clusters = store.expand("ReachedClusters", reached, self._cluster)
         self.endpoints = store.expand("ReachedAssignments", reached, self._assignment)
 
@@ -110,6 +112,10 @@ class Reached:
                 if resource.name == name:
                     return {key: resource}
         return {}
+
+
+def _egress_proxy(layer: Layer, scope: SidecarScope) -> Iterable[Tagged]:
+    return () if scope.policy.proxy is None else ((-1, layer, scope.policy.proxy.cluster),)
 
 
 def host_of(cluster: str) -> str:

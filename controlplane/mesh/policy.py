@@ -4,6 +4,7 @@ import msgspec
 
 from controlplane.ir import names
 from controlplane.ir.route import DirectResponse, Forward, Route, RouteMatch, VirtualHost, WeightedCluster
+from controlplane.mesh.destinations import Target
 from controlplane.model.problem import ObjectRef, Origin
 from controlplane.model.settings import Settings
 from controlplane.model.sidecar import OutboundTrafficMode
@@ -16,6 +17,11 @@ class OutboundPolicy(msgspec.Struct, frozen=True):
 
     cluster: str
     origin: Origin
+    proxy: Target | None = None  # an egress proxy: then the cluster is its
+
+    def through(self, proxy: Target) -> "OutboundPolicy":
+        """The same, by way of an egress proxy."""
+        return OutboundPolicy(proxy.cluster, self.origin, proxy)
 
     @property
     def tcp_cluster(self) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from controlplane.ir import names
 from controlplane.mesh import hosts
 from controlplane.mesh.caller import has_labels
+from controlplane.mesh.destinations import Target
 from controlplane.mesh.egress import EVERYTHING, Egress, HostFilter, egress_listener, read_egress, service_port
 from controlplane.mesh.ingress import Ingress, read_ingress
 from controlplane.mesh.policy import OutboundPolicy, mesh_policy, policy_of
@@ -99,4 +99,4 @@ def _policy(
         text = "egressProxy needs host and port.number; until it has both, calls to unknown hosts are refused"
         return policy_of(OutboundTrafficMode.REGISTRY_ONLY, origin), (invalid(origin.at("egressProxy"), text),)
     host = hosts.qualify(proxy.host, namespace, settings.cluster_domain)
-    return OutboundPolicy(names.outbound_cluster(host, port, proxy.subset or ""), origin), ()
+    return OutboundPolicy("", origin).through(Target(host, port, proxy.subset or "")), ()
