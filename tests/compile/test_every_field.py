@@ -447,3 +447,56 @@ def test_no_field_is_without_a_line(kind):
 def test_all_mesh_kinds_are_here():
     mesh = {kind for (group, kind), known in BY_NAME.items() if known.mesh and group == MESH}
     assert mesh <= set(KINDS)
+
+
+# Every value of an enum has one, too
+
+DEFAULTS = {
+    "UNSPECIFIED",
+    "DEFAULT",
+    "TLS_AUTO",
+    "UNSET",
+    "FROM_PROTOCOL_DEFAULT",
+    "FORWARD",  # unmatchedPreflights
+    "DISABLE",
+    "V1",
+    "LEAST_REQUEST",
+    "MESH_EXTERNAL",
+    "ALLOW_ANY",
+    "OWNER",
+    "TEXT",
+    "BASE",  # what DEFAULT means
+}
+
+
+def enums(described: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, member) of every enum a type holds."""
+    if isinstance(described, inspect.UnionType):
+        for one in described.types:
+            yield from enums(one, path)
+    elif isinstance(described, inspect.VarTupleType):
+        yield from enums(described.item_type, f"{path}[]")
+    elif isinstance(described, inspect.StructType):
+        for field in described.fields:
+            yield from enums(field.type, f"{path}.{field.encode_name}".lstrip("."))
+    elif isinstance(described, inspect.EnumType):
+        yield from ((path, member) for member in described.cls)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_value_of_an_enum_is_without_a_line(kind):
+    root = "spec." if "spec" in _lines(kind) else ""
+    known = {
+        (pattern_of(case.at).removeprefix(root), value)
+        for case in cases()
+        if case.kind == kind
+        for value in (case.line["is"], case.line.get("was"))
+        if isinstance(value, str)
+    }
+    every = {
+        (path, str(member))
+        for path, member in enums(inspect.type_info(type_of(kind)))
+        if member.name not in DEFAULTS and member not in DEFAULTS
+        if not any(re.fullmatch(pattern, path) for pattern in EXCEPT.get(kind, ()))
+    }
+    assert every - known == set()
