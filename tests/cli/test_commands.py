@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from controlplane.cli.main import app, run
+from controlplane.cli.output import Format, print_document, print_table
 from controlplane.cli.reference import reference
 from tests.local.meshes import REPOSITORY
 from tests.local.test_bad_input import FILES
@@ -197,6 +198,20 @@ def test_bash_completes(words: list[str], offered: set[str], tmp_path: Path) -> 
         check=True,
     )
     assert offered <= set(done.stdout.split("\n")), done.stderr
+
+
+# --- output --------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_indented_as_pythons_own(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"a": ["é\n", 1.5, 10**15, -0.0, None, True], "b": {}, "c": [], "d": {"e": [{"f": "\u2028"}]}}
+    print_document(data, Format.JSON)
+    assert capsys.readouterr().out == json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def test_a_cell_of_a_table_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "message"), [("a", "two\nlines "), ("longer", 1)])
+    assert capsys.readouterr().out.splitlines() == ["NAME     MESSAGE", "a        two lines", "longer   1"]
 
 
 # --- the reference -------------------------------------------------------------------------------------------------
