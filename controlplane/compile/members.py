@@ -173,8 +173,13 @@ class Members:
         member = self._member(fetch, service, parts, layer.namespace)
         if scope is None:
             return member
-        names = {(service.namespace, host), (member.service.namespace, member.service.host)}
-        egress = tuple(i for i, one in enumerate(scope.egress) if any(one.hosts.admits(*name) for name in names))
+        behind = member.service if member.alias is not None else service
+        egress = tuple(
+            i
+            for i, one in enumerate(scope.egress)
+            if one.hosts.admits(service.namespace, host)
+            or (behind is not service and one.hosts.admits(behind.namespace, behind.host))
+        )
         placed = any(scope.egress[i].port is None for i in egress)
         if not egress:
             return None

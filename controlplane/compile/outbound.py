@@ -12,7 +12,7 @@ import msgspec
 
 from controlplane.compile.claims import Claims
 from controlplane.compile.inputs import Inputs, settings_of
-from controlplane.compile.layers import MESH, Layer
+from controlplane.compile.layers import MESH, NO_SIDECAR, Layer
 from controlplane.compile.members import SELF_RESOLVED, Member, MemberKey, Members
 from controlplane.compile.places import NODE, Places
 from controlplane.compile.registry import Registry, seniority
@@ -335,7 +335,8 @@ class Outbound:
         layer, table = key
         if outbound.is_sniffed(table):
             return {}
-        return self._encoded_catch_all(fetch, layer, table, captured=layer.captured and table != names.HTTP_PROXY)
+        captured = layer.captured or layer.sidecar == NO_SIDECAR  # as in the layers below, or there would be two
+        return self._encoded_catch_all(fetch, layer, table, captured=captured and table != names.HTTP_PROXY)
 
     def _explicit_catch_all(self, fetch: Fetch, key: NamedKey, egress: Egress) -> Named:
         return self._encoded_catch_all(fetch, *key, captured=not egress.bound)

@@ -3,6 +3,7 @@
 import pytest
 
 from controlplane.mesh import hosts
+from controlplane.model.proxy import InterceptionMode
 from controlplane.model.settings import Settings, Tenancy
 from controlplane.snapshot import types
 from tests.world import World, service, shares
@@ -285,3 +286,19 @@ def test_layers_go_with_the_last_proxy_that_needs_them():
     assert any(layer.kind == "namespace" for layer, _ in world.graph.store.items(world.graph.scopes.layers))
     client.disconnect()
     assert [layer.kind for layer, _ in world.graph.store.items(world.graph.scopes.layers)] == ["mesh"]
+
+
+def test_a_proxy_singled_out_by_label_without_capture_has_one_catch_all():
+    world = world_with_reviews().apply("""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: pinned, namespace: default}
+spec:
+  hosts: [reviews]
+  http:
+  - {match: [{sourceLabels: {app: front}}], route: [{destination: {host: reviews, subset: v1}}]}
+  - {route: [{destination: {host: reviews, subset: v2}}]}
+""")
+    client = world.sidecar(labels={"app": "front"}, interception=InterceptionMode.NONE)
+    hosts = [one for one in client.resources() if one.type_url == types.VIRTUAL_HOST and one.name.startswith("80/")]
+    assert sorted(one.name for one in hosts) == ["80/allow_any", "80/reviews.default.svc.cluster.local:80"]

@@ -5,7 +5,7 @@ import binascii
 from typing import Final
 
 from controlplane.model.destinationrule import ClientTLSMode, ClientTLSSettings
-from controlplane.model.gateway import ServerTLSMode, ServerTLSSettings
+from controlplane.model.gateway import ServerTLSMode, ServerTLSSettings, TLSProtocol
 from controlplane.model.validate.common import attribute, each, is_fqdn, required, unique
 from controlplane.model.validate.findings import Findings
 
@@ -161,8 +161,10 @@ def _check_client_authorities(found: Findings, path: str, tls: ServerTLSSettings
 
 
 def _check_server_parameters(found: Findings, path: str, tls: ServerTLSSettings) -> None:
-    low, high = tls.min_protocol_version, tls.max_protocol_version
-    if low is not None and high is not None and 0 < high.number < low.number:
+    low = tls.min_protocol_version or TLSProtocol.TLS_AUTO
+    low = TLSProtocol.TLSV1_2 if low is TLSProtocol.TLS_AUTO else low
+    high = tls.max_protocol_version
+    if high is not None and 0 < high.number < low.number:
         found.error("InvalidTLS", f"{path}.maxProtocolVersion", f"{high} is below minProtocolVersion {low}")
     unique(found, f"{path}.cipherSuites", tls.cipher_suites)
     for i, suite in enumerate(tls.cipher_suites):
