@@ -8,6 +8,7 @@ so a field added to the model needs either an effect or an answer.
 
 import re  # noqa: TID251  (our own patterns, in a test)
 from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -332,26 +333,35 @@ def stage(kind: str, context: str) -> tuple[World, list[Any]]:
 
 
 def look(case: Case, document: dict[str, Any]) -> Seen:
+    with shown(case, document) as (world, clients, found):
+        return _seen(world, clients, found)
+
+
+@contextmanager
+def shown(case: Case, document: dict[str, Any]) -> Iterator[tuple[World, list[Any], tuple[Problem, ...]]]:
+    """A world with this document, its proxies, and what decoding the document said."""
     world, clients = stage(case.kind, case.context)
+    inputs = world.graph.inputs
     if case.kind == "Settings":
         settings, found = decode_settings(document)
-        _apply(world, [Change(world.graph.inputs.settings, SETTINGS_KEY, settings)])
-        seen = _seen(world, clients, found)
-        _apply(world, [Change(world.graph.inputs.settings, SETTINGS_KEY, Settings())])
-        return seen
+        _apply(world, [Change(inputs.settings, SETTINGS_KEY, settings)])
+        try:
+            yield world, clients, found
+        finally:
+            _apply(world, [Change(inputs.settings, SETTINGS_KEY, Settings())])
+        return
     group, version = GROUPS.get(case.kind, (MESH, "v1"))
     metadata = {"name": "subject", "namespace": "default", **document.get("metadata", {})}
     whole = {**document, "apiVersion": f"{group}/{version}".lstrip("/"), "kind": case.kind, "metadata": metadata}
     decoded = decode(deepcopy(whole))
     assert decoded.value is not None, decoded.problems
     ref = ref_of(decoded.value)
-    before = next(iter(world.graph.store.items(world.graph.inputs.of(group, case.kind))), None)
-    assert before is not None or case.kind in {"DestinationRule", "Gateway", "Sidecar", "ServiceEntry"}
-    old = world.graph.store.get(world.graph.inputs.of(group, case.kind), (ref.namespace, ref.name))
+    before = world.graph.store.get(inputs.of(group, case.kind), (ref.namespace, ref.name))
     world.change({ref: decoded.value})
-    seen = _seen(world, clients, decoded.problems)
-    world.change({ref: old})
-    return seen
+    try:
+        yield world, clients, decoded.problems
+    finally:
+        world.change({ref: before})
 
 
 def _apply(world: World, changes: list[Change[Any, Any]]) -> None:
