@@ -54,7 +54,7 @@ async def _run(request: Request, file: LateenFile, state: StateDirectory, *, kee
             await asyncio.wait([story, stopping], return_when=asyncio.FIRST_COMPLETED)
             if not story.done():
                 await stopping
-                return False
+                raise typer.Abort  # somebody has seen enough
             results = await story
             right = _verdict(console, results, teller.background)
             if keep:

@@ -150,6 +150,19 @@ def test_serve_says_what_is_wrong_with_object_field_and_place(
         assert process.wait(10) == 0
 
 
+def test_a_demo_that_is_interrupted_says_so_by_its_exit_code_and_leaves_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command("demo"), cwd=REPOSITORY, env={**ENV, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "front-tomcat" in process.stdout.readline()
+        until(lambda: list(tmp_path.glob("lateen-demo-*/bill-service/.lateen/state.json")))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert "All went" not in process.stdout.read()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_demo_tells_its_story_and_all_is_as_it_should_be() -> None:
     done = subprocess.run(
         command("demo"),
