@@ -46,7 +46,7 @@ class Graph:
             gateways.virtual_hosts,
             gateways.listeners,
         )
-        reached = Reached(store, inputs, registry, rules, members, outbound, referring)
+        reached = Reached(store, inputs, registry, rules, members, outbound, places, referring)
         fixed = MeshLayer(store, inputs, scopes.layers)  # PassthroughCluster and its like
         asking = (
             outbound.clusters,

@@ -11,6 +11,7 @@ from controlplane.compile.inputs import Inputs, settings_of
 from controlplane.compile.layers import NO_SIDECAR, Layer
 from controlplane.compile.members import Members, sidecar_layer
 from controlplane.compile.outbound import Named, NamedKey, Outbound
+from controlplane.compile.places import NODE, ZONE, Places
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules
 from controlplane.envoy import cluster as envoy_cluster
@@ -39,6 +40,7 @@ class Reached:
         rules: Rules,
         members: Members,
         outbound: Outbound,
+        places: Places,
         referring: tuple[Collection[NamedKey, Resource], ...],
     ) -> None:
         self._inputs = inputs
@@ -50,6 +52,8 @@ class Reached:
             store.keys(f"{one.name}Reach", store.index(f"{one.name}ByCluster", one, _referred(number)))
             for number, one in enumerate(referring)
         ]
+        self._places = places
+        self._places_within = store.index("PlacesBySidecar", members.layers, _place_within)
         proxies = store.keys("EgressProxies", store.index("SidecarsByEgressProxy", members.sidecars, _egress_proxy))
         reached = store.expand("Reached", store.union("ReachedByAny", *named, proxies), self._missing)
         self.clusters = store.expand("ReachedClusters", reached, self._cluster)
@@ -61,7 +65,11 @@ class Reached:
         host = host_of(name)
         if layer.kind != "gateway" and (not host or fetch.has(self._members.all, (sidecar_layer(layer), host))):
             return {}
-        return {(layer, name): True}
+        found = {(layer, name): True}
+        for place in fetch.keys(self._places_within, layer):
+            if place.kind in self._places.of(fetch, host):
+                found[place, name] = True
+        return found
 
     def _reached(self, fetch: Fetch, layer: Layer, name: str) -> tuple[Service, DestinationPolicy] | None:
         """The service behind a cluster's name, and how this layer's callers treat it; None if they do not see it."""
@@ -112,6 +120,11 @@ class Reached:
                 if resource.name == name:
                     return {key: resource}
         return {}
+
+
+def _place_within(layer: Layer, _: object) -> Iterable[Layer]:
+    """The Sidecar's layer that one for a place lies upon."""
+    return (sidecar_layer(layer),) if layer.kind in (ZONE, NODE) and layer.sidecar != NO_SIDECAR else ()
 
 
 def _egress_proxy(layer: Layer, scope: SidecarScope) -> Iterable[Tagged]:

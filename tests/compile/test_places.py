@@ -283,3 +283,29 @@ spec: {address: vm-1.internal, labels: {app: vm}}
     assert [(one.code, str(one.origin)) for one in world.problems()] == [
         ("InvalidValue", "WorkloadEntry default/vm-1 spec.address")
     ]
+
+
+def test_hosts_that_a_sidecar_reaches_through_routes_alone_know_the_place_too():
+    world = (
+        World()
+        .apply(web(trafficDistribution="PreferClose"))
+        .apply("""
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow, namespace: shop}
+spec: {egress: [{hosts: [./*]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: front, namespace: shop}
+spec: {hosts: [front.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: front, namespace: shop}
+spec: {hosts: [front.example.com], http: [{route: [{destination: {host: web.default.svc.cluster.local}}]}]}
+""")
+    )
+    assert priorities(world.sidecar("shop", locality="us/1")) == ["c", "ab"]
+    assert priorities(world.sidecar("shop", locality="eu/1")) == ["a", "b", "c"]
+    assert priorities(world.sidecar("shop")) == ["abc"]
