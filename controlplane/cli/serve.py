@@ -21,6 +21,7 @@ from controlplane.model.decode import decode
 from controlplane.model.meshconfig import decode_settings
 from controlplane.model.problem import Problem
 from controlplane.runtime.clock import SystemClock
+from controlplane.runtime.limits import allow_many_files
 from controlplane.runtime.logs import set_up_logs
 from controlplane.runtime.tasks import CriticalTaskEnded, Supervisor
 from controlplane.runtime.unixhttp import serving
@@ -109,6 +110,7 @@ def serve(  # noqa: PLR0913  (the options of one command)
     )
     if xds_socket is not None:
         endpoints.check_socket(xds_socket)
+    allow_many_files()
     set_up_logs("info")
     try:
         with state_directory(paths, "serve") as state:

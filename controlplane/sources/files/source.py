@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import structlog
 from watchfiles import awatch
 
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
@@ -29,6 +30,8 @@ from controlplane.sources.source import Batch, Decode, Object, worth_saying
 
 SECOND_LOOK_AFTER: Final = 0.15  # seconds; longer than any editor needs between "remove" and "create"
 LOOK_AT_LEAST_EVERY: Final = 2.0  # seconds; for file systems that send no notifications
+
+log = structlog.get_logger(__name__)
 
 Wakeups = Callable[[], AsyncIterator[object]]
 
@@ -165,13 +168,19 @@ async def _notifications(roots: Roots) -> AsyncIterator[object]:
             if Path(path).is_relative_to(directory)
         )
 
-    async for change in awatch(
-        *(directory for directory in directories if directory.exists()),
-        watch_filter=is_ours,
-        step=50,
-        debounce=500,
-        recursive=roots.recursive,
-        rust_timeout=int(LOOK_AT_LEAST_EVERY * 1000),
-        yield_on_timeout=True,
-    ):
-        yield change
+    try:
+        async for change in awatch(
+            *(directory for directory in directories if directory.exists()),
+            watch_filter=is_ours,
+            step=50,
+            debounce=500,
+            recursive=roots.recursive,
+            rust_timeout=int(LOOK_AT_LEAST_EVERY * 1000),
+            yield_on_timeout=True,
+        ):
+            yield change
+    except (OSError, RuntimeError) as error:  # no watches left on this machine, or a file system that has none
+        log.warning("files are looked at every few seconds: the system tells nothing of them", error=str(error))
+    while True:
+        yield None
+        await asyncio.sleep(LOOK_AT_LEAST_EVERY)

@@ -295,3 +295,26 @@ async def test_memory_gives_everything_first_then_merged_changes() -> None:
     source.put({ref: 1})
     source.put({ref: 2})
     assert (await asyncio.wait_for(anext(batches), 1)).changes == {ref: 2}
+
+
+@pytest.mark.parametrize("error", [OSError("OS file watch limit reached"), RuntimeError("no such thing here")])
+async def test_where_the_system_tells_nothing_files_are_looked_at(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Nothing:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def __aiter__(self) -> "Nothing":
+            return self
+
+        async def __anext__(self) -> object:
+            raise error
+
+    monkeypatch.setattr("controlplane.sources.files.source.awatch", Nothing)
+    monkeypatch.setattr("controlplane.sources.files.source.LOOK_AT_LEAST_EVERY", 0.01)
+    (tmp_path / "a.yaml").write_text(service("a"))
+    batches = FilesSource(Roots((tmp_path,)), decode).batches()
+    await anext(batches)
+    following = asyncio.ensure_future(read_one(batches))
+    (tmp_path / "a.yaml").write_text(service("a", 2))
+    assert world(await asyncio.wait_for(following, 10)) == {"a": "2"}
