@@ -5,9 +5,11 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
+import typer
 
 from controlplane.app.control import open_control_plane
 from controlplane.cli.refusal import Refused
@@ -37,6 +39,8 @@ def up(paths: tuple[Path, ...], *, recursive: bool, mesh_config: Path | None, pl
                 with state.own_log.open("a") as log_file:  # the table owns the terminal
                     set_up_logs("info", log_file)
                     asyncio.run(_until_stopped(request, file, state, live=True))
+                with suppress(OSError):  # the terminal may be what ended it
+                    typer.echo(f"all ended; what they said is in {state.root / 'logs'}")
             else:
                 set_up_logs("info", closed=_hang_up)
                 asyncio.run(_until_stopped(request, file, state, live=False))

@@ -171,6 +171,7 @@ def test_at_a_terminal_there_is_a_table_until_ctrl_c_or_until_the_terminal_is_go
         assert processes_below(directory)
         if how == "Ctrl-C":
             os.write(terminal.end, b"\x03")
+            assert "all ended" in terminal.read_until(".lateen/logs")
         else:
             os.close(terminal.end)
         assert terminal.process.wait(20) == 0
