@@ -22,6 +22,7 @@ import msgspec
 NAME: Final = ".lateen"
 _LONGEST_SOCKET_PATH: Final = 100  # bytes; the kernel takes 107 (Linux) or 103 (macOS)
 _SOCKET_NAME: Final = 24
+_PREFIX: Final = "lateen-run-"  # of a run directory elsewhere
 
 
 class Misuse(Exception):  # noqa: N818  (the user's mistake, shown as one line, exit code 2)
@@ -73,6 +74,7 @@ def state_directory(paths: Sequence[Path], what: str) -> Iterator[StateDirectory
             held.enter_context(_clean_after_misuse(directory))
             held.enter_context(_locked(directory))
         root = directories[0] / NAME
+        _remove_left_behind(root)
         state = StateDirectory(root, _run_directory(root))
         held.callback(shutil.rmtree, state.run, ignore_errors=True)
         shutil.rmtree(root / "logs", ignore_errors=True)
@@ -140,11 +142,21 @@ def _is_held(directory: Path) -> bool:
     return False
 
 
+def _remove_left_behind(root: Path) -> None:
+    """The temporary directory of a mesh that was killed: nothing but its state file names it."""
+    try:
+        run = Path(json.loads((root / "state.json").read_text())["debug"]).parent
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if run.name.startswith(_PREFIX) and run.parent == Path(tempfile.gettempdir()):
+        shutil.rmtree(run, ignore_errors=True)
+
+
 def _run_directory(root: Path) -> Path:
     """Sockets beside the state if their paths stay short enough, else in a temporary directory."""
     run = root / "run"
     if len(os.fsencode(run)) + _SOCKET_NAME > _LONGEST_SOCKET_PATH:
-        return Path(tempfile.mkdtemp(prefix="lateen-"))  # mode 0700
+        return Path(tempfile.mkdtemp(prefix=_PREFIX))  # mode 0700
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(mode=0o700)
     return run

@@ -220,6 +220,27 @@ def test_a_directory_has_one_mesh_and_can_be_asked_from_below(tmp_path: Path) ->
         pass
 
 
+def test_what_a_killed_mesh_left_in_the_temporary_directory_goes_with_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    with state_directory([deep], "up") as state:
+        assert state.run.parent == temporary
+        facts = (deep / ".lateen" / "state.json").read_text()
+    assert list(temporary.iterdir()) == []
+    state.run.mkdir()
+    (deep / ".lateen" / "state.json").write_text(facts)  # as after kill -9
+    with state_directory([deep], "up") as again:
+        assert list(temporary.iterdir()) == [again.run]
+    (deep / ".lateen" / "state.json").write_text('{"debug": "/etc/x/debug.sock"}')
+    with state_directory([deep], "up"):
+        assert Path("/etc").is_dir()
+
+
 def test_who_may_only_read_sees_that_a_mesh_runs(tmp_path: Path) -> None:
     look_there = "import pathlib; from controlplane.local.statedir import running; print(running(pathlib.Path('.')))"
     with state_directory([tmp_path], "up"):
