@@ -220,10 +220,11 @@ class Proxy:
         had = self._has[types.ENDPOINT].versions if types.ENDPOINT in self._has else {}
         self._warming |= parsed.eds
         self._cold_acks.append(parsed.ack)
-        if len(parsed.eds) > 4 or not had:
+        new = [name for name in parsed.eds if name not in had]
+        if len(new) == len(parsed.eds):
             await self._call.write(parsed.asks_endpoints)
-        elif new := [name for name in sorted(parsed.eds) if name not in had]:
-            await self._call.write(request(types.ENDPOINT, resource_names_subscribe=new))
+        elif new:  # as Envoy does: a cluster that it knows brings no request
+            await self._call.write(request(types.ENDPOINT, resource_names_subscribe=sorted(new)))
 
     async def _warm(self) -> None:
         """The acknowledgement of clusters means that they are warm."""

@@ -58,7 +58,7 @@ _STATES: Mapping[Standing, SyncState] = {
     Standing.SYNCED: SyncState.SYNCED,
 }
 _BUILD = 10_000  # outputs in one revision: what they are made of is worth leaving out of every collection
-STEP = 0.02  # seconds a large change keeps the event loop before others get a turn
+STEP = 0.005  # seconds a large change keeps the event loop before others get a turn
 
 
 class _Turn:

@@ -7,6 +7,7 @@ may be appended to a message, and of a singular field the last one wins.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -80,6 +81,7 @@ def _host_field(route: str, host: Resource) -> bytes:
     return _HOSTS_TAG + varint(len(body)) + body
 
 
+@lru_cache(maxsize=16_384)  # most are lengths of a few hundred bytes
 def varint(value: int) -> bytes:
     """The wire form of a length."""
     if value < 0x80:

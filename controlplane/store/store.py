@@ -205,6 +205,10 @@ class Store:
 
     # --- looking, from outside of functions --------------------------------------------------------------------
 
+    def reader(self, collection: Readable[K, V]) -> Callable[[K], V | None]:
+        """`get` for many keys, good until the next apply."""
+        return self._table(collection).data.get
+
     def get(self, collection: Readable[K, V], key: K) -> V | None:
         """The value under `key`. A query has values for the keys that functions read, and for no other."""
         return self._table(collection).data.get(key)  # type: ignore[no-any-return]  # tables are untyped inside

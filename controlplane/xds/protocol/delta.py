@@ -5,6 +5,7 @@ configurations, and tells nobody when it drops hosts; so the hosts of a route co
 *subscription* of that route configuration, and are forgotten when it is unsubscribed.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
@@ -15,10 +16,11 @@ from controlplane.snapshot.types import ENDPOINT, ROUTE, SECRET, VIRTUAL_HOST
 from controlplane.snapshot.view import Change, Changes, View
 from controlplane.xds.protocol import wire
 from controlplane.xds.protocol.commands import Close, Command, Reason, Send
-from controlplane.xds.protocol.ledger import DOUBTED, NO_DOUBTS, UNSEEN, Doubts, Ledger, forgotten
+from controlplane.xds.protocol.ledger import DOUBTED, NO_DOUBTS, UNSEEN, Doubts, Known, Ledger, forgotten
 from controlplane.xds.protocol.planner import Hosts
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.scope import Forward, Scope, Step
+from controlplane.xds.protocol.script import Part, Scene
 from controlplane.xds.protocol.stream import Stream
 from controlplane.xds.protocol.subscriptions import WILDCARD
 from controlplane.xds.protocol.versions import Report, Versions
@@ -43,6 +45,8 @@ class DeltaStream(Stream):
     ) -> None:
         super().__init__(scope, view, clock, quarantine, envoy, doubts)
         self._acks: dict[bytes, tuple[Ledger, str]] = {}  # a plain ACK, byte for byte -> what it acknowledges
+        self._scenes: deque[Scene] = deque()  # what is left of a big revision
+        self._parts: deque[Part] = deque()  # of the scene that was begun
 
     def request_received(self, raw: bytes) -> list[Command]:
         """The proxy sent a message. Nearly always it is a plain ACK, known by its bytes."""
@@ -50,6 +54,7 @@ class DeltaStream(Stream):
         if known is not None:
             self._acknowledged(*known)
             return self._said() if self._quiet else self._finish()
+        self._improvise()
         try:
             self._requested(wire.read_delta(raw))
         except wire.Malformed as error:
@@ -263,6 +268,83 @@ class DeltaStream(Stream):
             ledger.wants(name) and self._content.get(forward.type_url, name) is change.new
             for name, change in forward.changed.items()
         )
+
+    # Big revisions
+
+    def _take_up_script(self, changes: Changes) -> Changes:
+        script = self._scope.script(changes) if self._quiet else None
+        if script is None or not all(map(self._may_follow, script.scenes)):
+            return changes
+        self._scenes.extend(script.scenes)
+        return script.rest
+
+    def _may_follow(self, scene: Scene) -> bool:
+        """Whether nothing that this stream knows tells it from the others."""
+        ledger, endpoints = self._ledgers[scene.type_url], self._ledgers[ENDPOINT]
+        told_apart = (
+            ledger.odd
+            or ledger.asked
+            or ledger.aliases
+            or self._hold.warming
+            or not self._first_set.is_over
+            or self._judge.any_refused()
+        )
+        opened = all(self._opened.get(route) not in {None, Hosts.DUE} for route in scene.routes)
+        return not told_apart and opened and ledger.subscription.wildcard and endpoints.started
+
+    def _next_scripted(self, now: float) -> Send | None:
+        if self._judge.any_refused():
+            self._improvise()
+        if not self._on_script or not (self._parts or self._may_begin(self._scenes[0], now)):
+            return None
+        if not self._parts:
+            self._parts.extend(self._scenes.popleft().parts)
+        part = self._parts.popleft()
+        ledger = self._ledgers[part.type_url]
+        send = self._scope.responses.shared(part.key, ledger.flights, lambda: self._composed(part))
+        for each in part.resources if ledger.odd else ():
+            if each.name in ledger.odd:  # it changed again meanwhile
+                ledger.look_at(each.name, each)
+        if part.type_url == VIRTUAL_HOST:
+            self._pacer.sent(now)
+        if part.without:
+            self._follow(ENDPOINT, [name for name in part.without if self._ledgers[ENDPOINT].wants(name)])
+        return self._register(ledger, send, now, part.prior)
+
+    @property
+    def _on_script(self) -> bool:
+        return bool(self._parts or self._scenes)
+
+    def _may_begin(self, scene: Scene, now: float) -> bool:
+        if scene.type_url != VIRTUAL_HOST:
+            return True
+        later = self._pacer.wait_until(now, self._content.view.count(VIRTUAL_HOST))
+        self._judge.wake_at(later)
+        return later is None
+
+    def _composed(self, part: Part) -> Send:
+        frames = [wire.delta_frame(each) for each in part.resources]
+        return self._scope.responses.delta_frames(part.type_url, frames, part.resources)
+
+    def _improvise(self) -> None:
+        parts, self._parts = self._parts, deque()
+        scenes, self._scenes = self._scenes, deque()
+        follow = True  # the clusters of the endpoints at the head of what is left were sent
+        for part in parts:
+            follow = follow and part.follows
+            if follow:
+                self._following.append((ENDPOINT, tuple(part.prior)))
+            if follow or not part.follows:
+                self._enter(self._ledgers[part.type_url], part.prior)
+        for scene in scenes:
+            self._enter(self._ledgers[scene.type_url], {name: each.old for name, each in scene.changed.items()})
+
+    @staticmethod
+    def _enter(ledger: Ledger, prior: Mapping[str, Known]) -> None:
+        """The proxy has these versions still, and the stream has to see to it that it gets the present ones."""
+        for name, had in prior.items():
+            if ledger.wants(name):
+                ledger.look_at(name, had)
 
     def _compose(
         self, ledger: Ledger, resources: list[Resource], removed: tuple[str, ...], gone: tuple[str, ...]

@@ -57,7 +57,7 @@ class Flight(msgspec.Struct, eq=False):
     """A response that is sent and not acknowledged, and what the proxy had of its names before (absent: nothing)."""
 
     response: Response
-    prior: dict[str, Known]
+    prior: Mapping[str, Known]
     introduced: tuple[str, ...] = ()  # clusters the proxy did not have
     tainted: bool = False  # sent while an earlier response was about to be refused: its refusal proves nothing
 

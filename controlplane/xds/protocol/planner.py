@@ -22,7 +22,7 @@ from controlplane.xds.protocol.judge import NAME_CLUSTERS, Judge, Verdict
 from controlplane.xds.protocol.ledger import Flight, Guess, Known, Ledger, forgotten
 from controlplane.xds.protocol.pacing import Pacer
 from controlplane.xds.protocol.quarantine import Quarantine
-from controlplane.xds.protocol.responses import SPLIT_AT
+from controlplane.xds.protocol.responses import SPLIT_AT, fitting
 from controlplane.xds.protocol.scope import Scope, Step
 
 _REMOVED_WITH_ADDITIONS: Final = frozenset({LISTENER, VIRTUAL_HOST})  # an address or domain moves in one response
@@ -70,7 +70,10 @@ class Planner:
         return self._content.view.shows(type_url, name)
 
     def _next(self, now: float) -> Send | None:
-        return self._next_following(now) or self._next_addition(now) or self._next_removal(now) or self._next_beat(now)
+        send = self._next_following(now) or self._next_scripted(now)
+        if send is not None or self._on_script:
+            return send
+        return self._next_addition(now) or self._next_removal(now) or self._next_beat(now)
 
     # What a response just sent makes necessary: endpoints and secrets of clusters, hosts of route configurations
 
@@ -218,7 +221,7 @@ class Planner:
         if kinds[_SLOW] and not self._has_first_set(now):
             kinds[_SLOW].clear()
         chosen = next((kind for kind in kinds if kind), [])
-        return _fitting(chosen), tuple(removed)
+        return fitting(chosen), tuple(removed)
 
     def _planned(self, ledger: Ledger) -> list[str]:
         if len(ledger.todo) == 1 and not ledger.trials:
@@ -376,7 +379,7 @@ class Planner:
         ledger: Ledger,
         send: Send,
         now: float,
-        prior: dict[str, Known] | None = None,
+        prior: Mapping[str, Known] | None = None,
         introduced: tuple[str, ...] = (),
     ) -> Send:
         """Keep in mind what the answer of the proxy will mean."""
@@ -400,6 +403,15 @@ class Planner:
         return [each for each in found if each is not None]
 
     # For the two protocols
+
+    def _next_scripted(self, now: float) -> Send | None:  # noqa: ARG002 - delta has scripts
+        """The next part of a big revision that was decided for all streams."""
+        return None
+
+    @property
+    def _on_script(self) -> bool:
+        """Whether there is more of it; nothing else is decided before."""
+        return False
 
     def _hosts_refused(self, names: Sequence[str]) -> None:
         """These hosts were refused, here or elsewhere."""
@@ -427,16 +439,6 @@ class Planner:
 
 def _is_new(prior: Known) -> bool:
     return prior is None or (isinstance(prior, Guess) and prior.never_good)
-
-
-def _fitting(resources: list[Resource]) -> list[Resource]:
-    """As many as one response holds, at least one."""
-    size = 0
-    for at, each in enumerate(resources):
-        size += len(each.body) + len(each.name) + len(each.version) + 128
-        if size > SPLIT_AT and at:
-            return resources[:at]
-    return resources
 
 
 def _is_among(names: tuple[str, ...], name: str) -> bool:

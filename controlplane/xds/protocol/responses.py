@@ -19,6 +19,16 @@ _BUDGET: Final = 64 * 1024 * 1024  # bytes of responses kept for the next stream
 Frames = Sequence[bytes]
 
 
+def fitting(resources: list[Resource]) -> list[Resource]:
+    """As many as one response holds, at least one."""
+    size = 0
+    for at, each in enumerate(resources):
+        size += len(each.body) + len(each.name) + len(each.version) + 128
+        if size > SPLIT_AT and at:
+            return resources[:at]
+    return resources
+
+
 class Responses:
     """A bounded cache of responses by content, shared by all streams of a server."""
 

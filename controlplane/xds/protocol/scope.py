@@ -9,13 +9,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from controlplane.snapshot.resource import Resource
+from controlplane.snapshot.resource import Ref, Resource
 from controlplane.snapshot.routes import route_of
 from controlplane.snapshot.types import CLUSTER, ENDPOINT, VIRTUAL_HOST
 from controlplane.snapshot.view import Change, Changes, View
 from controlplane.xds.protocol.commands import Send
 from controlplane.xds.protocol.content import Content, DeltaContent, Headers, SotwContent, WholeRoutes, is_slow
 from controlplane.xds.protocol.responses import CHUNK, Responses
+from controlplane.xds.protocol.script import Script, is_plain, script
 from controlplane.xds.protocol.versions import Versions
 
 _BATCHES: Final = 16  # kept until the type changes; proxies that connect together ask for few different ones
@@ -79,7 +80,7 @@ class Plan:
         bucket.edition += 1
         at = bisect_left(bucket.names, name)
         there = at < len(bucket.names) and bucket.names[at] == name
-        belongs = change.new is not None and not self._sets_apart(name)
+        belongs = change.new is not None and not self._goes_apart(change.new)
         (self.apart.discard if belongs or change.new is None else self.apart.add)(name)
         if belongs and not there:
             bucket.names.insert(at, name)
@@ -89,7 +90,10 @@ class Plan:
     def _sets_apart(self, name: str) -> bool:
         """A cluster that waits for DNS or a secret would hold back the ACK of all; what expires needs heartbeats."""
         found = self._content.get(self._type, name)
-        return found is not None and (bool(found.ttl) or (self._type == CLUSTER and is_slow(found)))
+        return found is not None and self._goes_apart(found)
+
+    def _goes_apart(self, resource: Resource) -> bool:
+        return bool(resource.ttl) or (self._type == CLUSTER and is_slow(resource))
 
     def _fit(self, at: int, bucket: Bucket) -> None:
         size = 0
@@ -139,6 +143,7 @@ class Scope:
         self._versions: dict[str, tuple[int, Versions]] = {}
         self._batches: dict[tuple[object, ...], Batch] = {}
         self._forward: tuple[Changes, Forward | None] = ({}, None)  # of the last revision that was asked for
+        self._script: tuple[Changes, Script | None] = ({}, None)  # the same
 
     def content(self, protocol: str, view: View) -> Content:
         """What a stream of this scope reads; `view` is the proxy's, layered over the shared one."""
@@ -162,21 +167,24 @@ class Scope:
             self._forward = (changes, self._forwarded(changes))
         return self._forward[1]
 
+    def script(self, changes: Changes) -> Script | None:
+        """What a big revision says to every calm delta stream."""
+        if self._script[0] is not changes:
+            self._script = (changes, script(changes, self.view, self.responses.nonce()))
+        return self._script[1]
+
     def _forwarded(self, changes: Changes) -> Forward | None:
         if len(changes) != 1:
             return None
         ((type_url, changed),) = changes.items()
-        plain = type_url in _PLAIN and len(changed) <= _FEW and all(map(self._is_plain, changed.values()))
-        if not plain:
+        plain = type_url in _PLAIN and len(changed) <= _FEW
+        if not (plain and all(is_plain(change, self._exists) for change in changed.values())):
             return None
         resources = [change.new for _, change in sorted(changed.items()) if change.new is not None]
         return Forward(self.responses.delta(type_url, resources), type_url, changed)
 
-    def _is_plain(self, change: Change) -> bool:
-        old, new = change
-        if old is None or new is None or old.version == new.version or old.ttl or new.ttl:
-            return False
-        return set(new.refs) <= set(old.refs) and all(self.view.get(*ref) is not None for ref in new.refs)
+    def _exists(self, ref: Ref) -> bool:
+        return self.view.get(*ref) is not None
 
     def edition(self, type_url: str) -> int:
         """Grows when a resource of this type changes."""

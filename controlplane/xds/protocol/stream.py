@@ -66,7 +66,7 @@ class Stream(Planner):
         if passed_on is not None:
             return [passed_on]
         for changes in revisions:
-            for type_url, changed in changes.items():
+            for type_url, changed in self._take_up_script(changes).items():
                 ledger = self._ledgers.get(type_url)
                 if ledger is not None and ledger.started:
                     self._type_changed(ledger, changed)
@@ -78,12 +78,20 @@ class Stream(Planner):
         """The response of a quiet stream to a plain revision, which takes no decision; None: decide."""
         return None
 
+    def _take_up_script(self, changes: Changes) -> Changes:
+        """Of a big revision: what this stream has to decide by itself."""
+        return changes
+
+    def _improvise(self) -> None:
+        """Something happened: whatever is left of a script is this stream's own business from now on."""
+
     def own_changes(self, changes: Changes) -> Changes:
         """Changes of what only this proxy sees, in the form `view_changed` takes."""
         return self._content.own_changes(changes)
 
     def view_replaced(self, scope: Scope, view: View) -> list[Command]:
         """The proxy belongs to another scope now. What it has is compared with what it should have, once."""
+        self._improvise()
         before = [(each, dict(self._inventory(each)), self._names_of(each)) for each in self._started()]
         self._scope = scope
         hollow = self._content.hollow
@@ -218,7 +226,7 @@ class Stream(Planner):
         """What the proxy has of a name is not known, except that a later response about it is on its way."""
         later = next((each for each in ledger.flights.values() if each.speaks_of(name)), None)
         if later is not None:
-            later.prior[name] = guess
+            later.prior = {**later.prior, name: guess}  # streams share it
             if is_new:
                 later.introduced = (*later.introduced, name)
             return

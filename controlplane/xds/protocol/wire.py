@@ -6,7 +6,7 @@ touches a protobuf message. Field numbers are those of `envoy/service/discovery/
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -202,10 +202,14 @@ def sotw_response(type_url: str, version: str, nonce: str, frames: Sequence[byte
 
 
 def _wrapped(resource: Resource, aliases: Iterable[str]) -> bytes:
+    version, name, body = resource.version.encode(), resource.name.encode(), resource.body
+    kind = _type_field(resource.type_url)
+    size = varint(len(body))
+    whole = varint(len(kind) + 1 + len(size) + len(body))  # of the Any: written by its parts, as bodies are long
     parts = [
-        field(b"\x0a", resource.version.encode()),
-        field(b"\x12", _any(resource.type_url, resource.body)),
-        field(b"\x1a", resource.name.encode()),
+        *(b"\x0a", varint(len(version)), version),
+        *(b"\x12", whole, kind, b"\x12", size, body),
+        *(b"\x1a", varint(len(name)), name),
     ]
     parts.extend(field(b"\x22", alias.encode()) for alias in aliases)
     if resource.ttl:
@@ -214,7 +218,12 @@ def _wrapped(resource: Resource, aliases: Iterable[str]) -> bytes:
 
 
 def _any(type_url: str, value: bytes) -> bytes:
-    return field(b"\x0a", type_url.encode()) + field(b"\x12", value)
+    return _type_field(type_url) + field(b"\x12", value)
+
+
+@lru_cache(maxsize=64)
+def _type_field(type_url: str) -> bytes:
+    return field(b"\x0a", type_url.encode())
 
 
 def _ttl(resource: Resource) -> bytes:
