@@ -3,7 +3,6 @@
 A resource Envoy refuses is refused as a whole, so one bad text would take a host, or every listener, with it.
 """
 
-
 import pytest
 import re2
 from envoy.config.bootstrap.v3 import bootstrap_pb2
