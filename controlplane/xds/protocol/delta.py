@@ -315,6 +315,10 @@ class DeltaStream(Stream):
     def _on_script(self) -> bool:
         return bool(self._parts or self._scenes)
 
+    @property
+    def _scripted_types(self) -> set[str]:
+        return {each.type_url for each in (*self._parts, *self._scenes)}
+
     def _may_begin(self, scene: Scene, now: float) -> bool:
         if scene.type_url != VIRTUAL_HOST:
             return True

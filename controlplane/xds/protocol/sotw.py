@@ -13,7 +13,7 @@ import msgspec
 from controlplane.base.clock import Clock
 from controlplane.base.digest import digest
 from controlplane.snapshot.resource import Resource
-from controlplane.snapshot.types import CLUSTER, LISTENER
+from controlplane.snapshot.types import CLUSTER, LISTENER, ROUTE
 from controlplane.snapshot.view import View
 from controlplane.xds.protocol import wire
 from controlplane.xds.protocol.commands import Close, Command, Reason, Send
@@ -45,6 +45,7 @@ class SotwStream(Stream):
         super().__init__(scope, view, clock, quarantine, envoy, doubts)
         self._listed: dict[str, int] = {}  # type -> hash of the names in its last request
         self._left_out: dict[str, set[str]] = {}  # type -> names that a stale request left out
+        self._asked_again = False  # there was a request for route configurations that answers nothing
         self._returning: set[str] = set()  # types of which the proxy had a version before this stream
 
     def request_received(self, raw: bytes) -> list[Command]:
@@ -60,6 +61,8 @@ class SotwStream(Stream):
         ledger = self._ledger_for(request.type_url)
         if ledger is not None:
             stale = ledger.started and request.nonce != ledger.nonce
+            if ledger.type_url == ROUTE and ledger.started and request.nonce not in ledger.flights:
+                self._asked_again = True
             if not ledger.started and request.version:
                 self._returning.add(request.type_url)
             self._answer(ledger, request)
@@ -98,6 +101,8 @@ class SotwStream(Stream):
         """The list replaces what was asked before. It is repeated in every ACK, so an equal one must cost little."""
         for name in self._left_out.pop(ledger.type_url, set()).intersection(names):
             ledger.look_at(name, ledger.has(name))
+        if ledger.type_url == ROUTE and self._asked_again:
+            self._ask_again(ledger, names)
         listed = hash(names)  # 64 bits: an accidental match would take 2**32 different lists of one proxy
         if ledger.started and self._listed.get(ledger.type_url) == listed:
             return
@@ -109,6 +114,16 @@ class SotwStream(Stream):
         if not ledger.started:
             ledger.subscription.started = True
             self._pay_owed(ledger)
+
+    def _ask_again(self, ledger: Ledger, names: tuple[str, ...]) -> None:
+        """A request that answers nothing asks for something, even if it names what was named before.
+
+        Envoy that drops its last use of a route configuration and takes it up again in one update says just that, and
+        the listener waits until it comes.
+        """
+        self._asked_again = False
+        for name in self._names_of(ledger).intersection(names):
+            self._ask(ledger, name)
 
     def _shrink(self, ledger: Ledger, names: tuple[str, ...]) -> None:
         """A stale request gets no answer. But what it leaves out was forgotten, even if the next one names it again."""

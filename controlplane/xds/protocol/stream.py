@@ -82,6 +82,11 @@ class Stream(Planner):
         """Of a big revision: what this stream has to decide by itself."""
         return changes
 
+    @property
+    def _scripted_types(self) -> set[str]:
+        """Types of which a script has more."""
+        return set()
+
     def _improvise(self) -> None:
         """Something happened: whatever is left of a script is this stream's own business from now on."""
 
@@ -118,10 +123,12 @@ class Stream(Planner):
 
     def status(self) -> tuple[TypeStatus, ...]:
         """Where each type stands."""
-        return tuple(_status_of(ledger) for ledger in self._started())
+        scripted = self._scripted_types
+        return tuple(_status_of(ledger, scripted=ledger.type_url in scripted) for ledger in self._started())
 
     def doubts(self) -> Doubts:
         """What is not known of the proxy now that the stream ends: the next one has to be told."""
+        self._improvise()
         before = {type_url: names for type_url, names in self._doubts.items() if not self._ledgers[type_url].started}
         return before | {each.type_url: doubted for each in self._started() if (doubted := each.doubted)}
 
@@ -354,7 +361,8 @@ def _guess(prior: Known, sent: Known) -> Guess:
     return Guess(tuple(candidates), anything, good, isinstance(prior, Guess) and prior.reported)
 
 
-def _status_of(ledger: Ledger) -> TypeStatus:
+def _status_of(ledger: Ledger, *, scripted: bool) -> TypeStatus:
     waiting = tuple(sorted(ledger.parked))
-    standing = standing_of(ledger.error, pending=bool(ledger.busy or ledger.flights), waiting=bool(waiting))
+    pending = scripted or bool(ledger.busy or ledger.flights)
+    standing = standing_of(ledger.error, pending=pending, waiting=bool(waiting))
     return TypeStatus(ledger.type_url, standing, ledger.nonce, ledger.version, ledger.acked_at, ledger.error, waiting)

@@ -181,6 +181,50 @@ def test_what_a_stale_request_left_out_waits_for_one_that_counts():
     )
 
 
+def test_route_configurations_that_are_asked_for_again_are_sent_again():
+    """Envoy dropped the last listener that used one and made another, in one update: that one waits."""
+    run(
+        sotw(route("80"), route("81")),
+        recv(ROUTE, "80", "81"),
+        sends(ROUTE, "80", "81"),
+        acks(ROUTE, "80", "81"),
+        silent,
+        recv(ROUTE, "80", "81"),
+        sends(ROUTE, "80", "81"),
+        acks(ROUTE, "80", "81"),
+        silent,
+    )
+
+
+def test_asking_again_with_a_stale_nonce_counts_with_the_next_answer():
+    run(
+        sotw(route("80"), route("81")),
+        recv(ROUTE, "80", "81"),
+        sends(ROUTE, "80", "81"),
+        acks(ROUTE, "80", "81"),
+        changes(route("81", 2)),
+        sends(ROUTE, "81"),
+        recv(ROUTE, "80", "81", nonce="stale"),
+        silent,
+        acks(ROUTE, "80", "81"),
+        sends(ROUTE, "80", "81"),
+        acks(ROUTE, "80", "81"),
+        silent,
+    )
+
+
+def test_endpoints_that_are_named_again_are_an_answer_like_any():
+    """Envoy repeats its last answer when clusters change; their endpoints went out with them."""
+    run(
+        sotw(endpoints("a")),
+        recv(ENDPOINT, "a"),
+        sends(ENDPOINT, "a"),
+        acks(ENDPOINT, "a"),
+        recv(ENDPOINT, "a"),
+        silent,
+    )
+
+
 def test_the_latest_request_supersedes_earlier_ones():
     run(
         sotw(endpoints("a"), endpoints("b")),
