@@ -353,10 +353,11 @@ def shown(case: Case, document: dict[str, Any]) -> Iterator[tuple[World, list[An
     group, version = GROUPS.get(case.kind, (MESH, "v1"))
     metadata = {"name": "subject", "namespace": "default", **document.get("metadata", {})}
     whole = {**document, "apiVersion": f"{group}/{version}".lstrip("/"), "kind": case.kind, "metadata": metadata}
-    decoded = decode(deepcopy(whole))
+    decoded: Any = decode(deepcopy(whole))
     assert decoded.value is not None, decoded.problems
     ref = ref_of(decoded.value)
-    before = world.graph.store.get(inputs.of(group, case.kind), (ref.namespace, ref.name))
+    collection: Any = inputs.of(group, case.kind)
+    before = world.graph.store.get(collection, (ref.namespace, ref.name))
     world.change({ref: decoded.value})
     try:
         yield world, clients, decoded.problems
@@ -479,7 +480,7 @@ DEFAULTS = {
 }
 
 
-def enums(described: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def enums(described: Any, path: str = "") -> Iterator[tuple[str, Enum]]:
     """(path, member) of every enum a type holds."""
     if isinstance(described, inspect.UnionType):
         for one in described.types:

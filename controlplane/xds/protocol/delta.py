@@ -317,7 +317,7 @@ class DeltaStream(Stream):
 
     @property
     def _scripted_types(self) -> set[str]:
-        return {each.type_url for each in (*self._parts, *self._scenes)}
+        return {each.type_url for each in self._parts} | {each.type_url for each in self._scenes}
 
     def _may_begin(self, scene: Scene, now: float) -> bool:
         if scene.type_url != VIRTUAL_HOST:
