@@ -480,7 +480,7 @@ DEFAULTS = {
 }
 
 
-def enums(described: Any, path: str = "") -> Iterator[tuple[str, Enum]]:
+def enums(described: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """(path, member) of every enum a type holds."""
     if isinstance(described, inspect.UnionType):
         for one in described.types:
