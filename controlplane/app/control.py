@@ -287,7 +287,7 @@ def _type_status(status: StreamType, resources: int) -> TypeStatus:
     """A proxy that came back with all it should have is synced although nothing was sent to it."""
     has_all = status.standing is Standing.SYNCED and resources > 0
     state = _STATES[status.standing] if status.nonce or has_all else SyncState.NOT_SENT
-    return TypeStatus(state, resources, " ".join(status.error.split()))
+    return TypeStatus(state, resources, " ".join(status.error.split()), bool(status.nonce))
 
 
 def resources_of(view: View) -> Iterable[Resource]:

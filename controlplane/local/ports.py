@@ -52,6 +52,7 @@ class TypeStatus(msgspec.Struct, frozen=True):
     state: SyncState
     resources: int = 0  # how many the proxy holds
     message: str = ""  # Envoy's words, after a NACK
+    told: bool = False  # anything was sent on this stream: a proxy that came back may have had it all
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -131,8 +131,12 @@ class ProofMesh:
 
     def statuses(self) -> dict[str, Mapping[str, str]]:
         """Proxy -> type ("CDS") -> state, of the streams that are open now."""
-        found = self.control.ask("/proxies")
-        return {one["name"]: {kind: each["state"] for kind, each in one["types"].items()} for one in found}
+        return {one["name"]: {kind: each["state"] for kind, each in one["types"].items()} for one in self.proxies()}
+
+    def proxies(self) -> list[dict[str, Any]]:
+        """All that is known of the streams that are open now."""
+        found: list[dict[str, Any]] = self.control.ask("/proxies")
+        return found
 
     def config(self, proxy: str) -> Mapping[str, Any]:
         """What a proxy should have."""

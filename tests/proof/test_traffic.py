@@ -290,9 +290,7 @@ def wait_reconnected(mesh: ProofMesh, types: Mapping[str, Mapping[str, str]]) ->
 
 def responses(mesh: ProofMesh) -> list[tuple[str, str]]:
     """(proxy, type) of which anything was sent on the streams that are open now."""
-    return [
-        (name, kind) for name, types in mesh.statuses().items() for kind, state in types.items() if state != "NOT SENT"
-    ]
+    return [(one["name"], kind) for one in mesh.proxies() for kind, each in one["types"].items() if each["told"]]
 
 
 def received(mesh: ProofMesh) -> dict[str, dict[str, int]]:
