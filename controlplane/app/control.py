@@ -121,6 +121,7 @@ class ControlPlane:
         async with self._turns:
             with garbage.paused():
                 await self._in_turns([Change(self.graph.inputs.settings, SETTINGS_KEY, settings)])
+                garbage.keep()  # or the collector looks at all of it as soon as it may
 
     async def set_mesh_config(self, config: Mapping[str, Any]) -> None:
         """`configure`, from MeshConfig's field names."""

@@ -78,13 +78,17 @@ class Outputs:
             type_url = self.type_of.get(source)
             if type_url is None:
                 continue
-            meaning = _merged([(revision.changes[each], self.store.reader(each)) for each in self.sources[type_url]])
+            places = [each for each in self.sources[type_url] if revision.changes[each] or self._has_any(each)]
+            meaning = _merged([(revision.changes[each], self.store.reader(each)) for each in places])
             for key in changes:
                 layer, name = key
                 by_name = touched.setdefault(layer, {}).setdefault(type_url, {})
                 if name not in by_name:
                     by_name[name] = meaning(key)
         return touched
+
+    def _has_any(self, source: Source) -> bool:
+        return next(iter(self.store.items(source)), None) is not None
 
 
 def _merged(
@@ -241,13 +245,15 @@ class LayeredView:
         return found
 
     def _changed(self, type_url: str, touched: Touched) -> dict[str, Change]:
-        by_layer = [touched.get(layer, {}).get(type_url, {}) for layer in self.layers]
         read = self._outputs.reader(type_url)
-        meaning = _merged(
-            [(changed, partial(_read, read, layer)) for layer, changed in zip(self.layers, by_layer, strict=True)]
-        )
-        changes = ((name, meaning(name)) for name in dict.fromkeys(chain.from_iterable(by_layer)))
+        by_layer = {layer: touched.get(layer, {}).get(type_url, {}) for layer in self.layers}
+        holding = [layer for layer in self.layers if by_layer[layer] or self._holds_any(layer, type_url)]
+        meaning = _merged([(by_layer[layer], partial(_read, read, layer)) for layer in holding])
+        changes = ((name, meaning(name)) for name in dict.fromkeys(chain.from_iterable(by_layer.values())))
         return {name: change for name, change in changes if change.old != change.new}
+
+    def _holds_any(self, layer: Layer, type_url: str) -> bool:
+        return next(self._outputs.filed(type_url, (layer,)), None) is not None
 
 
 def _read(read: Callable[[NamedKey], Resource | None], layer: Layer, name: str) -> Resource | None:

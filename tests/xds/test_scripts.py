@@ -14,7 +14,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.types import CLUSTER, ENDPOINT, VIRTUAL_HOST
 from controlplane.snapshot.view import Changes
-from controlplane.xds.protocol import script
+from controlplane.xds.protocol import scope, script
 from controlplane.xds.protocol.delta import DeltaStream
 from controlplane.xds.protocol.quarantine import Quarantine
 from controlplane.xds.protocol.responses import Responses
@@ -44,6 +44,7 @@ def seen(monkeypatch):
     monkeypatch.setattr(DeltaStream, "_take_up_script", taking)
     monkeypatch.setattr(DeltaStream, "_improvise", improvising)
     monkeypatch.setattr(script, "MANY", 1)
+    monkeypatch.setattr(scope, "MANY", 1)
     monkeypatch.setattr(script, "_TOGETHER", {CLUSTER: 1, VIRTUAL_HOST: None})
     return found
 

@@ -272,25 +272,34 @@ class DeltaStream(Stream):
     # Big revisions
 
     def _take_up_script(self, changes: Changes) -> Changes:
-        script = self._scope.script(changes) if self._quiet else None
-        if script is None or not all(map(self._may_follow, script.scenes)):
+        script = self._scope.script(changes)
+        if script is None:
             return changes
-        self._scenes.extend(script.scenes)
-        return script.rest
+        rest = script.rest
+        for type_url, scenes in script.scenes.items():
+            if self._may_follow(type_url, scenes):
+                self._scenes.extend(scenes)
+            else:
+                rest = {**rest, type_url: changes[type_url]}
+        return rest
 
-    def _may_follow(self, scene: Scene) -> bool:
-        """Whether nothing that this stream knows tells it from the others."""
-        ledger, endpoints = self._ledgers[scene.type_url], self._ledgers[ENDPOINT]
+    def _may_follow(self, type_url: str, scenes: Sequence[Scene]) -> bool:
+        """Whether nothing that this stream knows of the type tells it from the others."""
+        ledger, endpoints = self._ledgers[type_url], self._ledgers[ENDPOINT]
         told_apart = (
-            ledger.odd
+            not ledger.idle
+            or ledger.odd
             or ledger.asked
             or ledger.aliases
             or self._hold.warming
             or not self._first_set.is_over
             or self._judge.any_refused()
         )
-        opened = all(self._opened.get(route) not in {None, Hosts.DUE} for route in scene.routes)
-        return not told_apart and opened and ledger.subscription.wildcard and endpoints.started
+        if told_apart or not ledger.subscription.wildcard:
+            return False
+        if not endpoints.started or endpoints.sweeps or endpoints.batches:
+            return False
+        return all(self._opened.get(route) not in {None, Hosts.DUE} for scene in scenes for route in scene.routes)
 
     def _next_scripted(self, now: float) -> Send | None:
         if self._judge.any_refused():

@@ -6,6 +6,7 @@ bucket stale. A reconnecting proxy says what it has; one comparison with the sco
 """
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -16,9 +17,11 @@ from controlplane.snapshot.view import Change, Changes, View
 from controlplane.xds.protocol.commands import Send
 from controlplane.xds.protocol.content import Content, DeltaContent, Headers, SotwContent, WholeRoutes, is_slow
 from controlplane.xds.protocol.responses import CHUNK, Responses
-from controlplane.xds.protocol.script import Script, is_plain, script
+from controlplane.xds.protocol.script import MANY, Script, is_plain, script
 from controlplane.xds.protocol.versions import Versions
 
+_SCRIPTS: Final = 4  # streams may be some revisions behind each other
+_REBUILD: Final = 500  # changes of a type at once from which on plans of it are thrown away
 _BATCHES: Final = 16  # kept until the type changes; proxies that connect together ask for few different ones
 
 
@@ -143,7 +146,7 @@ class Scope:
         self._versions: dict[str, tuple[int, Versions]] = {}
         self._batches: dict[tuple[object, ...], Batch] = {}
         self._forward: tuple[Changes, Forward | None] = ({}, None)  # of the last revision that was asked for
-        self._script: tuple[Changes, Script | None] = ({}, None)  # the same
+        self._scripts: deque[tuple[Changes, Script | None]] = deque(maxlen=_SCRIPTS)  # of the last big ones
 
     def content(self, protocol: str, view: View) -> Content:
         """What a stream of this scope reads; `view` is the proxy's, layered over the shared one."""
@@ -154,9 +157,12 @@ class Scope:
         for type_url, changed in changes.items():
             self._editions[type_url] = self.edition(type_url) + 1
             self._batches.clear()
-            for key, plan in self._plans.items():
-                if key[1] == type_url:
-                    _renew(plan, key[2], changed)
+            plans = [key for key in self._plans if key[1] == type_url]
+            for key in plans:
+                if len(changed) > _REBUILD:
+                    del self._plans[key]  # made anew by the next stream that needs it
+                else:
+                    _renew(self._plans[key], key[2], changed)
         return {"delta": self.headers.changes(changes), "sotw": self.routes.changes(changes)}
 
     def forward(self, changes: Changes) -> Forward | None:
@@ -169,9 +175,14 @@ class Scope:
 
     def script(self, changes: Changes) -> Script | None:
         """What a big revision says to every calm delta stream."""
-        if self._script[0] is not changes:
-            self._script = (changes, script(changes, self.view, self.responses.nonce()))
-        return self._script[1]
+        if not any(len(changed) >= MANY for changed in changes.values()):
+            return None
+        for known, found in self._scripts:
+            if known is changes:
+                return found
+        made = script(changes, self.view, self.responses.nonce())
+        self._scripts.append((changes, made))
+        return made
 
     def _forwarded(self, changes: Changes) -> Forward | None:
         if len(changes) != 1:
@@ -200,7 +211,8 @@ class Scope:
         found = self._plans.get(key)
         if found is None:
             names = self.view.virtual_hosts(route) if type_url == VIRTUAL_HOST else self.view.names(type_url)
-            found = Plan((self._identity, *key), self._contents[protocol], type_url, names)
+            identity = (self._identity, *key, self.edition(type_url))
+            found = Plan(identity, self._contents[protocol], type_url, names)
             self._plans[key] = found
         return found
 

@@ -76,7 +76,7 @@ class Scene:
 class Script(NamedTuple):
     """What a revision says to every calm stream, and what it leaves to each."""
 
-    scenes: tuple[Scene, ...]
+    scenes: Mapping[str, tuple[Scene, ...]]  # by type, in push order
     rest: Changes
 
 
@@ -91,17 +91,22 @@ def is_plain(change: Change, exists: Callable[[Ref], bool]) -> bool:
 def script(changes: Changes, view: View, identity: object) -> Script | None:
     """The script of a revision; None when there is not much that is plain in it."""
     rest = dict(changes)
-    scenes: list[Scene] = []
+    scenes: dict[str, tuple[Scene, ...]] = {}
+    keys = ((identity, number) for number in count())
     for type_url, together in _TOGETHER.items():
         changed = changes.get(type_url, {})
         plain = _plain(changed, view) if len(changed) >= MANY else {}
         if len(plain) < MANY:
             continue
         rest[type_url] = {name: change for name, change in changed.items() if name not in plain}
-        names = iter(plain)
-        while some := {name: plain[name] for name in islice(names, together)}:
-            scenes.append(Scene((identity, len(scenes)), type_url, some, view))
-    return Script(tuple(scenes), rest) if scenes else None
+        scenes[type_url] = tuple(Scene(next(keys), type_url, some, view) for some in _apart(plain, together))
+    return Script(scenes, rest) if scenes else None
+
+
+def _apart(changed: Mapping[str, Change], together: int | None) -> Iterator[dict[str, Change]]:
+    names = iter(changed)
+    while some := {name: changed[name] for name in islice(names, together)}:
+        yield some
 
 
 def _plain(changed: Mapping[str, Change], view: View) -> dict[str, Change]:
