@@ -20,7 +20,7 @@ from controlplane.xds.protocol.responses import CHUNK, Responses
 from controlplane.xds.protocol.script import MANY, Script, is_plain, script
 from controlplane.xds.protocol.versions import Versions
 
-_SCRIPTS: Final = 4  # streams may be some revisions behind each other
+_SCRIPTS: Final = 2  # streams may be a revision behind each other; what is kept holds the old content, too
 _REBUILD: Final = 500  # changes of a type at once from which on plans of it are thrown away
 _BATCHES: Final = 16  # kept until the type changes; proxies that connect together ask for few different ones
 
