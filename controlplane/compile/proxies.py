@@ -16,10 +16,12 @@ from controlplane.envoy import cluster as envoy_cluster
 from controlplane.envoy import listener as envoy_listener
 from controlplane.ir.cluster import Cluster
 from controlplane.ir.listener import Listener
-from controlplane.ir.service import Service, ServicePort
+from controlplane.ir.service import Service, ServicePort, Workload
 from controlplane.mesh import inbound, outbound
 from controlplane.mesh import sidecar as mesh_sidecar
 from controlplane.mesh.caller import Caller, has_labels
+from controlplane.mesh.endpoints import workload_port
+from controlplane.mesh.workload import LOCALITY_LABEL
 from controlplane.model import core
 from controlplane.model.gateway import Gateway
 from controlplane.model.proxy import InterceptionMode, Locality, Proxy, ProxyType
@@ -61,13 +63,13 @@ class Scopes:
 
     def _known(self, fetch: Fetch, _: str, proxy: Proxy) -> Proxy:
         """A proxy as its platform object describes it; what its own node message claims counts without one only."""
-        workload = self._registry.workload(fetch, proxy.namespace, proxy.name)
+        workload = self._registry.workload(fetch, proxy)
         if workload is None:
-            return proxy
+            return msgspec.structs.replace(proxy, locality=_claimed_locality(proxy))
         return msgspec.structs.replace(
             proxy,
-            labels=workload.labels,
-            locality=Locality.parse(workload.locality) if workload.locality else proxy.locality,
+            labels=workload.labels if workload.name == proxy.name else {**proxy.labels, **workload.labels},
+            locality=Locality.parse(workload.locality) if workload.locality else _claimed_locality(proxy),
             node_name=workload.node or proxy.node_name,
         )
 
@@ -168,6 +170,7 @@ class Inbound:
         self._members = members
         self._outbound = outbound_part
         self._by_selector = store.index("ServicesBySelector", registry.services, _service_selector)
+        self._by_listed = store.index("ServicesByListedAddress", registry.services, _listed_addresses)
         self._slices = store.index("SlicesByAddress", inputs.slices, _slice_addresses)
         self._parts = store.derive("InboundParts", scopes.proxies, self._inbound)
         self.listeners = store.expand("ProxyListeners", self._parts, self._encode_listeners)
@@ -206,19 +209,27 @@ class Inbound:
 
     def _selecting(self, fetch: Fetch, proxy: Proxy) -> Iterator[tuple[Service, ServicePort, int]]:
         """By the labels that services select, before any endpoint says so."""
-        workload = self._registry.workload(fetch, proxy.namespace, proxy.name)
-        named: Mapping[str, int] = workload.ports if workload is not None else {}
+        workload = self._registry.workload(fetch, proxy)
         for label in proxy.labels.items():
             for _, service in fetch.values(self._by_selector, (proxy.namespace, *label)):
                 if not has_labels(proxy.labels, service.selector):
                     continue
                 for port in service.ports:
-                    target = port.target if isinstance(port.target, int) else named.get(port.target)
+                    target = _target(service, port, workload)
                     if target is not None:
                         yield service, port, target
 
     def _listing(self, fetch: Fetch, proxy: Proxy) -> Iterator[tuple[Service, ServicePort, int]]:
         """By the endpoints that carry the proxy's address, for services without a selector."""
+        for address in proxy.ips:
+            for _, service in fetch.values(self._by_listed, (proxy.namespace, address)):
+                for port in service.ports:
+                    for endpoint in service.static.get(port.number, ()):
+                        if endpoint.address == address:
+                            yield service, port, endpoint.port
+        yield from self._sliced(fetch, proxy)
+
+    def _sliced(self, fetch: Fetch, proxy: Proxy) -> Iterator[tuple[Service, ServicePort, int]]:
         owners = {
             (value.meta.namespace, value.service)
             for address in proxy.ips
@@ -272,6 +283,23 @@ def _selector_entry(_: Key, gateway: Gateway) -> Iterable[tuple[str, str]]:
 
 def _service_selector(_: HostKey, service: Service) -> Iterable[tuple[str, str, str]]:
     return ((service.namespace, *min(service.selector.items())),) if service.selector else ()
+
+
+def _listed_addresses(_: HostKey, service: Service) -> Iterable[tuple[str, str]]:
+    return {(service.namespace, endpoint.address) for listed in service.static.values() for endpoint in listed}
+
+
+def _target(service: Service, port: ServicePort, workload: Workload | None) -> int | None:
+    """Where the workload serves a port; a name means nothing without the object that says which number it is."""
+    if workload is not None:
+        return workload_port(service, port, workload)
+    return port.target if isinstance(port.target, int) else None
+
+
+def _claimed_locality(proxy: Proxy) -> Locality:
+    """A label of the Pod says where it stands, and wins over its node, for want of the Pod as well."""
+    own = proxy.labels.get(LOCALITY_LABEL, "")
+    return Locality.parse(own.replace(".", "/")) if own else proxy.locality
 
 
 def _slice_addresses(_: Key, value: core.EndpointSlice) -> Iterable[str]:

@@ -16,6 +16,7 @@ from controlplane.mesh import serviceentry as mesh_serviceentry
 from controlplane.mesh import workload as mesh_workload
 from controlplane.mesh.caller import has_labels
 from controlplane.model import core
+from controlplane.model.proxy import Proxy
 from controlplane.model.serviceentry import ServiceEntry, WorkloadEntry
 from controlplane.store import Fetch, Index, Store
 
@@ -33,6 +34,8 @@ class Registry:
         self._entries = store.derive("EntryWorkloads", inputs.workload_entries, _entry_workload)
         self._pods_by_namespace = store.index("PodsByNamespace", self._pods, lambda key, _: (key[0],))
         self._entries_by_namespace = store.index("EntriesByNamespace", self._entries, lambda key, _: (key[0],))
+        self._pods_by_address = store.index("PodsByAddress", self._pods, _addresses)
+        self._entries_by_address = store.index("EntriesByAddress", self._entries, _addresses)
 
         kubernetes = store.expand("KubernetesServices", inputs.services, self._kubernetes_services)
         declared = store.expand("EntryServices", inputs.service_entries, self._entry_services)
@@ -90,9 +93,24 @@ class Registry:
         node = pod.spec.node_name
         return mesh_workload.from_pod(pod, (fetch(self._localities, ("", node)) or "") if node else "")
 
-    def workload(self, fetch: Fetch, namespace: str, name: str) -> Workload | None:
-        """The Pod of this name, else the WorkloadEntry."""
-        return fetch(self._pods, (namespace, name)) or fetch(self._entries, (namespace, name))
+    def workload(self, fetch: Fetch, proxy: Proxy) -> Workload | None:
+        """What a proxy stands beside: the Pod of its name, else the WorkloadEntry, else the one at its address.
+
+        Pods on their node's network share an address, and labels tell them apart; where they do not, it is none.
+        """
+        key = (proxy.namespace, proxy.name)
+        named = fetch(self._pods, key) or fetch(self._entries, key)
+        if named is not None:
+            return named
+        indexes = (self._pods_by_address, self._entries_by_address)
+        there = {
+            workload.origin: workload
+            for address in proxy.ips
+            for index in indexes
+            for _, workload in fetch.values(index, (proxy.namespace, address))
+            if _agree(workload.labels, proxy.labels)
+        }
+        return next(iter(there.values())) if len(there) == 1 else None
 
     def _endpoints(self, fetch: Fetch, key: tuple[str, str, int]) -> tuple[Endpoint, ...] | None:
         """Endpoints of one port of one declaration of a host; None when there is no such port."""
@@ -142,6 +160,15 @@ def _locality(_: Fetch, __: Key, node: core.Node) -> str | None:
 def _entry_workload(fetch: Fetch, _: Key, entry: WorkloadEntry) -> Workload:
     fetch.report(*mesh_workload.problems_of_workload_entry(entry))
     return mesh_workload.from_workload_entry(entry)
+
+
+def _addresses(key: Key, workload: Workload) -> Iterable[tuple[str, str]]:
+    return [(key[0], address) for address in workload.addresses]
+
+
+def _agree(labels: Mapping[str, str], claimed: Mapping[str, str]) -> bool:
+    """Whether one workload can have both: no label has two values."""
+    return all(labels.get(key, value) == value for key, value in claimed.items())
 
 
 def _slice_owner(key: Key, value: core.EndpointSlice) -> Iterable[Key]:

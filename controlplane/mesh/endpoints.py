@@ -149,7 +149,7 @@ def from_workloads(
     for workload in workloads:
         if not workload.addresses or not (workload.ready or service.publish_not_ready):
             continue
-        number = _workload_port(service, port, workload)
+        number = workload_port(service, port, workload)
         address, *more = workload.addresses
         if number is None or not (names_resolve or is_ip(address) or address.startswith(UNIX)):
             continue
@@ -160,7 +160,7 @@ def from_workloads(
     return tuple([found[key] for key in sorted(found)])
 
 
-def _workload_port(service: Service, port: ServicePort, workload: Workload) -> int | None:
+def workload_port(service: Service, port: ServicePort, workload: Workload) -> int | None:
     """Where a workload serves a port: by the port's name for a ServiceEntry or a WorkloadEntry, else by its target."""
     if not service.kubernetes or workload.origin.ref.kind == "WorkloadEntry":
         own = workload.ports.get(port.name)
