@@ -82,12 +82,16 @@ class Gateways:
         plan = fetch(self._plans, layer)
         if plan is None:
             return {}
-        domain = settings_of(fetch, self._inputs).cluster_domain
-        found = mesh_gateway.attachments(routing.vs, plan, domain)
+        settings = settings_of(fetch, self._inputs)
+        domain = settings.cluster_domain
         fetch.report(
             *mesh_gateway.missing_gateways(routing.vs, lambda ns, n: fetch.has(self._inputs.gateways, (ns, n))),
-            *mesh_gateway.unattached(routing.vs, plan, domain),
         )
+        if not mesh_gateway.is_exported(routing.vs, layer.namespace, settings):
+            fetch.report(mesh_gateway.not_exported(routing.vs, layer.namespace))
+            return {}
+        found = mesh_gateway.attachments(routing.vs, plan, domain)
+        fetch.report(*mesh_gateway.unattached(routing.vs, plan, domain))
         return {((layer, table, host), name): True for table, host, *_ in found}
 
     def _server_attachments(
@@ -95,10 +99,11 @@ class Gateways:
     ) -> Mapping[tuple[tuple[Layer, object], Key], bool]:
         layer, name = key
         plan = fetch(self._plans, layer)
-        if plan is None:
+        settings = settings_of(fetch, self._inputs)
+        if plan is None or not mesh_gateway.is_exported(routing.vs, layer.namespace, settings):
             return {}
-        domain = settings_of(fetch, self._inputs).cluster_domain
-        return {((layer, server), name): True for server in mesh_gateway.l4_attachments(routing.vs, plan, domain)}
+        servers = mesh_gateway.l4_attachments(routing.vs, plan, settings.cluster_domain)
+        return {((layer, server), name): True for server in servers}
 
     def _virtual_host(self, fetch: Fetch, key: DomainKey, _: object) -> Named:
         layer, table, domain = key

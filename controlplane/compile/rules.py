@@ -111,12 +111,14 @@ class Rules:
         def delegate(namespace: str, name: str) -> VirtualService | None:
             return fetch(self._inputs.virtual_services, (namespace, name))
 
-        rules, problems = mesh_virtualservice.rules_of(vs, delegate)
+        settings = settings_of(fetch, self._inputs)
+        rules, problems = mesh_virtualservice.rules_of(
+            vs, delegate, export_to=settings.default_virtual_service_export_to
+        )
         fetch.report(*problems, *mesh_virtualservice.own_problems(vs, rules))
         gateways = self._inputs.gateways
         fetch.report(*mesh_gateway.missing_gateways(vs, lambda namespace, name: fetch.has(gateways, (namespace, name))))
-        domain = settings_of(fetch, self._inputs).cluster_domain
-        return Routing(rules, frozenset(mesh_virtualservice.hosts_of(vs, domain)), vs)
+        return Routing(rules, frozenset(mesh_virtualservice.hosts_of(vs, settings.cluster_domain)), vs)
 
     def _mesh_routing(self, fetch: Fetch, key: Key, routing: Routing) -> Mapping[RuleKey, Routing]:
         if not mesh_virtualservice.binds_mesh(routing.vs):

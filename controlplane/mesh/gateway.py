@@ -15,7 +15,14 @@ browser opens a connection of its own (RFC 9110, 15.5.20; without this it is the
 So there `*` answers 421, and so does every host of another server that a wildcard of this one covers.
 """
 
-from controlplane.mesh.gateways.attach import attachments, l4_attachments, missing_gateways, unattached
+from controlplane.mesh.gateways.attach import (
+    attachments,
+    is_exported,
+    l4_attachments,
+    missing_gateways,
+    not_exported,
+    unattached,
+)
 from controlplane.mesh.gateways.chains import listener, server_chains
 from controlplane.mesh.gateways.hosts import Attached, route_table, table_domains, virtual_host
 from controlplane.mesh.gateways.plan import GatewayPlan, ListenerPlan, TablePlan, plan
@@ -28,9 +35,11 @@ __all__ = [
     "Server",
     "TablePlan",
     "attachments",
+    "is_exported",
     "l4_attachments",
     "listener",
     "missing_gateways",
+    "not_exported",
     "plan",
     "route_table",
     "server_chains",

@@ -280,6 +280,61 @@ spec:
     assert gateway.names(types.CLUSTER) == []
 
 
+EXPORTED = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: front, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ["shop.example"]}
+  - {port: {number: 9000, name: tcp, protocol: TCP}, hosts: ["*"]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop, namespace: default}
+spec:
+  hosts: [shop.example]
+  gateways: [front]
+  exportTo: [%s]
+  http: [{route: [{destination: {host: reviews, subset: v1}}]}]
+  tcp: [{route: [{destination: {host: reviews, subset: v2}}]}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("export_to", "reaches"), [(".", False), ("elsewhere", False), ("istio-ingress", True), ('"*"', True)]
+)
+def test_a_gateway_sees_what_is_exported_to_its_own_namespace(export_to, reaches):
+    world = world_with_reviews().apply(EXPORTED % export_to)
+    gateway = world.gateway("istio-ingress")
+    clusters = {name.split("|")[2] for name in gateway.names(types.CLUSTER)}
+    assert clusters == ({"v1", "v2"} if reaches else set())
+    assert (gateway.enter("shop.example").status == 404) is not reaches
+    told = [(problem.code, problem.origin.path) for problem in world.problems("NoEffect")]
+    assert told == ([] if reaches else [("NoEffect", "spec.exportTo")])
+
+
+def test_a_gateway_beside_the_virtual_service_sees_what_is_kept_there():
+    world = world_with_reviews().apply(EXPORTED % ".")
+    assert world.gateway("default").enter("shop.example").subset == "v1"
+
+
+def test_a_delegate_by_default_is_exported_as_the_mesh_says():
+    world = world_with_reviews(Settings(default_virtual_service_export_to=(".",))).apply("""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: default}
+spec: {hosts: [reviews], http: [{delegate: {name: leaf, namespace: other}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: leaf, namespace: other}
+spec: {http: [{route: [{destination: {host: reviews.default.svc.cluster.local}}]}]}
+""")
+    assert world.sidecar("default").call("reviews").status == 500
+
+
 def test_layers_go_with_the_last_proxy_that_needs_them():
     world = world_with_reviews()
     client = world.sidecar("default")

@@ -65,6 +65,14 @@ def test_what_the_delegate_does_not_say_comes_from_the_root():
     assert only.name == "all-cart"
 
 
+def test_a_zero_the_delegate_writes_is_its_own():
+    rules = f"{SHOP}\n  timeout: 3s\n  mirror: {{host: ratings}}\n  mirrorPercent: 7"
+    shop = delegate("http: [{timeout: 0s, mirrorPercent: 0, route: [{destination: {host: reviews}}]}]")
+    action = root(rules, shop).only.action
+    assert isinstance(action, Forward)
+    assert (action.timeout, action.mirrors) == (timedelta(0), ())
+
+
 def test_headers_of_both_matches_must_hold():
     shop = delegate("http: [{match: [{headers: {b: {exact: y}}}], route: [{destination: {host: reviews}}]}]")
     rules = "- match: [{headers: {a: {exact: x}}}]\n  delegate: {name: shop}"
@@ -116,6 +124,27 @@ def test_a_virtual_service_with_hosts_is_no_delegate():
     read = root(SHOP, delegate("hosts: [shop.com]\nhttp: [{route: [{destination: {host: reviews}}]}]"))
     assert read.only.action == DirectResponse(500)
     assert read.complaints == [("InvalidDelegate", "spec.http[0].delegate")]
+
+
+@pytest.mark.parametrize(
+    ("export_to", "by_default", "seen"),
+    [
+        ("[.]", ("*",), False),
+        ("[elsewhere]", ("*",), False),
+        ("[default]", (".",), True),
+        ("['*']", (".",), True),
+        ("[]", (".",), False),
+        ("[]", ("*",), True),
+    ],
+)
+def test_a_delegate_must_be_exported_to_the_roots_namespace(export_to, by_default, seen):
+    shop = delegate(f"exportTo: {export_to}\nhttp: [{{route: [{{destination: {{host: reviews}}}}]}}]", namespace="shop")
+    root_vs = virtual_service("hosts: [reviews]\nhttp: [{delegate: {name: shop, namespace: shop}}]")
+    (rule,), problems = rules_of(root_vs, lambda *_: shop, export_to=by_default)
+    told = [(problem.code, problem.origin.path) for problem in problems]
+    assert (rule.broken, told) == (
+        (False, []) if seen else (True, [("ReferencedResourceNotFound", "spec.http[0].delegate")])
+    )
 
 
 def test_delegation_is_one_level_deep_so_that_cycles_end():

@@ -10,9 +10,12 @@ from controlplane.mesh import hosts
 from controlplane.mesh.destinations import missing
 from controlplane.mesh.gateways.plan import GatewayPlan
 from controlplane.mesh.gateways.server import EVERY_NAMESPACE, Admission, Kind, Server, ServerKey
+from controlplane.mesh.problems import ineffective
+from controlplane.mesh.tenancy import exported
 from controlplane.mesh.virtualservice import gateways_of, hosts_of
 from controlplane.model.meta import origin_of
 from controlplane.model.problem import Level, Problem
+from controlplane.model.settings import Settings
 from controlplane.model.virtualservice import VirtualService
 
 
@@ -55,6 +58,18 @@ def missing_gateways(vs: VirtualService, known: Callable[[str, str], bool]) -> t
         for namespace, name in gateways_of(vs)
         if not known(namespace, name)
     )
+
+
+def is_exported(vs: VirtualService, namespace: str, settings: Settings) -> bool:
+    """Whether gateway proxies of a namespace see it, wherever their Gateways stand."""
+    export_to = vs.spec.export_to or settings.default_virtual_service_export_to
+    return exported(vs.meta.namespace, export_to).covers(namespace)
+
+
+def not_exported(vs: VirtualService, namespace: str) -> Problem:
+    """Rules that have no effect on a proxy although its Gateways are named: they are not for its namespace."""
+    text = f"it is not exported to namespace {namespace}, where the proxies of its gateways run"
+    return ineffective(origin_of(vs, "spec.exportTo"), text)
 
 
 def unattached(vs: VirtualService, plan: GatewayPlan, domain: str) -> tuple[Problem, ...]:

@@ -25,10 +25,16 @@ _INHERITED = (
 
 def merged_rule(root: HTTPRoute, leaf: HTTPRoute, matches: Matches) -> HTTPRoute:
     """The delegate's rule under the root's match."""
-    inherited = {name: getattr(leaf, name) or getattr(root, name) for name in _INHERITED}
+    inherited = {name: getattr(root, name) for name in _INHERITED if not _says(leaf, name)}
     return msgspec.structs.replace(
         leaf, name=_joined(root.name, leaf.name), match=matches, invalid=leaf.invalid or root.invalid, **inherited
     )
+
+
+def _says(rule: HTTPRoute, name: str) -> bool:
+    """Whether a field is written at all: `timeout: 0s` and `mirrorPercent: 0` are, and mean something."""
+    value = getattr(rule, name)
+    return value is not None and value != ()
 
 
 def merged_matches(root: Matches, leaf: Matches) -> Matches | None:

@@ -4,9 +4,9 @@ A root VirtualService can leave the routes under some match to another one, one 
 keep who wrote them: origins point at the delegate's own fields, and short names are completed with the delegate's
 namespace.
 
-A delegate that does not exist leaves a good match without an action: that match answers 500, and the root is told.
-Merging follows Istio: the delegate's match must lie within the root's (a delegate's rule outside of it is dropped and
-reported), and what the delegate does not say comes from the root.
+A delegate that does not exist, or is not exported to the root's namespace, leaves a good match without an action: that
+match answers 500, and the root is told. Merging follows Istio: the delegate's match must lie within the root's (a
+delegate's rule outside of it is dropped and reported), and what the delegate does not say comes from the root.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,6 +15,7 @@ import msgspec
 
 from controlplane.mesh.destinations import missing
 from controlplane.mesh.http.merge import merged_matches, merged_rule
+from controlplane.mesh.tenancy import exported
 from controlplane.model.meta import origin_of
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.virtualservice import Delegate, HTTPRoute, VirtualService
@@ -31,17 +32,24 @@ class Rule(msgspec.Struct, frozen=True):
     broken: bool = False  # good match, no usable action: answers 500
 
 
-def rules_of(vs: VirtualService, delegate: DelegateLookup) -> tuple[tuple[Rule, ...], tuple[Problem, ...]]:
-    """All rules in order."""
+def rules_of(
+    vs: VirtualService, delegate: DelegateLookup, *, export_to: tuple[str, ...] = ()
+) -> tuple[tuple[Rule, ...], tuple[Problem, ...]]:
+    """All rules in order. `export_to`: whom VirtualServices are exported to that do not say it."""
     spec = origin_of(vs, "spec")
     rules: list[Rule] = []
     problems: list[Problem] = []
     for index, http in enumerate(vs.spec.http):
         origin = spec.at(f"http[{index}]")
-        if delegates(http):
-            rules += _delegated(http, origin, vs.meta.namespace, delegate, problems)
-        else:
+        if not (delegates(http) and http.delegate):
             rules.append(Rule(http, origin, vs.meta.namespace))
+            continue
+        found = _delegate_of(vs, http.delegate, origin.at("delegate"), delegate, export_to)
+        if isinstance(found, Problem):
+            problems.append(found)
+            rules.append(Rule(http, origin, vs.meta.namespace, broken=True))
+        else:
+            rules += _delegated(http, found, origin, problems)
     return tuple(rules), tuple(problems)
 
 
@@ -55,29 +63,27 @@ def delegate_key(delegate: Delegate, namespace: str) -> tuple[str, str]:
     return delegate.namespace or namespace, delegate.name
 
 
-def _delegated(
-    root: HTTPRoute, origin: Origin, namespace: str, lookup: DelegateLookup, problems: list[Problem]
-) -> Iterator[Rule]:
-    assert root.delegate is not None
-    key = delegate_key(root.delegate, namespace)
-    vs = lookup(*key)
-    refusal = _refusal(vs, key, origin.at("delegate"))
-    if vs is None or refusal is not None:
-        problems += (refusal,) if refusal is not None else ()
-        yield Rule(root, origin, namespace, broken=True)
-        return
+def _delegate_of(
+    root: VirtualService, named: Delegate, origin: Origin, lookup: DelegateLookup, export_to: tuple[str, ...]
+) -> VirtualService | Problem:
+    """The VirtualService that has the routes, or why there is none."""
+    namespace, name = delegate_key(named, root.meta.namespace)
+    vs = lookup(namespace, name)
+    if vs is None:
+        return missing(origin, f"there is no VirtualService {namespace}/{name}; requests for it get 500")
+    if vs.spec.hosts:
+        text = f"VirtualService {namespace}/{name} has hosts, so it cannot be a delegate; requests for it get 500"
+        return Problem("InvalidDelegate", Level.ERROR, origin, text)
+    if not exported(namespace, vs.spec.export_to or export_to).covers(root.meta.namespace):
+        text = f"VirtualService {namespace}/{name} is not exported to namespace {root.meta.namespace}"
+        return missing(origin, f"{text}; requests for it get 500")
+    return vs
+
+
+def _delegated(root: HTTPRoute, vs: VirtualService, origin: Origin, problems: list[Problem]) -> Iterator[Rule]:
     spec = origin_of(vs, "spec")
     for index, leaf in enumerate(vs.spec.http):
         yield from _leaf(root, leaf, spec.at(f"http[{index}]"), vs.meta.namespace, origin, problems)
-
-
-def _refusal(vs: VirtualService | None, key: tuple[str, str], origin: Origin) -> Problem | None:
-    if vs is None:
-        return missing(origin, f"there is no VirtualService {key[0]}/{key[1]}; requests for it get 500")
-    if vs.spec.hosts:
-        text = f"VirtualService {key[0]}/{key[1]} has hosts, so it cannot be a delegate; requests for it get 500"
-        return Problem("InvalidDelegate", Level.ERROR, origin, text)
-    return None
 
 
 def _leaf(  # noqa: PLR0913, PLR0917  both rules, and where each stands
