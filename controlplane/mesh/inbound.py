@@ -205,11 +205,12 @@ def _http(served: _Served, cluster: str, settings: Settings) -> HttpChain:
     operation = f"{served.host}:{served.service_port}/*"
     grpc_web = served.protocol is Protocol.GRPC_WEB
     host = f"inbound|http|{served.service_port}"
-    return _http_to(cluster, host, operation, served.origin, settings, grpc_web=grpc_web)
+    name = names.http_listener(served.port)
+    return _http_to(name, cluster, host, operation, served.origin, settings, grpc_web=grpc_web)
 
 
-def _http_to(  # noqa: PLR0913  where to, and what traces call it
-    cluster: str, host: str, operation: str, origin: Origin, settings: Settings, *, grpc_web: bool = False
+def _http_to(  # noqa: PLR0913, PLR0917  where to, and what statistics and traces call it
+    place: str, cluster: str, host: str, operation: str, origin: Origin, settings: Settings, *, grpc_web: bool = False
 ) -> HttpChain:
     policy = settings.default_inbound_http_retry_policy
     forward = Forward(
@@ -219,7 +220,7 @@ def _http_to(  # noqa: PLR0913  where to, and what traces call it
     )
     route = Route(RouteMatch(), forward, origin, operation=operation)
     return HttpChain(
-        stat_prefix=f"inbound_{host}",
+        stat_prefix=f"inbound_{place}",
         route_name=cluster,
         virtual_hosts=(VirtualHost(host, ("*",), (route,)),),
         grpc_web=grpc_web,
@@ -239,7 +240,8 @@ def _trap(settings: Settings) -> FilterChain:
 def _passthrough_http(settings: Settings) -> FilterChain:
     cluster = names.INBOUND_PASSTHROUGH_CLUSTER
     origin = MESH_SETTINGS.at("inboundTrafficPolicy")
-    return FilterChain(CATCH_ALL_HTTP, HTTP_BYTES, _http_to(cluster, "inbound|http|0", ":0/*", origin, settings))
+    speaks = _http_to(cluster, cluster, "inbound|http|0", ":0/*", origin, settings)
+    return FilterChain(CATCH_ALL_HTTP, HTTP_BYTES, speaks)
 
 
 def _cluster(served: _Served, scope: SidecarScope | None, addresses: tuple[str, ...], settings: Settings) -> Cluster:

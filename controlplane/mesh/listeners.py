@@ -24,6 +24,7 @@ def vip_listener(
     """The listener of one virtual address. If services share it, the server name decides, else age."""
     chains, default, problems = together([on_address(member) for member in members])
     name = names.http_listener(port, address)
+    chains = tuple(_counted_as(f"outbound_{name}", chain) for chain in chains)
     return _captured(name, address, port, chains, default, members, settings), problems
 
 
@@ -47,6 +48,16 @@ def wildcard_listener(  # noqa: PLR0913  a port and everything that shares it
         chains = (FilterChain(name, HTTP_BYTES, speaks), *chains)
     rest = default or passthrough_chain(policy)
     return _captured(name, ANY_ADDRESS, port, chains, rest, members, settings), problems
+
+
+def _counted_as(stat_prefix: str, chain: FilterChain) -> FilterChain:
+    """Statistics of sniffed HTTP are those of the address it was dialled for, as dashboards made for Istio have it."""
+    if isinstance(chain.network, TcpChain):
+        return chain
+    counted: FilterChain = msgspec.structs.replace(
+        chain, network=msgspec.structs.replace(chain.network, stat_prefix=stat_prefix)
+    )
+    return counted
 
 
 class HasPolicy(Protocol):

@@ -63,7 +63,7 @@ def test_http_ports_have_their_routes_in_place():
     (chain,) = chains_of(listener, 8080)
     assert (chain.name, chain.match) == ("0.0.0.0_8080", ChainMatch(destination_port=8080))
     assert isinstance(chain.network, HttpChain)
-    assert chain.network.route_name == "inbound|8080||"
+    assert (chain.network.stat_prefix, chain.network.route_name) == ("inbound_0.0.0.0_8080", "inbound|8080||")
     (host,) = chain.network.virtual_hosts
     (route,) = host.routes
     assert (host.name, host.domains) == ("inbound|http|80", ("*",))
@@ -115,6 +115,9 @@ def test_ports_no_service_names_pass_through_and_the_listeners_own_goes_nowhere(
         ("virtualInbound-blackhole", ChainMatch(destination_port=15006), "tcp BlackHoleCluster"),
         ("virtualInbound-catchall-http", HTTP_BYTES, "http InboundPassthroughCluster"),
     ]
+    http = listener.chains[-1].network
+    assert isinstance(http, HttpChain)
+    assert http.stat_prefix == "inbound_InboundPassthroughCluster"
     assert listener.default_chain is not None
     assert (listener.default_chain.name, where(listener.default_chain)) == (
         "virtualInbound",

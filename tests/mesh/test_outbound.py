@@ -302,6 +302,12 @@ def test_a_sniffed_service_has_a_table_of_its_own():
     ]
 
 
+def test_sniffed_http_is_counted_by_the_address_it_was_dialled_for():
+    http = vip(member(svc(protocol=Protocol.AUTO))).chains[0].network
+    assert isinstance(http, HttpChain)
+    assert http.stat_prefix == "outbound_10.0.0.1_9080"
+
+
 def test_a_tls_rule_replaces_the_default_and_changes_nothing_outside_of_chains():
     service = svc("db", 443, Protocol.TLS)
     rule = virtual_service("hosts: [a.com]\ntls: [{match: [{sniHosts: [a.com]}], route: [{destination: {host: db}}]}]")
