@@ -73,6 +73,8 @@ class ServerTLSSettings(Value):
 class Server(Value):
     """One port and the hosts it serves. An invalid one is not opened."""
 
+    invalid: Mark = False
+
     port: Port | None = None  # The port to open.
     bind: str | None = None  # Address or Unix socket to bind to; default all.
     hosts: tuple[str, ...] = ()  # Hosts served: [namespace/]name; "." = this namespace, "*" = all.

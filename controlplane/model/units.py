@@ -4,9 +4,9 @@ One wrong value must neither void the whole object nor silently change what the 
 contained by the smallest unit around it, and every unit has a direction in which it fails:
 
 - a match never matches; a route with a bad action answers 500; TLS settings and tunnels that cannot be honoured
-  refuse to connect; an ingress listener of a Sidecar serves nobody. These units stay in place and carry
-  `invalid=True`; the front ends act on it.
-- a subset, a policy block, a server, an endpoint, a host, a mirror is absent. These are simply gone.
+  refuse to connect; an ingress listener of a Sidecar serves nobody; a server of a Gateway is not opened. These units
+  stay in place, so that the others keep their numbers, and carry `invalid=True`; the front ends act on it.
+- a subset, a policy block, an endpoint, a host, a mirror is absent. These are simply gone.
 - a list that would lose its last entry this way would often come to mean "all"; then the unit around it is bad.
 - what nothing else contains makes the object `invalid`: it has no effect.
 
@@ -25,7 +25,7 @@ from controlplane.model.destinationrule import (
     TrafficPolicy,
     WorkloadLabels,
 )
-from controlplane.model.gateway import GatewaySpec, Server, ServerTLSSettings
+from controlplane.model.gateway import Server, ServerTLSSettings
 from controlplane.model.meta import Meta
 from controlplane.model.serviceentry import ServiceEntrySpec, WorkloadSelector
 from controlplane.model.sidecar import EgressListener, IngressListener, SidecarSpec
@@ -84,7 +84,6 @@ DROPPED_BUT_LAST: Fields = frozenset(
         (CorsPolicy, "allow_methods"),
         (CorsPolicy, "allow_headers"),
         (CorsPolicy, "expose_headers"),
-        (GatewaySpec, "servers"),
         (Server, "hosts"),
         (ServerTLSSettings, "cipher_suites"),
         (ServerTLSSettings, "ecdh_curves"),

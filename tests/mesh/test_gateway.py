@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from controlplane.ir.listener import ChainMatch, HttpChain, Listener, ServerTls, ServerTlsMode, TcpChain
@@ -501,6 +502,27 @@ def test_tls_that_ends_at_the_gateway_may_carry_any_bytes():
     assert one is not None
     assert one.chains[0].tls is not None
     assert one.chains[0].tls.alpn == ()
+
+
+@pytest.mark.parametrize("protocol", ["TCP", "MONGO"])
+def test_tls_beside_a_protocol_of_bytes_is_never_plain(protocol):
+    start = f"{{port: {{number: 3306, name: db, protocol: {protocol}}}, hosts: ['*'], tls: "
+    rule = virtual_service("hosts: ['*']\ngateways: [gw]\ntcp: [{route: [{destination: {host: db}}]}]")
+    one = opened(planned(servers(start + "{mode: SIMPLE, credentialName: c}}")), "0.0.0.0_3306", rule)
+    assert paths(one) == [((), "db:3306")]
+    assert one is not None
+    assert one.chains[0].tls is not None
+    passing = planned(servers(start + "{mode: PASSTHROUGH}}"))
+    assert opened(passing, "0.0.0.0_3306", rule) is None
+    assert paths(opened(passing, "0.0.0.0_3306", sni("[a.com]"))) == [(("a.com",), "db:3306")]
+
+
+def test_a_server_that_cannot_be_used_is_not_opened_and_leaves_the_others_their_numbers():
+    good = servers(f"{{{HTTP}, hosts: [a.com]}}", https("a.com", "one"), https("b.com", "two"))
+    bad = msgspec.structs.replace(good.spec.servers[1], invalid=True)
+    spec = msgspec.structs.replace(good.spec, servers=(good.spec.servers[0], bad, good.spec.servers[2]))
+    (one,) = planned(msgspec.structs.replace(good, spec=spec)).listeners["0.0.0.0_443"].servers
+    assert (one.port_name, one.origin.path) == ("two", "spec.servers[2]")
 
 
 def test_without_rules_a_port_for_connections_is_not_opened():

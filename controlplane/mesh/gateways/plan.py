@@ -82,6 +82,8 @@ def _servers(gateways: Sequence[Gateway], settings: Settings, problems: list[Pro
             continue
         spec = origin_of(gateway, "spec")
         for index, written in enumerate(gateway.spec.servers):
+            if written.invalid:
+                continue
             server, found = read_server(gateway, index, written, spec.at(f"servers[{index}]"), settings.cluster_domain)
             problems += found
             if server is not None:

@@ -128,12 +128,13 @@ def _kind(written: model.Server, origin: Origin) -> Kind | Problem:
         return invalid(origin.at("port.protocol"), text)
     if spoken.is_http:
         return Kind.HTTP
-    if not spoken.is_tls:
+    if not spoken.is_tls and written.tls is None:
         return Kind.TCP
     return _tls_kind(written, spoken, origin)
 
 
 def _tls_kind(written: model.Server, spoken: Protocol, origin: Origin) -> Kind | Problem:
+    """TLS around HTTP or around bytes. Whoever writes `tls` beside TCP means TLS: it must never come out as plain."""
     if written.tls is None:
         return invalid(
             origin.at("tls"), f"a server for {written.port and written.port.protocol} needs tls; it is not opened"
@@ -148,8 +149,7 @@ def _tls_kind(written: model.Server, spoken: Protocol, origin: Origin) -> Kind |
 def _remarks(written: model.Server, kind: Kind, origin: Origin) -> tuple[Problem, ...]:
     if written.tls is None or kind.by_sni:
         return ()
-    says_more = written.tls.mode is not None or written.tls.credential_name or written.tls.server_certificate
-    if kind is Kind.TCP or says_more:
+    if written.tls.mode is not None or written.tls.credential_name or written.tls.server_certificate:
         text = f"a server for {kind.name} does not do TLS; for that its protocol must be HTTPS or TLS"
         return (ineffective(origin.at("tls"), text),)
     return ()

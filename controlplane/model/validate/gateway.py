@@ -84,7 +84,7 @@ def _check_tls_fits(found: Findings, path: str, server: Server, protocol: str) -
         found.error("InvalidTLS", f"{path}.tls", f"tls is required for protocol {protocol}")
     elif protocol in _HTTP and server.tls is not None and not server.tls.https_redirect:
         found.error("InvalidTLS", f"{path}.tls", f"protocol {protocol} is plain text; use HTTPS, or only httpsRedirect")
-    elif protocol in _ENCRYPTED and server.tls is not None and server.tls.https_redirect:
+    elif protocol not in _HTTP and server.tls is not None and server.tls.https_redirect:
         found.warn("NoEffect", f"{path}.tls.httpsRedirect", "only plain HTTP is redirected; set it on the HTTP server")
     if protocol == "HTTPS" and server.tls and server.tls.mode is ServerTLSMode.AUTO_PASSTHROUGH:
         found.error("InvalidTLS", f"{path}.tls.mode", "AUTO_PASSTHROUGH needs protocol TLS")
