@@ -15,6 +15,7 @@ from controlplane.envoy import secret as envoy_secret
 from controlplane.ir import names
 from controlplane.mesh import credential
 from controlplane.mesh.problems import ignored
+from controlplane.model.gateway import Gateway
 from controlplane.model.problem import Origin
 from controlplane.snapshot import types
 from controlplane.snapshot.resource import Resource
@@ -77,13 +78,22 @@ class Secrets:
     def _of_kubernetes(self, fetch: Fetch, layer: Layer, name: str, wanted_by: tuple[Origin, ...]) -> Named:
         found = {one: fetch(self._inputs.secrets, (layer.namespace, one)) for one in credential.secret_names(name)}
         secrets = {one: secret for one, secret in found.items() if secret is not None}
-        value, problems = credential.credential(name, layer.namespace, secrets, wanted_by)
+        askers = self._askers(fetch, name, wanted_by)
+        value, problems = credential.credential(name, layer.namespace, secrets, askers)
         fetch.report(*problems)
         if value is None:
             return {}
         if value.bundle:
             return {(layer, name): envoy_secret.encode_bundle(name, value.bundle, value.revoked, (value.origin,))}
         return {(layer, name): envoy_secret.encode_certificate(name, value.chain, value.key, (value.origin,))}
+
+    def _askers(self, fetch: Fetch, name: str, wanted_by: tuple[Origin, ...]) -> tuple[Origin, ...]:
+        """Who is to be told: a listener has many origins, and most of them never asked for this Secret."""
+        refs = dict.fromkeys(origin.ref for origin in wanted_by if origin.ref.kind == Gateway.KIND)
+        found = (fetch(self._inputs.gateways, (ref.namespace, ref.name)) for ref in refs)
+        servers = [origin for gateway in found if gateway is not None for origin in credential.asked_by(gateway, name)]
+        rules = [origin for origin in wanted_by if origin.ref.kind == _CLIENT_RULE]
+        return (*servers, *rules) or wanted_by
 
 
 def _secret_refs(key: NamedKey, resource: Resource) -> Iterable[NamedKey]:

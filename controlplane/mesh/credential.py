@@ -8,8 +8,11 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from controlplane.ir.listener import ServerTls
 from controlplane.ir.names import CREDENTIAL, CREDENTIAL_CA_SUFFIX
+from controlplane.mesh.servertls import server_tls
 from controlplane.model import core
+from controlplane.model.gateway import Gateway, ServerTLSSettings
 from controlplane.model.meta import origin_of
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 
@@ -38,6 +41,25 @@ def secret_names(sds_name: str) -> tuple[str, ...]:
     if not name.endswith(CREDENTIAL_CA_SUFFIX):
         return (name,)
     return (name, name.removesuffix(CREDENTIAL_CA_SUFFIX))
+
+
+def asked_by(gateway: Gateway, sds_name: str) -> Iterator[Origin]:
+    """The fields of a Gateway that name the Secret behind an SDS name: its other servers do without it."""
+    for index, server in enumerate(gateway.spec.servers):
+        if server.tls is None or server.invalid:
+            continue
+        origin = origin_of(gateway, f"spec.servers[{index}].tls")
+        tls = server_tls(server.tls, origin)
+        if isinstance(tls, ServerTls) and sds_name in {*tls.secrets, tls.ca_secret}:
+            yield origin.at(_field(server.tls, sds_name, tls))
+
+
+def _field(written: ServerTLSSettings, sds_name: str, tls: ServerTls) -> str:
+    if sds_name not in tls.secrets:
+        if written.ca_cert_credential_name:
+            return "caCertCredentialName"
+        return "credentialNames[0]" if written.credential_names else "credentialName"
+    return f"credentialNames[{tls.secrets.index(sds_name)}]" if written.credential_names else "credentialName"
 
 
 def credential(

@@ -1,5 +1,7 @@
 """Who is given which certificate."""
 
+import pytest
+
 from controlplane.explain.resources import decode as decode_resources
 from controlplane.snapshot import types
 from tests.world import World, service
@@ -54,6 +56,50 @@ def test_files_of_an_ingress_listener_come_as_secrets_too():
     assert client.names(types.SECRET) == [CERTIFICATE, BUNDLE]
     world.delete("DestinationRule", "web")
     assert client.names(types.SECRET) == [CERTIFICATE]
+
+
+TWO = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: 443, name: bad, protocol: HTTPS}, hosts: [bad.example.com]}
+  - {port: {number: 443, name: one, protocol: HTTPS}, hosts: [one.example.com], tls: {mode: SIMPLE, credentialName: one}}
+  - {port: {number: 443, name: two, protocol: HTTPS}, hosts: [two.example.com], tls: {mode: MUTUAL, %s}}
+  - {port: {number: 443, name: tls, protocol: TLS}, hosts: [tls.example.com], tls: {mode: PASSTHROUGH}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: tls, namespace: default}
+spec:
+  hosts: [tls.example.com]
+  gateways: [edge]
+  tls: [{match: [{sniHosts: [tls.example.com]}], route: [{destination: {host: web}}]}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: one, namespace: istio-ingress}
+data: {tls.crt: LS0tLS1CRUdJTiBY, tls.key: LS0tLS1CRUdJTiBZ}
+"""
+
+
+@pytest.mark.parametrize(
+    ("credentials", "fields"),
+    [
+        ("credentialName: gone", ["credentialName"]),  # for its certificate and for its authorities
+        ("credentialNames: [one, gone]", ["credentialNames[0]", "credentialNames[1]"]),
+        ("credentialName: one, caCertCredentialName: gone", ["caCertCredentialName"]),
+    ],
+)
+def test_a_missing_secret_is_told_to_the_server_that_names_it_and_to_no_other(credentials, fields):
+    world = World().apply(service("web")).apply(TWO % credentials)
+    world.gateway()
+    told = [problem.origin for problem in world.problems() if problem.code == "InvalidGatewayCredential"]
+    assert sorted(str(origin) for origin in told if origin.ref.kind != "Secret") == [
+        f"Gateway default/edge spec.servers[2].tls.{field}" for field in fields
+    ]
 
 
 def test_kubernetes_secrets_are_for_gateways():
