@@ -27,11 +27,13 @@ from controlplane.ir.route import (
     DirectResponse,
     Forward,
     HeaderOps,
+    MatchKind,
     Mirror,
     Redirect,
     Retry,
     Rewrite,
     Route,
+    RouteMatch,
     VirtualHost,
     WeightedCluster,
 )
@@ -69,6 +71,7 @@ _WEIGHTED_CLUSTER: Final = wire.embedded(route_components_pb2.WeightedCluster, "
 _WEIGHT_NAME: Final = wire.text(_Weight, "name")
 _WEIGHT_HOST: Final = wire.text(_Weight, "host_rewrite_literal")
 
+_WHOLE_PATH: Final = frozenset({MatchKind.EXACT, MatchKind.REGEX})
 _REDIRECT_CODES: Final = {
     301: route_components_pb2.RedirectAction.MOVED_PERMANENTLY,
     302: route_components_pb2.RedirectAction.FOUND,
@@ -142,7 +145,7 @@ def _route(route: Route) -> bytes:
     parts = [_MATCH(matcher.route_match(route.match))]
     headers = route.headers
     if isinstance(action, Forward):
-        parts.append(_FORWARD(_forward(action)))
+        parts.append(_FORWARD(_forward(action, route.match)))
         headers = _with_single_destination(headers, action.destinations)
     elif isinstance(action, Redirect):
         parts.append(_REDIRECT(_redirect(action)))
@@ -185,12 +188,12 @@ def _with_single_destination(headers: HeaderOps, destinations: tuple[WeightedClu
     )
 
 
-def _forward(action: Forward) -> bytes:
+def _forward(action: Forward, match: RouteMatch) -> bytes:
     where = _where(action.destinations)
     common = _time_and_retry(action.timeout, action.retry)
     if action.rewrite is None and not action.mirrors and not action.hash_keys and not action.auto_host_rewrite:
         return where + common
-    return where + common + _rare(action)
+    return where + common + _rare(action, match)
 
 
 def _where(destinations: tuple[WeightedCluster, ...]) -> bytes:
@@ -236,10 +239,10 @@ def _time_and_retry(timeout: timedelta, retry: Retry | None) -> bytes:
     return wire.encoded(message)
 
 
-def _rare(action: Forward) -> bytes:
+def _rare(action: Forward, match: RouteMatch) -> bytes:
     message = _Action()
     if action.rewrite is not None:
-        _rewrite(message, action.rewrite)
+        _rewrite(message, action.rewrite, match)
     message.request_mirror_policies.extend(map(_mirror, action.mirrors))
     message.hash_policy.extend(map(http_hash, action.hash_keys))
     if action.auto_host_rewrite and not message.host_rewrite_literal:
@@ -247,9 +250,11 @@ def _rare(action: Forward) -> bytes:
     return wire.encoded(message)
 
 
-def _rewrite(message: Any, rewrite: Rewrite) -> None:
+def _rewrite(message: Any, rewrite: Rewrite, match: RouteMatch) -> None:
     if rewrite.regex is not None:
         _set_regex_rewrite(message, *rewrite.regex)
+    elif rewrite.path is not None and match.path is not None and match.path.kind in _WHOLE_PATH:
+        message.prefix_rewrite = rewrite.path  # Envoy replaces what was matched: here, all of it
     elif rewrite.path is not None:
         _set_regex_rewrite(message, "/.*", rewrite.path.replace("\\", "\\\\"))  # all of it; "\1" is text here
     elif rewrite.prefix is not None:
@@ -289,4 +294,6 @@ def _direct_response(action: DirectResponse) -> bytes:
     message = route_components_pb2.DirectResponseAction(status=action.status)
     if action.body:
         message.body.inline_bytes = action.body
+    elif action.text:
+        message.body.inline_string = action.text
     return wire.encoded(message)

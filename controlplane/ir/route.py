@@ -145,8 +145,11 @@ class Redirect(msgspec.Struct, frozen=True, tag=True):
 
 
 class DirectResponse(msgspec.Struct, frozen=True, tag=True):
+    """At most one of `body` and `text` is set; as it was written, because people read what a proxy shows."""
+
     status: int
     body: bytes = b""
+    text: str = ""
 
 
 Action = Forward | Redirect | DirectResponse

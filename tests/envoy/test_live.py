@@ -45,6 +45,8 @@ def to(name: str, **fields: object) -> Forward:
 
 ROUTES = (
     values.route(to("v1", rewrite=Rewrite(path=r"/new\1")), at("/rewrite-path"), name="rewrite-path"),
+    values.route(to("v1", rewrite=Rewrite(path=r"/new\1")), at("/rewrite-exact", kind=EXACT)),
+    values.route(to("v1", rewrite=Rewrite(path=r"/new\1")), at("/rewrite-regex/.*", kind=REGEX)),
     values.route(to("v1", rewrite=Rewrite(prefix="/new", authority="other")), at("/rewrite-prefix")),
     values.route(to("v1", rewrite=Rewrite(regex=("^/regex/(.*)$", r"/\1/new"))), at("/regex")),
     values.route(
@@ -62,6 +64,7 @@ ROUTES = (
     ),
     values.route(Redirect(308, scheme="https", authority="other", port=8443, prefix="/there"), at("/redirect")),
     values.route(DirectResponse(418, b"x" * 100_000), at("/long-answer")),
+    values.route(DirectResponse(200, text="% & ü"), at("/text-answer")),
     values.route(to("v1"), at("/fault"), fault=Fault(abort_status=555, abort_percent=100)),
     values.route(to("v1"), at("/never-fault"), fault=Fault(abort_status=555, abort_percent=0)),
     values.route(
@@ -161,6 +164,8 @@ def call(envoy: RunningEnvoy, path: str, method: str = "GET", **headers: str) ->
     ("asked", "sent"),
     [
         ("/rewrite-path/a?q=1", r"/new\1?q=1"),
+        ("/rewrite-exact?q=1", r"/new\1?q=1"),
+        ("/rewrite-regex/a?q=1", r"/new\1?q=1"),
         ("/rewrite-prefix/a?q=1", "/new/a?q=1"),
         ("/regex/a?q=1", "/a/new?q=1"),
     ],
@@ -197,6 +202,10 @@ def test_redirect(envoy: RunningEnvoy) -> None:
 def test_answers_may_be_longer_than_envoys_default(envoy: RunningEnvoy) -> None:
     answer = call(envoy, "/long-answer")
     assert (answer.status, len(answer.body)) == (418, 100_000)
+
+
+def test_texts_are_answered_as_they_are_written(envoy: RunningEnvoy) -> None:
+    assert call(envoy, "/text-answer").body.decode() == "% & ü"
 
 
 def test_faults(envoy: RunningEnvoy) -> None:

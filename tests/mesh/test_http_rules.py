@@ -208,7 +208,7 @@ def test_on_a_tls_listener_443_goes_without_saying():
     ("response", "answer"),
     [
         ("{status: 503}", DirectResponse(503)),
-        ("{status: 200, body: {string: hi}}", DirectResponse(200, b"hi")),
+        ("{status: 200, body: {string: hi}}", DirectResponse(200, text="hi")),
         ("{status: 200, body: {bytes: aGk=}}", DirectResponse(200, b"hi")),
     ],
 )

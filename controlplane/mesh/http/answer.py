@@ -49,7 +49,7 @@ def direct_response(written: HTTPDirectResponse) -> DirectResponse | None:
     if written.body is None:
         return DirectResponse(written.status)
     if written.body.string is not None:
-        return DirectResponse(written.status, written.body.string.encode())
+        return DirectResponse(written.status, text=written.body.string)
     try:
         return DirectResponse(written.status, base64.b64decode(written.body.bytes or "", validate=True))
     except binascii.Error:
