@@ -126,7 +126,13 @@ class Registry:
             slices = [value for _, value in fetch.values(self._slices, (namespace, service.name))]
             for part in slices:
                 fetch.report(*mesh_endpoints.problems_of_slice(part))
-            found = mesh_endpoints.from_slices(service, port, slices, lambda ns, name: fetch(self._pods, (ns, name)))
+            found = mesh_endpoints.from_slices(
+                service,
+                port,
+                slices,
+                lambda ns, name: fetch(self._pods, (ns, name)),
+                lambda node: fetch(self._localities, ("", node)) or "",
+            )
             entries = self._selected(fetch, self._entries_by_namespace, namespace, service.selector)
             if not entries:
                 return found

@@ -21,13 +21,18 @@ from controlplane.model.meta import origin_of
 from controlplane.model.problem import Level, Problem
 
 WorkloadLookup = Callable[[str, str], Workload | None]  # (namespace, Pod name)
+NodeLookup = Callable[[str], str]  # name of a Node -> its locality, "" for one nobody knows
 UNIX: Final = "unix://"
 _NO_LABELS: Final[Mapping[str, str]] = {}
 _Found = dict[tuple[str, int], Endpoint]
 
 
 def from_slices(
-    service: Service, port: ServicePort, slices: Iterable[core.EndpointSlice], workload: WorkloadLookup
+    service: Service,
+    port: ServicePort,
+    slices: Iterable[core.EndpointSlice],
+    workload: WorkloadLookup,
+    locality_of: NodeLookup,
 ) -> tuple[Endpoint, ...]:
     """Endpoints of the slices of a service. A slice's port is found by name: its number is already resolved.
 
@@ -47,7 +52,7 @@ def from_slices(
             key = (entry.addresses[0], number)
             known = found.get(key)
             if known is None or (health is Health.HEALTHY and known.health is not health):
-                found[key] = _endpoint(part, entry, key, health, workload)
+                found[key] = _endpoint(part, entry, key, health, workload, locality_of)
     if len(families) > 1:
         return _one_per_workload(found, service)
     return tuple([found[key] for key in sorted(found)])
@@ -70,19 +75,25 @@ def health_of(conditions: core.EndpointConditions) -> Health | None:
     return None
 
 
-def _endpoint(
-    part: core.EndpointSlice, entry: core.Endpoint, key: tuple[str, int], health: Health, workload: WorkloadLookup
+def _endpoint(  # noqa: PLR0913, PLR0917  an entry, and where to look what stands behind it
+    part: core.EndpointSlice,
+    entry: core.Endpoint,
+    key: tuple[str, int],
+    health: Health,
+    workload: WorkloadLookup,
+    locality_of: NodeLookup,
 ) -> Endpoint:
     ref = entry.target_ref
     pod = _pod_behind(part, entry, ref, workload) if ref is not None else None
     zone = entry.zone or ""
     hints = tuple([hint.name for hint in entry.hints.for_zones]) if entry.hints is not None else ()
     if pod is None:
+        known = locality_of(entry.node_name) if entry.node_name else ""  # a slice knows no region
         return Endpoint(
             key[0],
             key[1],
             _NO_LABELS,
-            locality=f"/{zone}" if zone else "",
+            locality=known or (f"/{zone}" if zone else ""),
             health=health,
             node=entry.node_name or "",
             zones=hints,

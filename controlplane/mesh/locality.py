@@ -95,7 +95,8 @@ def _near(locality: str, node: str) -> Rank:
         if node and endpoint.node == node:
             return (0,)
         its_region, its_zone, _ = parts(endpoint.locality)
-        near = zone in endpoint.zones if endpoint.zones else zone == its_zone and region in {its_region, ""}
+        elsewhere = region and its_region and region != its_region  # a slice may say the zone alone
+        near = zone in endpoint.zones if endpoint.zones else zone == its_zone and not elsewhere
         if zone and near:
             return (1,)
         return (2,) if region and region == its_region else (3,)

@@ -323,6 +323,14 @@ def test_prefer_close_needs_no_outlier_detection():
     assert localities(found) == [["eu/eu-a"], ["eu/eu-b"], ["us/us-a"]]
 
 
+def test_a_zone_is_the_same_zone_where_nobody_says_the_region():
+    """Slices name zones alone."""
+    for mine, here, there in (("eu/eu-a", "/eu-a", "/eu-b"), ("/eu-a", "eu/eu-a", "eu/eu-b")):
+        found = assigned(at(here), at(there), service=CLOSE, locality=mine)
+        assert localities(found) == [[here], [there]]
+    assert len(localities(assigned(at("us/a"), at("eu/b"), service=CLOSE, locality="eu/a"))) == 2
+
+
 def test_prefer_close_takes_a_zone_as_a_whole():
     assert localities(assigned(at("eu/eu-a/1"), at("eu/eu-a/2"), service=CLOSE, locality="eu/eu-a/1")) == [
         ["eu/eu-a/1", "eu/eu-a/2"]

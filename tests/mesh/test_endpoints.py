@@ -12,6 +12,8 @@ from controlplane.mesh.workload import from_pod, from_workload_entry
 from controlplane.model.core import EndpointSlice
 from tests.mesh.manifests import SETTINGS, endpoint_slice, pod, service, service_entry, workload_entry
 
+NODES = {"node-r": "eu/eu-b"}
+
 
 def reviews(body: str = "ports: [{port: 80, name: http, targetPort: web}]") -> Service:
     found, _ = from_service(service(body), SETTINGS)
@@ -24,7 +26,9 @@ def read(
 ) -> tuple[Endpoint, ...]:
     of = of or reviews()
     lookup = {("default", name): found for name, found in (pods or {}).items()}
-    return from_slices(of, of.ports[0], slices, lambda namespace, name: lookup.get((namespace, name)))
+    return from_slices(
+        of, of.ports[0], slices, lambda namespace, name: lookup.get((namespace, name)), lambda node: NODES.get(node, "")
+    )
 
 
 def addresses(endpoints: tuple[Endpoint, ...]) -> list[str]:
@@ -193,6 +197,11 @@ def test_a_pod_of_another_namespace_is_said():
 def test_a_pod_that_moved_is_not_the_one_meant():
     (found,) = read(pointing_to("{kind: Pod, name: reviews-a}"), pods={"reviews-a": a_pod(ip="10.1.0.77")})
     assert found.workload == ""
+
+
+def test_a_node_knows_its_region_even_if_no_pod_does():
+    (found,) = read(pointing_to("{kind: Pod, name: gone}", ", nodeName: node-r, zone: eu-b"))
+    assert (found.node, found.locality) == ("node-r", "eu/eu-b")
 
 
 def test_hints_say_which_zones_an_endpoint_is_for():
