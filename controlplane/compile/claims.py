@@ -14,6 +14,7 @@ from controlplane.compile.members import Member, Members, sidecar_layer
 from controlplane.compile.registry import HostKey, Registry, seniority
 from controlplane.compile.tables import HostPlace, tables_of
 from controlplane.ir.service import Service
+from controlplane.mesh import hosts
 from controlplane.model.problem import Level, Problem
 from controlplane.store import Fetch, Store
 
@@ -33,7 +34,7 @@ class Claims:
         found: dict[str, Service] = {}
         for address in single_addresses(service):
             if winner := self._older(fetch, layer, service, place, address):
-                found[in_authority(address)] = winner
+                found[hosts.in_authority(address)] = winner
         if not service.kubernetes and (winner := self._meant(fetch, layer, service, place, domain)):
             found[service.host] = winner
         problems = tuple(_problem(service, name, winner) for name, winner in found.items())
@@ -99,11 +100,6 @@ class Claims:
 def single_addresses(service: Service) -> Iterator[str]:
     """Addresses that are not blocks."""
     return (address for address in service.addresses if "/" not in address)
-
-
-def in_authority(address: str) -> str:
-    """As it stands in `Host`."""
-    return f"[{address}]" if ":" in address else address
 
 
 def _addresses(_: HostKey, service: Service) -> Iterable[str]:

@@ -33,6 +33,7 @@ from controlplane.mesh import sidecar as mesh_sidecar
 from controlplane.mesh import virtualservice as mesh_virtualservice
 from controlplane.mesh.caller import Caller
 from controlplane.mesh.destinations import TcpTimes
+from controlplane.mesh.problems import ineffective
 from controlplane.mesh.sidecar import Egress, SidecarScope
 from controlplane.mesh.tenancy import exported
 from controlplane.model.meta import origin_of
@@ -131,6 +132,10 @@ class Outbound:
         self.explicit_tables = store.expand("ExplicitTables", explicit_tables, self._table)
         self.explicit_catch_alls = store.expand("ExplicitCatchAlls", explicit_tables, self._explicit_catch_all)
 
+        by_parent = store.index("OwnersByParent", registry.owners, lambda host, _: hosts.wildcards_above(host)[:1])
+        parents = store.keys("ParentsOfOwners", by_parent)
+        covering = store.index("ParentsByWildcard", parents, lambda one, _: (one, *hosts.wildcards_above(one)))
+        self._covering = store.keys("WildcardsOverOwners", covering)
         literal_hosts = store.keys("RoutedHosts", rules.mesh.index)
         self._literal_callers = store.derive("LiteralHosts", literal_hosts, self._literal)
         by_caller = store.index("LiteralsByCaller", self._literal_callers, lambda _, callers: callers)
@@ -439,9 +444,7 @@ class Outbound:
         """The callers for whom a VirtualService's host exists although nothing declares it; "" = everybody."""
         settings = settings_of(fetch, self.inputs)
         domain = settings.cluster_domain
-        if host.startswith("*") or any(
-            fetch.has(self.registry.owners, one) for one in hosts.readings(host, "", domain)
-        ):
+        if self._is_declared(fetch, host, domain):
             return None
         callers: set[str] = set()
         for _, routing in self.rules.mesh.candidates(fetch, host):
@@ -451,6 +454,20 @@ class Outbound:
             callers |= acting.namespaces | ({""} if acting.everyone else set())
         return frozenset(callers) or None
 
+    def _is_declared(self, fetch: Fetch, host: str, domain: str) -> bool:
+        """Whether the registry has the host, or for a wildcard: any host below it, as in Istio.
+
+        Names below a headless Service's are its Pods'.
+        """
+        if fetch.has(self._covering, host) or any(
+            fetch.has(self.registry.owners, one) for one in hosts.readings(host, "", domain)
+        ):
+            return True
+        if not host.startswith("*."):
+            return False
+        above = (fetch(self.registry.owners, one) for one in hosts.readings(host[2:], "", domain))
+        return any(owner is not None and owner.headless for owner in above)
+
     def _literal_host(self, fetch: Fetch, key: tuple[Layer, str], _: object) -> Named:
         layer, host = key
         winner = self.rules.winner(fetch, host, None, layer.caller)
@@ -458,6 +475,12 @@ class Outbound:
         if winner is None or (scope is not None and not scope.admits(winner.vs.meta.namespace, host)):
             return {}
         table = names.sidecar_route(LITERAL_PORT)
+        if host.startswith("*") and host.count(".") == 1:
+            text = (
+                f"no service is called {host}, and alone it could mean the Pods of a headless Service; say more of it"
+            )
+            fetch.report(ineffective(origin_of(winner.vs, "spec.hosts"), text))
+            return {}
         if (holder := self._claims.holder(fetch, layer, table, LITERAL_PORT, host)) is not None:
             text = f"{host} is an address of {holder.host}: name that host to route calls to it"
             fetch.report(Problem("Conflicted", Level.WARNING, origin_of(winner.vs, "spec.hosts"), text))

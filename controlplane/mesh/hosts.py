@@ -25,6 +25,11 @@ def is_ip(text: str) -> bool:
     return True
 
 
+def in_authority(host: str) -> str:
+    """A name or address as it stands in `Host`."""
+    return f"[{host}]" if ":" in host else host
+
+
 def is_local(address: str) -> bool:
     """Whether an address means the caller's own machine: loopback, unspecified, link-local, in any spelling.
 
@@ -103,7 +108,7 @@ def domains(service: Service, port: int, caller_namespace: str | None, domain: s
         names += [f"*.{name}" for name in names]
     for address in service.addresses:
         if "/" not in address:
-            names.append(f"[{address}]" if ":" in address else address)
+            names.append(in_authority(address))
     suffix = f":{port}"
     names += [name + suffix for name in names]
     names.sort()

@@ -96,6 +96,7 @@ def literal_virtual_host(
     host: str, port: int, routes: tuple[Route, ...], *, origins: tuple[Origin, ...] = ()
 ) -> VirtualHost:
     """A host of a VirtualService that no service has. Istio has such hosts on port 80 alone, and so do we."""
+    name = hosts.in_authority(host)
     return VirtualHost(
-        name=names.virtual_host(host, port), domains=(host, f"{host}:{port}"), routes=routes, origins=origins
+        name=names.virtual_host(host, port), domains=(name, f"{name}:{port}"), routes=routes, origins=origins
     )

@@ -59,7 +59,8 @@ def virtual_host(  # noqa: PLR0913  a table, a domain, who is attached, and what
     if merged is not None or redirects:
         origins = tuple(server.origin for server in servers)
         name = f"{domain}:{table.port}"
-        return VirtualHost(name, (domain,), merged or (), require_tls=redirects, origins=origins), problems
+        domains = (hosts.in_authority(domain),)
+        return VirtualHost(name, domains, merged or (), require_tls=redirects, origins=origins), problems
     return _own_host(table, domain), problems
 
 
