@@ -11,7 +11,10 @@ from controlplane.sources.files.scanning import read_text
 
 
 def read_mesh_config(path: Path | None) -> Mapping[str, Any]:
-    """MeshConfig fields, from a file of them or from Istio's ConfigMap (`data.mesh`). Refuses with one line."""
+    """MeshConfig fields, from a file of them or from where Istio's users keep them. Refuses with one line.
+
+    That is Istio's ConfigMap (`data.mesh`), or an IstioOperator (`spec.meshConfig`).
+    """
     if path is None:
         return {}
     try:
@@ -19,11 +22,21 @@ def read_mesh_config(path: Path | None) -> Mapping[str, Any]:
         data = found.get("data")
         if found.get("kind") == "ConfigMap" and isinstance(data, Mapping):
             return _only_mapping(str(data.get("mesh", "")), f"{path} (data.mesh)")
+        spec = found.get("spec")
+        if found.get("kind") == "IstioOperator" and isinstance(spec, Mapping):
+            return _below(spec, "meshConfig", f"{path} (spec.meshConfig)")
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise Refused(f"{path}: {error}") from error
     return found
+
+
+def _below(mapping: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:
+    value = mapping.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise Refused(f"{name}: one mapping of MeshConfig fields was expected")
+    return value or {}
 
 
 def _only_mapping(text: str, name: str) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ CODES: Final[dict[str, str]] = {
     "NestedTooDeep": "The document is nested deeper than any object is.",
     "KindIgnored": "The object is of a kind that has nothing to do with traffic.",
     "KindNotSupportedYet": "The kind is part of an API Lateen serves, but has no effect yet.",
+    "KindReplaced": "Another kind is read in place of this one.",
     "VersionNotServed": "The kind exists, but not in this version of its API.",
     # of fields
     "UnknownField": "The kind has no such field.",

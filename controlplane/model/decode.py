@@ -13,7 +13,16 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from controlplane.model.durations import parse_duration
-from controlplane.model.kinds import BY_NAME, MESH_GROUPS, SECURITY_GROUP, Kind, MeshObject, Object
+from controlplane.model.kinds import (
+    BY_NAME,
+    MESH_GROUPS,
+    NOT_YET,
+    REPLACED,
+    SECURITY_GROUP,
+    Kind,
+    MeshObject,
+    Object,
+)
 from controlplane.model.meta import Meta
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 from controlplane.model.text import printable
@@ -240,7 +249,10 @@ def _not_served(head: _Head, document: Mapping[str, Any], namespace: str) -> Dec
         served = ", ".join(f"{group}/{one}".removeprefix("/") for one in known.versions)
         message = printable(f"{head.kind} has no version {version or head.api_version}; use one of {served}")
         return Decoded(None, (Problem("VersionNotServed", Level.ERROR, Origin(ref, "apiVersion"), message),))
-    if group not in MESH_GROUPS:
+    if (group, head.kind) in REPLACED:
+        message = printable(f"{head.kind} has no effect: {REPLACED[group, head.kind]}")
+        return Decoded(None, (Problem("KindReplaced", Level.INFO, Origin(ref), message),))
+    if group not in MESH_GROUPS and (group, head.kind) not in NOT_YET:
         message = printable(f"{head.api_version} {head.kind} has nothing to do with traffic and is not read")
         return Decoded(None, (Problem("KindIgnored", Level.INFO, Origin(ref), message),))
     return _unsupported(ref, document)

@@ -97,3 +97,10 @@ MESH_GROUPS = frozenset(
     }
 )
 SECURITY_GROUP = "security.istio.io"
+# Kinds of other groups that mean something for traffic and have no effect yet.
+NOT_YET = frozenset({("networking.k8s.io", "Ingress")})
+# Kinds that have become another's: what is to be said of them.
+REPLACED = {
+    ("", "Endpoints"): "EndpointSlices are read instead, which a cluster makes of Endpoints; without one, write an "
+    "EndpointSlice (discovery.k8s.io/v1) with the label kubernetes.io/service-name",
+}

@@ -350,9 +350,16 @@ def test_kinds_without_traffic_are_no_problem(files: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    "config", ["accessLogFile: /dev/stdout", "kind: ConfigMap\ndata: {mesh: 'accessLogFile: /dev/stdout'}"]
+    "config",
+    [
+        "accessLogFile: /dev/stdout",
+        "kind: ConfigMap\ndata: {mesh: 'accessLogFile: /dev/stdout'}",
+        "kind: IstioOperator\nspec: {meshConfig: {accessLogFile: /dev/stdout}}",
+    ],
 )
-def test_mesh_config_is_read_in_both_forms(files: Path, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mesh_config_is_read_in_every_form_it_is_kept_in(
+    files: Path, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (files / "mesh.conf").write_text(config)
     _, document = compiled(capsys, "-f", str(files), "--mesh-config", str(files / "mesh.conf"))
     assert "/dev/stdout" in json.dumps(document["listeners"])

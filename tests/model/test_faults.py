@@ -176,6 +176,7 @@ NOT_OBJECTS = [
     ({"apiVersion": "networking.istio.io/v2", "kind": "Gateway"}, "VersionNotServed", "networking.istio.io/v1"),
     ({"apiVersion": "v1beta1", "kind": "Service"}, "VersionNotServed", "v1"),
     ({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}}, "KindIgnored", "Job"),
+    ({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "x"}}, "KindReplaced", "EndpointSlice"),
 ]
 
 
@@ -250,6 +251,12 @@ def test_other_unsupported_kinds_are_warned_about(api):
     decoded = decode({"apiVersion": api, "kind": "Something", "metadata": {"name": "x"}})
     assert [(one.code, one.level) for one in decoded.problems] == [("KindNotSupportedYet", Level.WARNING)]
     assert decoded.value.ref.kind == "Something"
+
+
+def test_an_ingress_is_not_passed_over_in_silence():
+    decoded = decode({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "x"}})
+    assert [(one.code, one.level) for one in decoded.problems] == [("KindNotSupportedYet", Level.WARNING)]
+    assert str(decoded.value.ref) == "Ingress default/x"
 
 
 # Units and directions
