@@ -23,7 +23,7 @@ from controlplane.mesh.problems import ineffective
 from controlplane.mesh.tenancy import Reach, both, exported, reach
 from controlplane.mesh.virtualservice import Rule
 from controlplane.model.destinationrule import DestinationRule
-from controlplane.model.meta import origin_of
+from controlplane.model.meta import origin_of, ref_of
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.settings import Settings
 from controlplane.model.virtualservice import VirtualService
@@ -154,7 +154,7 @@ class Rules:
             _note(fetch, rule, host, (callers := destination_reach(rule, owner, settings)))
             policy |= callers.namespaces
             if labels := mesh_destinationrule.caller_labels(rule):
-                selectors.add(("", tuple(sorted(labels.items()))))
+                selectors.add((rule.meta.namespace, tuple(sorted(labels.items()))))
             elif rule.meta.namespace != owner.namespace:
                 policy.add(rule.meta.namespace)
         special: set[str] = set(declared)
@@ -242,14 +242,14 @@ class Rules:
         acting = [
             (pattern, rule)
             for pattern, rule in candidates
-            if destination_reach(rule, owner, settings).covers(namespace)
-            and mesh_destinationrule.caller_labels(rule).items() <= dict(labels).items()
+            if destination_reach(rule, owner, settings).covers(namespace) and _selects(rule, namespace, dict(labels))
         ]
         chosen = _choose(acting, namespace, owner.namespace, settings)
         if not chosen:
             return None
-        policy, problems = mesh_destinationrule.merge(chosen, settings)
-        fetch.report(*problems)
+        alike, others = _alike(chosen)
+        policy, problems = mesh_destinationrule.merge(alike, settings)
+        fetch.report(*problems, *(_outdone(other, alike[0]) for other in others))
         return policy
 
     # Routes
@@ -370,6 +370,29 @@ def _choose(
             best = found[0][0]
             return sorted((rule for pattern, rule in found if pattern == best), key=_age)
     return []
+
+
+def _selects(rule: DestinationRule, caller: str, labels: Mapping[str, str]) -> bool:
+    """Whether a rule is for callers with these labels. A workloadSelector sees its own namespace only, as in Istio."""
+    wanted = mesh_destinationrule.caller_labels(rule)
+    return not wanted or (rule.meta.namespace == caller and wanted.items() <= labels.items())
+
+
+def _alike(rules: list[DestinationRule]) -> tuple[list[DestinationRule], list[DestinationRule]]:
+    """The rules that are merged, and selecting ones that lost: rules that single callers out go before general ones,
+    the oldest first, and only rules with the same selector are merged.
+    """
+    selecting = [rule for rule in rules if mesh_destinationrule.caller_labels(rule)]
+    if not selecting:
+        return rules, []
+    chosen = mesh_destinationrule.caller_labels(selecting[0])
+    alike = [rule for rule in selecting if mesh_destinationrule.caller_labels(rule) == chosen]
+    return alike, [rule for rule in selecting if rule not in alike]
+
+
+def _outdone(rule: DestinationRule, winner: DestinationRule) -> Problem:
+    text = f"some callers have the labels of {ref_of(winner)} too, which is older: that acts on them, and this does not"
+    return Problem("Conflicted", Level.WARNING, origin_of(rule, "spec.workloadSelector"), text)
 
 
 def _age(rule: DestinationRule) -> tuple[bool, str, str, str]:

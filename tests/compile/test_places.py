@@ -189,10 +189,10 @@ spec:
   - route: [{destination: {host: web, subset: v2}}]
 """)
     )
-    plain = world.gateway()
+    plain = world.gateway("default")
     assert priorities(plain, CLUSTER.replace("||", "|v2|")) == ["b"]
     assert plain.enter("shop.example.com").subset == "v2"
-    staff = world.gateway(labels={"istio": "ingressgateway", "role": "staff"})
+    staff = world.gateway("default", labels={"istio": "ingressgateway", "role": "staff"})
     assert staff.enter("shop.example.com").status == 204
 
 

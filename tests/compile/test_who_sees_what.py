@@ -75,6 +75,54 @@ def test_a_rule_of_a_stranger_acts_on_its_own_namespace_and_says_so():
     assert (problem.origin.ref.name, problem.origin.path) == ("grab", "spec.hosts")
 
 
+SELECTING = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: %s, namespace: %s}
+spec:
+  host: reviews.default.svc.cluster.local
+  workloadSelector: {matchLabels: {%s}}
+  subsets: [{name: %s, labels: {version: v1}}]
+"""
+
+
+def ruling(client):
+    """The names of the rules of SELECTING that act on a client's calls; None: the general rule does."""
+    cluster = client.view.get(types.CLUSTER, "outbound|80||reviews.default.svc.cluster.local")
+    names = sorted(origin.ref.name for origin in cluster.origins if origin.ref.kind == "DestinationRule")
+    return None if names == ["reviews"] else names
+
+
+def test_a_rule_that_selects_callers_acts_on_them_instead_of_the_general_one():
+    world = world_with_reviews().apply(SELECTING % ("some", "default", "app: shop", "s"))
+    chosen = world.sidecar(labels={"app": "shop", "more": "x"})
+    assert ruling(chosen) == ["some"]
+    assert ruling(world.sidecar(labels={"app": "other"})) is None
+    assert world.problems() == []
+    world.delete("DestinationRule", "some")
+    assert ruling(chosen) is None
+
+
+def test_a_rule_that_selects_callers_looks_for_them_in_its_own_namespace():
+    world = world_with_reviews().apply(SELECTING % ("some", "default", "app: shop", "s"))
+    assert ruling(world.sidecar("other", labels={"app": "shop"})) is None
+    world.apply(SELECTING % ("own", "other", "app: shop", "o"))
+    assert ruling(world.sidecar("other", labels={"app": "shop"})) == ["own"]
+    assert ruling(world.sidecar("other", labels={"app": "bar"})) is None
+
+
+def test_rules_that_select_the_same_callers_are_merged_and_of_others_the_oldest_acts():
+    world = world_with_reviews()
+    for name, labels in (("a", "app: shop"), ("b", "app: shop"), ("c", "tier: front")):
+        world.apply(SELECTING % (name, "default", labels, name))
+    assert ruling(world.sidecar(labels={"app": "shop"})) == ["a", "b"]
+    assert ruling(world.sidecar(labels={"tier": "front"})) == ["c"]
+    assert world.problems() == []
+    assert ruling(world.sidecar(labels={"app": "shop", "tier": "front"})) == ["a", "b"]
+    (problem,) = world.problems("Conflicted")
+    assert (problem.origin.ref.name, problem.origin.path) == ("c", "spec.workloadSelector")
+
+
 def test_under_istios_tenancy_a_stranger_acts_on_everybody():
     world = world_with_reviews(Settings(tenancy=Tenancy.ISTIO)).apply(ROUTE % ("grab", "stranger", '"*"', "v2"))
     assert world.sidecar("other").call("reviews.default").subset == "v2"
