@@ -17,6 +17,7 @@ from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules, Selector, Variants, matched_labels
 from controlplane.ir.service import Resolution, Service, ServicePort
 from controlplane.mesh import sidecar as mesh_sidecar
+from controlplane.mesh.caller import Caller
 from controlplane.mesh.destinations import missing
 from controlplane.mesh.sidecar import SidecarScope
 from controlplane.model.sidecar import Sidecar
@@ -104,14 +105,14 @@ class Members:
         settings = settings_of(fetch, self._inputs)
         scope, problems = mesh_sidecar.scope(sidecar, layer.namespace, settings, captured=layer.captured)
         fetch.report(*problems)
-        return self._with_egress_proxy(fetch, scope, layer.namespace)
+        return self._with_egress_proxy(fetch, scope, layer.caller)
 
-    def _with_egress_proxy(self, fetch: Fetch, scope: SidecarScope, namespace: str) -> SidecarScope:
+    def _with_egress_proxy(self, fetch: Fetch, scope: SidecarScope, caller: Caller) -> SidecarScope:
         """The egress proxy by the name its cluster has; who names one that does not exist is told."""
         proxy = scope.policy.proxy
         if proxy is None:
             return scope
-        service = self._registry.service_for(fetch, proxy.host, namespace)
+        service = self._registry.service_for(fetch, proxy.host, caller.namespace)
         target = self._registry.concrete(fetch, service) if service is not None else None
         found = target or service
         at = scope.policy.origin.at("egressProxy")
@@ -119,10 +120,16 @@ class Members:
             fetch.report(missing(at.at("host"), f"there is no service {proxy.host}: calls to unknown hosts get 503"))
         elif found.port(proxy.port) is None:
             fetch.report(missing(at.at("port.number"), f"{found.host} has no port {proxy.port}: such calls get 503"))
+        elif proxy.subset and not self._has_subset(fetch, found.host, proxy.subset, caller):
+            text = f"no DestinationRule says what subset {proxy.subset!r} of {found.host} is: such calls get 503"
+            fetch.report(missing(at.at("subset"), text))
         if target is None:
             return scope
         policy = scope.policy.through(msgspec.structs.replace(proxy, host=target.host))
         return msgspec.structs.replace(scope, policy=policy)
+
+    def _has_subset(self, fetch: Fetch, host: str, subset: str, caller: Caller) -> bool:
+        return any(one.name == subset for one in self._rules.policy(fetch, host, caller).subsets)
 
     # One function per kind of layer: which pair, holding what
 

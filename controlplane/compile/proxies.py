@@ -82,8 +82,12 @@ class Scopes:
             for namespace in settings_of(fetch, self._inputs).root_namespaces
             for sidecar in self._in_namespace(fetch, namespace)
         ]
-        chosen = mesh_sidecar.choose(self._in_namespace(fetch, proxy.namespace), roots, proxy.labels)
-        return None if chosen is None else (chosen.meta.namespace, chosen.meta.name)
+        own = self._in_namespace(fetch, proxy.namespace)
+        chosen = mesh_sidecar.choose(own, roots, proxy.labels)
+        if chosen is None:
+            return None
+        fetch.report(*mesh_sidecar.outdone(chosen, (*own, *roots), proxy.labels))
+        return (chosen.meta.namespace, chosen.meta.name)
 
     def _in_namespace(self, fetch: Fetch, namespace: str) -> list[Sidecar]:
         return sorted((sidecar for _, sidecar in fetch.values(self._sidecars, namespace)), key=_age)
@@ -186,14 +190,13 @@ class Inbound:
         limits = self._members.scope(fetch, scope.shared[-1])
         ports, problems = inbound.inbound_ports(self._served(fetch, proxy))
         fetch.report(*problems)
-        listeners: list[Listener] = []
-        if proxy.interception is InterceptionMode.NONE:
-            explicit, clusters = inbound.explicit_inbound(ports, limits, proxy.ips, settings)
-            listeners.extend(explicit)
-        else:
-            virtual, clusters = inbound.virtual_inbound(ports, limits, proxy.ips, settings)
+        explicit, clusters = inbound.explicit_inbound(ports, limits, proxy.ips, settings)
+        listeners: list[Listener] = [*explicit]
+        if proxy.interception is not InterceptionMode.NONE:
+            virtual, captured = inbound.virtual_inbound(ports, limits, proxy.ips, settings)
             policy = outbound.outbound_policy(limits, settings)
             listeners.extend((virtual, outbound.virtual_outbound(policy, settings)))
+            clusters = (*clusters, *captured)
         if (port := http_proxy_port(proxy, settings.proxy_http_port)) and proxy.ips:
             dynamic = any(self._outbound.forwards_dynamically(fetch, layer) for layer in scope.shared)
             listeners.append(outbound.http_proxy_listener(proxy.ips[0], port, settings, dynamic_dns=dynamic))

@@ -4,7 +4,7 @@ A workload has at most one: the oldest of its namespace that selects it, else th
 selector, else the oldest of a root namespace without a selector. Its parts are read in `egress.py` and `ingress.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -16,8 +16,8 @@ from controlplane.mesh.ingress import Ingress, read_ingress
 from controlplane.mesh.policy import OutboundPolicy, mesh_policy, policy_of
 from controlplane.mesh.problems import invalid
 from controlplane.model.destinationrule import ConnectionPoolSettings
-from controlplane.model.meta import origin_of
-from controlplane.model.problem import Origin, Problem
+from controlplane.model.meta import origin_of, ref_of
+from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.settings import Settings
 from controlplane.model.sidecar import OutboundTrafficMode, OutboundTrafficPolicy, Sidecar
 
@@ -28,6 +28,7 @@ __all__ = [
     "SidecarScope",
     "choose",
     "egress_listener",
+    "outdone",
     "scope",
     "service_port",
 ]
@@ -61,6 +62,22 @@ def choose(sidecars: Sequence[Sidecar], roots: Sequence[Sidecar], labels: Mappin
     general = (one for one in usable if not _selector(one))
     mesh_wide = (one for one in roots if not _selector(one) and not one.invalid)
     return next(selecting, None) or next(general, None) or next(mesh_wide, None)
+
+
+def outdone(chosen: Sidecar, sidecars: Sequence[Sidecar], labels: Mapping[str, str]) -> Iterator[Problem]:
+    """Sidecars that say the same workload is theirs: of its namespace they are younger than the one it has."""
+    selecting = bool(_selector(chosen))
+    for one in sidecars:
+        same = one.meta.namespace == chosen.meta.namespace and not one.invalid and bool(_selector(one)) is selecting
+        if not same or one is chosen or not has_labels(labels, _selector(one)):
+            continue
+        if selecting:
+            text = f"some workloads have the labels of {ref_of(chosen)} too, which is older: that acts on them"
+            at = origin_of(one, "spec.workloadSelector")
+            yield Problem("Conflicted", Level.WARNING, at, text)
+        else:
+            text = f"no effect: {ref_of(chosen)} is for all workloads of the namespace too, and is older"
+            yield Problem("Conflicted", Level.ERROR, origin_of(one, "spec"), text)
 
 
 def scope(

@@ -50,3 +50,20 @@ def test_one_that_does_not_exist_is_said(host, port, field):
     assert [(one.code, one.origin.path) for one in world.problems()] == [
         ("ReferencedResourceNotFound", f"spec.outboundTrafficPolicy.egressProxy.{field}")
     ]
+
+
+def test_a_subset_of_it_that_nobody_declares_is_said():
+    sidecar = (SIDECAR % ("~/*", PROXY, 80)).replace("port: {", "subset: v1, port: {")
+    world = World().apply(service("proxy", "egress")).apply(sidecar)
+    client = world.sidecar()
+    assert [(one.code, one.origin.path) for one in world.problems()] == [
+        ("ReferencedResourceNotFound", "spec.outboundTrafficPolicy.egressProxy.subset")
+    ]
+    world.apply("""
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: proxy, namespace: egress}
+spec: {host: proxy, subsets: [{name: v1, labels: {version: v1}}]}
+""")
+    assert world.problems() == []
+    assert f"outbound|80|v1|{PROXY}" in client.names(types.CLUSTER)

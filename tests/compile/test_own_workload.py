@@ -125,3 +125,37 @@ def test_an_endpoint_that_a_service_entry_of_its_namespace_lists_is_served(names
 )
 def test_where_it_stands(objects, proxy, near):
     assert preferred(World().apply(FAR).apply(objects).sidecar(**proxy))[0] == near
+
+
+SIDECAR = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: %s, namespace: default}
+spec:
+  %s
+  ingress:
+  - {port: {number: %d, protocol: HTTP, name: http}, defaultEndpoint: "127.0.0.1:8080", %s}
+"""
+
+
+def test_a_captured_workload_may_have_a_listener_with_a_socket_of_its_own():
+    bound = "captureMode: NONE, bind: 172.16.1.32"
+    world = World().apply((SIDECAR % ("own", "", 80, bound)) + "  - {port: {number: 81, protocol: TCP, name: tcp}}")
+    client = world.sidecar()
+    assert {"172.16.1.32_80", "virtualInbound"} <= set(client.names(types.LISTENER))
+    assert served(world) == [80, 81]
+
+
+def test_of_two_sidecars_for_one_workload_the_older_acts_and_the_other_is_told():
+    world = World().apply(SIDECAR % ("a", "", 81, "")).apply(SIDECAR % ("b", "", 82, ""))
+    assert served(world, labels={"app": "web"}) == [81]
+    assert [(str(one.origin), str(one.level)) for one in world.problems("Conflicted")] == [
+        ("Sidecar default/b spec", "error")
+    ]
+    for name, port, labels in (("c", 83, "app: web"), ("d", 84, "tier: front")):
+        world.apply(SIDECAR % (name, f"workloadSelector: {{labels: {{{labels}}}}}", port, ""))
+    assert served(world, labels={"tier": "front"}) == [84]
+    assert [one for one in world.problems("Conflicted") if one.origin.ref.name == "d"] == []
+    assert served(world, labels={"app": "web", "tier": "front"}) == [83]
+    (told,) = (one for one in world.problems("Conflicted") if one.origin.ref.name == "d")
+    assert told.origin.path == "spec.workloadSelector"
