@@ -81,6 +81,12 @@ def _host_field(route: str, host: Resource) -> bytes:
     return _HOSTS_TAG + varint(len(body)) + body
 
 
+@lru_cache(maxsize=16_384)
+def domains_of(body: bytes) -> frozenset[str]:
+    """The domains of an encoded virtual host."""
+    return frozenset(route_components_pb2.VirtualHost.FromString(body).domains)
+
+
 @lru_cache(maxsize=16_384)  # most are lengths of a few hundred bytes
 def varint(value: int) -> bytes:
     """The wire form of a length."""

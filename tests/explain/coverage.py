@@ -31,7 +31,7 @@ REQUIRED_OF_MESHES = frozenset(
         *(f"path: {kind}" for kind in ("prefix", "path", "safe_regex")),
         *(f"header: {kind}" for kind in ("exact", "prefix", "safe_regex", "pseudo", "invert", "missing as empty")),
         *(f"winner: {n}" for n in ("1st", "2nd", "3rd", "4th or later", "none")),
-        *(f"domain: {kind}" for kind in ("exact", "suffix", "any", "with port", "none")),
+        *(f"domain: {kind}" for kind in ("exact", "suffix", "any", "with port")),  # each table has a host for any other
         *("query: string", "host with port", "redirect", "direct response", "require TLS", "weighted clusters"),
         *(
             "subset",

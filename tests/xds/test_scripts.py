@@ -181,3 +181,13 @@ def test_a_stream_that_ends_in_the_middle_doubts_the_endpoints_of_clusters_it_se
     assert link.stream is not None
     assert "a" in link.stream.doubts()[ENDPOINT]
     assert seen["ended"] == 1
+
+
+def test_hosts_are_not_scripted_when_one_of_them_comes_or_goes(seen):
+    """It may have the domain of another, and both move in one response."""
+    calm = Calm()
+    changed = [host("80/a", "a", v=2, domains=["moved"]), host("80/n", "a", domains=["a"])]
+    calm.publish(*changed)
+    calm.settle()
+    assert calm.arrived("hosts", *changed)
+    assert seen == Counter()

@@ -116,6 +116,11 @@ class Judge:
         self._hold_until(waiting.until)
         return True
 
+    def waits_for_ever(self, want: Resource, now: float) -> bool:
+        """Whether something a proxy has an older version of waits for a cluster that nobody knows to be coming."""
+        waiting = self._hold.waiting(want, self.content, now, older=True)
+        return waiting is not None and waiting.until is None
+
     def _may_serve(self, guess: Guess) -> bool:
         innocent = any(not self.is_refused(each) for each in guess.candidates)
         return guess.anything or guess.good is not None or innocent

@@ -6,13 +6,14 @@ hosts, and last what nothing names any more. A response is planned only when the
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import ClassVar, Final
 
 from controlplane.base.clock import Clock
 from controlplane.snapshot.resource import Resource
+from controlplane.snapshot.routes import domains_of, route_of
 from controlplane.snapshot.types import CLUSTER, ENDPOINT, LISTENER, PUSH_ORDER, ROUTE, SECRET, VIRTUAL_HOST
 from controlplane.snapshot.view import View
 from controlplane.xds.protocol.commands import Command, HoldEnded, Send
@@ -221,7 +222,26 @@ class Planner:
         if kinds[_SLOW] and not self._has_first_set(now):
             kinds[_SLOW].clear()
         chosen = next((kind for kind in kinds if kind), [])
+        if ledger.type_url == VIRTUAL_HOST and ledger.parked:
+            chosen = self._without_clashes(ledger, chosen, now)
         return fitting(chosen), tuple(removed)
+
+    def _without_clashes(self, ledger: Ledger, chosen: list[Resource], now: float) -> list[Resource]:
+        """A host that waits keeps the domains of its older version, and a table takes no domain twice.
+
+        What wants one of them waits, too. Where nobody knows for how long, the one that has it waits no longer.
+        """
+        kept = {domain: name for name in ledger.parked for domain in _domains(name, ledger.odd.get(name))}
+        going: list[Resource] = []
+        for each in chosen:
+            others = {kept[domain] for domain in _domains(each.name, each) if domain in kept}
+            wanted = [self._content.get(ledger.type_url, name) for name in sorted(others)]
+            if all(want is not None and self._judge.waits_for_ever(want, now) for want in wanted):
+                going += [want for want in wanted if want is not None and want not in going]
+                going.append(each)
+            else:
+                ledger.park(each.name)
+        return going
 
     def _planned(self, ledger: Ledger) -> list[str]:
         if len(ledger.todo) == 1 and not ledger.trials:
@@ -439,6 +459,12 @@ class Planner:
 
 def _is_new(prior: Known) -> bool:
     return prior is None or (isinstance(prior, Guess) and prior.never_good)
+
+
+def _domains(name: str, known: Known) -> Iterator[tuple[str, str]]:
+    """(route configuration, domain) of every version of a virtual host that the proxy may have."""
+    versions = known.candidates if isinstance(known, Guess) else () if known is None else (known,)
+    return ((route_of(name), domain) for each in versions for domain in domains_of(each.body))
 
 
 def _is_among(names: tuple[str, ...], name: str) -> bool:

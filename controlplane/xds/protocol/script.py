@@ -96,8 +96,8 @@ def script(changes: Changes, view: View, identity: object) -> Script | None:
     for type_url, together in _TOGETHER.items():
         changed = changes.get(type_url, {})
         plain = _plain(changed, view) if len(changed) >= MANY else {}
-        if len(plain) < MANY:
-            continue
+        if len(plain) < MANY or (type_url == VIRTUAL_HOST and len(plain) < len(changed)):
+            continue  # a domain moves from one virtual host to another in one response, or Envoy refuses it
         rest[type_url] = {name: change for name, change in changed.items() if name not in plain}
         scenes[type_url] = tuple(Scene(next(keys), type_url, some, view) for some in _apart(plain, together))
     return Script(scenes, rest) if scenes else None

@@ -380,3 +380,44 @@ def test_a_route_configuration_stays_while_a_listener_names_it():
         acks(LISTENER),
         sends(ROUTE, removed=["80"]),
     )
+
+
+def test_a_domain_of_a_host_that_waits_is_nobody_elses_yet():
+    """The table would have it twice, and Envoy refuse it."""
+    run(
+        synced(delta(*mesh("a"), host("80/old", "a", domains=["x"]))),
+        changes(
+            cluster("b"), endpoints("b"), host("80/old", "b", v=2, domains=["y"]), host("80/new", "a", domains=["x"])
+        ),
+        sends(CLUSTER, "b"),
+        sends(ENDPOINT, "b"),
+        silent,
+        acks(CLUSTER),
+        sends(VIRTUAL_HOST, "80/new", "80/old"),
+    )
+
+
+def test_other_hosts_do_not_wait_for_a_domain_that_is_not_theirs():
+    run(
+        synced(delta(*mesh("a"), host("80/old", "a", domains=["x"]))),
+        changes(
+            cluster("b"), endpoints("b"), host("80/old", "b", v=2, domains=["y"]), host("80/new", "a", domains=["z"])
+        ),
+        sends(CLUSTER, "b"),
+        sends(ENDPOINT, "b"),
+        sends(VIRTUAL_HOST, "80/new"),
+        acks(VIRTUAL_HOST),
+        acks(CLUSTER),
+        sends(VIRTUAL_HOST, "80/old"),
+    )
+
+
+def test_who_waits_for_what_may_never_come_gives_its_domains_up():
+    """Else a rule about a missing destination would keep another host out for ever."""
+    run(
+        synced(delta(*mesh("a"), host("80/old", "a", domains=["x"]))),
+        changes(host("80/old", "missing", v=2, domains=["y"])),
+        silent,
+        changes(host("80/new", "a", domains=["x"])),
+        sends(VIRTUAL_HOST, "80/new", "80/old"),
+    )
