@@ -12,6 +12,7 @@ from controlplane.ir.policy import ConnectionPool, Keepalive, OutlierDetection, 
 
 HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 UNLIMITED: Final = 2**32 - 1
+_MOST_STREAMS: Final = 2**31 - 1
 
 
 def circuit_breakers(pool: ConnectionPool, budget: RetryBudget | None) -> Any:
@@ -89,9 +90,10 @@ def _set_errors(options: Any, outlier: OutlierDetection | None) -> None:
 
 
 def _http2(pool: ConnectionPool) -> Any:
+    """HTTP/2 with as many streams on a connection as the server admits: Envoy stops at 1024 by itself since 1.36."""
     options = protocol_pb2.Http2ProtocolOptions()
-    if pool.max_concurrent_streams is not None:
-        options.max_concurrent_streams.value = pool.max_concurrent_streams
+    limit = pool.max_concurrent_streams
+    options.max_concurrent_streams.value = _MOST_STREAMS if limit is None else limit
     if pool.http2_keepalive_interval is not None:
         options.connection_keepalive.interval.CopyFrom(duration(pool.http2_keepalive_interval))
     if pool.http2_keepalive_timeout is not None:

@@ -24,6 +24,7 @@ from controlplane.model.destinationrule import (
     LoadBalancerSettings,
     LocalityLbSetting,
     SimpleLB,
+    ZoneAwareLbSetting,
 )
 
 _SIMPLE: Final[Mapping[SimpleLB, Algorithm]] = {
@@ -37,6 +38,7 @@ _SIMPLE: Final[Mapping[SimpleLB, Algorithm]] = {
 _WARMS_UP: Final = frozenset({Algorithm.LEAST_REQUEST, Algorithm.ROUND_ROBIN})
 _RING_SIZE: Final = 1024
 _TABLE_SIZE: Final = 65537
+_ZONE_AWARE_FROM: Final = 6  # endpoints
 
 
 def load_balancer(settings: LoadBalancerSettings, mesh: LocalityPreference | None) -> LoadBalancer:
@@ -54,6 +56,7 @@ def load_balancer(settings: LoadBalancerSettings, mesh: LocalityPreference | Non
         table_size=(hashed.maglev.table_size if hashed and hashed.maglev else None) or _TABLE_SIZE,
         warmup=_warmup(settings) if algorithm in _WARMS_UP else None,
         locality=mesh if own_locality is None else locality_preference(own_locality),
+        zone_aware_min_cluster_size=_zone_aware(settings.zone_aware_lb_setting),
         algorithm_chosen=hashed is not None or settings.simple not in {None, SimpleLB.UNSPECIFIED},
         locality_chosen=own_locality is not None,
     )
@@ -86,6 +89,12 @@ def _warmup(settings: LoadBalancerSettings) -> Warmup | None:
         return Warmup(warmup.duration, minimum, warmup.aggression or 1.0)
     old = settings.warmup_duration_secs
     return Warmup(old) if old is not None and old > timedelta(0) else None
+
+
+def _zone_aware(setting: ZoneAwareLbSetting | None) -> int | None:
+    if setting is None or setting.enabled is False:
+        return None
+    return setting.min_cluster_size or _ZONE_AWARE_FROM
 
 
 def locality_preference(setting: LocalityLbSetting) -> LocalityPreference | None:

@@ -364,7 +364,7 @@ def _unsupported_in(policy: api.TrafficPolicy, at: Origin) -> Iterator[Problem]:
 def _unsupported_blocks(policy: api.TrafficPolicy | api.PortTrafficPolicy, at: Origin) -> Iterator[Problem]:
     lb = policy.load_balancer
     if lb is not None and lb.zone_aware_lb_setting is not None:
-        text = "localityLbSetting is what keeps traffic near"
+        text = "Envoy is told, but a proxy that does not know its peers keeps to no zone; localityLbSetting does"
         yield not_supported(at.at("loadBalancer.zoneAwareLbSetting"), "zoneAwareLbSetting", text)
     if lb is not None and lb.backend_utilization is not None:
         text = "endpoints weigh the same whatever load they report"

@@ -287,6 +287,15 @@ def test_warmup(lb, warmup):
     assert top(f"loadBalancer: {{{lb}}}").load_balancer.warmup == warmup
 
 
+@pytest.mark.parametrize(
+    ("setting", "endpoints"),
+    [("enabled: true", 6), ("minClusterSize: 3", 3), ("enabled: false, minClusterSize: 3", None)],
+)
+def test_zone_aware_routing(setting, endpoints):
+    found = top(f"loadBalancer: {{simple: ROUND_ROBIN, zoneAwareLbSetting: {{{setting}}}}}").load_balancer
+    assert found.zone_aware_min_cluster_size == endpoints
+
+
 def locality(setting: str) -> ir.LocalityPreference | None:
     return top(f"loadBalancer: {{localityLbSetting: {{{setting}}}}}, outlierDetection: {{}}").load_balancer.locality
 
