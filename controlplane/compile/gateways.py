@@ -145,7 +145,7 @@ class Gateways:
             destinations=Reachable(fetch, self._outbound, layer.caller),
             settings=settings_of(fetch, self._inputs),
         )
-        fetch.report(*problems)
+        fetch.report(*problems, *mesh_gateway.unopened(server, chains))
         return chains
 
 

@@ -23,7 +23,7 @@ from controlplane.mesh.gateways.attach import (
     not_exported,
     unattached,
 )
-from controlplane.mesh.gateways.chains import listener, server_chains
+from controlplane.mesh.gateways.chains import listener, server_chains, unopened
 from controlplane.mesh.gateways.hosts import Attached, route_table, table_domains, virtual_host
 from controlplane.mesh.gateways.plan import GatewayPlan, ListenerPlan, TablePlan, plan
 from controlplane.mesh.gateways.server import Server
@@ -45,5 +45,6 @@ __all__ = [
     "server_chains",
     "table_domains",
     "unattached",
+    "unopened",
     "virtual_host",
 ]

@@ -100,7 +100,10 @@ def _from_proxy_config(proxy: Mapping[str, Any], walker: Walker) -> dict[str, An
     fields: dict[str, Any] = {}
     for key, value in proxy.items():
         if key == "gatewayTopology" and isinstance(value, Mapping):
-            fields["numTrustedProxies"] = value.get("numTrustedProxies")
+            fields["numTrustedProxies"] = value.get("numTrustedProxies", 0)
+            for name in value:
+                if name != "numTrustedProxies":
+                    _not_yet(f"defaultConfig.gatewayTopology.{name}", walker)
         else:
             _not_yet(f"defaultConfig.{key}", walker)
     return fields

@@ -20,6 +20,7 @@ from controlplane.mesh.gateway import (
     server_chains,
     table_domains,
     unattached,
+    unopened,
     virtual_host,
 )
 from controlplane.mesh.virtualservice import order, rules_of
@@ -525,8 +526,17 @@ def test_a_server_that_cannot_be_used_is_not_opened_and_leaves_the_others_their_
     assert (one.port_name, one.origin.path) == ("two", "spec.servers[2]")
 
 
-def test_without_rules_a_port_for_connections_is_not_opened():
-    assert opened(planned(servers(TCP)), "0.0.0.0_3306") is None
+def test_without_rules_a_port_for_connections_is_not_opened_and_that_is_said():
+    found = planned(servers(TCP, PASSTHROUGH))
+    assert opened(found, "0.0.0.0_3306") is None
+    (tcp,), (tls,) = (found.listeners[name].servers for name in ("0.0.0.0_3306", "0.0.0.0_443"))
+    assert told(unopened(tcp, ()) + unopened(tls, ())) == [
+        ("NoEffect", "Gateway default/gw spec.servers[0]"),
+        ("NoEffect", "Gateway default/gw spec.servers[1]"),
+    ]
+    one = opened(found, "0.0.0.0_443", sni("[a.com]"))
+    assert one is not None
+    assert unopened(tls, one.chains) == ()
 
 
 def test_plain_tcp_servers_cannot_share_a_port():

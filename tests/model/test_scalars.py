@@ -109,7 +109,8 @@ def test_settings_are_read_from_mesh_config():
 
 
 def test_what_mesh_config_has_and_lateen_has_not_is_said():
-    proxy = {"concurrency": 2, "drainDuration": "5s"}
+    topology = {"numTrustedProxies": 1, "forwardClientCertDetails": "APPEND_FORWARD"}
+    proxy = {"concurrency": 2, "drainDuration": "5s", "gatewayTopology": topology}
     unread = {"extensionProviders": [], "enableAutoMtls": True, "inboundTrafficPolicy": {"mode": "LOCALHOST"}}
     _, problems = decode_settings({**unread, "defaultConfig": proxy, "acessLogFile": "x"})
     assert {(one.code, one.origin.path) for one in problems} == {
@@ -118,6 +119,7 @@ def test_what_mesh_config_has_and_lateen_has_not_is_said():
         ("NotSupportedYet", "inboundTrafficPolicy"),
         ("NotSupportedYet", "defaultConfig.concurrency"),
         ("NotSupportedYet", "defaultConfig.drainDuration"),
+        ("NotSupportedYet", "defaultConfig.gatewayTopology.forwardClientCertDetails"),
         ("UnknownField", "acessLogFile"),
     }
 

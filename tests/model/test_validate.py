@@ -184,6 +184,7 @@ RULES: list[tuple[str, str, Any, str, str]] = [
     (GW, "servers[4].tls.tlsCertificates[0].privateKey", None, "RequiredField", ""),
     (GW, "servers[5].port.protocol", "HTTPS", "InvalidTLS", "servers[5].tls.mode"),
     (GW, "servers[5].tls.credentialName", "x", "NoEffect", "servers[5].tls"),
+    (GW, "servers[2].tls.mode", None, "NoEffect", "servers[2].tls"),
     (GW, "servers[7].tls.credentialName", "x", "InvalidTLS", "servers[7].tls"),
     (SE, "hosts", [], "RequiredField", ""),
     (SE, "hosts[0]", "*", "InvalidHost", ""),

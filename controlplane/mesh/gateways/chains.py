@@ -13,6 +13,7 @@ from controlplane.mesh.gateways.plan import ANY_ADDRESS, ListenerPlan
 from controlplane.mesh.gateways.server import UNIX, Kind, Server, ServerKey
 from controlplane.mesh.http.match import Place
 from controlplane.mesh.l4routes import L4Place, tcp_chains, tls_chains, untaken
+from controlplane.mesh.problems import ineffective
 from controlplane.model.problem import Level, Problem
 from controlplane.model.settings import Settings
 from controlplane.model.virtualservice import VirtualService
@@ -84,6 +85,15 @@ def server_chains(
     return tuple(
         msgspec.structs.replace(chain, match=match, tls=server.tls) for chain, match in zip(chains, ending, strict=True)
     ), problems
+
+
+def unopened(server: Server, chains: tuple[FilterChain, ...]) -> tuple[Problem, ...]:
+    """A server that forwards connections, and nobody says where to."""
+    if chains:
+        return ()
+    rules = "tls" if server.kind is Kind.PASSTHROUGH else "tcp"
+    text = f"no VirtualService attached here has {rules} rules for port {server.port}: these hosts are not opened on it"
+    return (ineffective(server.origin, text),)
 
 
 def _chains(

@@ -114,8 +114,9 @@ def _check_server_certificates(found: Findings, path: str, tls: ServerTLSSetting
         found.error("InvalidTLS", path, f"mode {tls.mode} needs a certificate: one of {', '.join(families)}")
     elif tls.mode is ServerTLSMode.ISTIO_MUTUAL and given:
         found.error("InvalidTLS", path, f"ISTIO_MUTUAL uses the mesh's certificates: remove {given[0]}")
-    elif tls.mode in {ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH} and given:
-        found.warn("NoEffect", path, f"mode {tls.mode} does not terminate TLS: {given[0]} has no effect")
+    elif tls.mode in {None, ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH} and given:
+        mode = f"mode {tls.mode}" if tls.mode else "without a mode TLS is passed through; PASSTHROUGH"
+        found.warn("NoEffect", path, f"{mode} does not terminate TLS: {given[0]} has no effect")
     if families["serverCertificate and privateKey"]:
         required(found, f"{path}.serverCertificate", tls.server_certificate, why=" beside privateKey")
         required(found, f"{path}.privateKey", tls.private_key, why=" beside serverCertificate")
