@@ -90,7 +90,7 @@ class Claims:
         ]
 
     def _places(self, fetch: Fetch, layer: Layer, host: str) -> Iterator[tuple[int, Member, HostPlace]]:
-        for depth, one in enumerate(_stack(layer)):
+        for depth, one in enumerate(stack(layer)):
             member = fetch(self._members.all, (one, host))
             if member is not None:
                 for place in tables_of(one, member, self._members.scope(fetch, one)):
@@ -106,7 +106,7 @@ def _addresses(_: HostKey, service: Service) -> Iterable[str]:
     return single_addresses(service)
 
 
-def _stack(layer: Layer) -> tuple[Layer, ...]:
+def stack(layer: Layer) -> tuple[Layer, ...]:
     """The layers whose hosts share tables with those of `layer`, the one that most callers see first."""
     if layer == MESH or layer.kind == "forward":
         return (layer,)

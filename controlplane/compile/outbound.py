@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from controlplane.compile.claims import Claims
+from controlplane.compile.claims import Claims, stack
 from controlplane.compile.inputs import Inputs, settings_of
 from controlplane.compile.layers import MESH, NO_SIDECAR, Layer
 from controlplane.compile.members import SELF_RESOLVED, Member, MemberKey, Members
@@ -277,6 +277,8 @@ class Outbound:
     def _virtual_hosts_of(self, fetch: Fetch, key: MemberKey, member: Member) -> tuple[Resource, ...]:
         layer, _ = key
         winner = self.rules.winner(fetch, member.service.host, member.service.namespace, layer.caller)
+        if winner is not None and member.service.host in winner.hosts:
+            fetch.report(*mesh_virtualservice.idle(winner.vs, member.service))
         scope = self._members.scope(fetch, layer)
         made = (self._virtual_host(fetch, layer, member, place, winner) for place in tables_of(layer, member, scope))
         return tuple(resource for resource in made if resource is not None)
@@ -475,6 +477,12 @@ class Outbound:
         if winner is None or (scope is not None and not scope.admits(winner.vs.meta.namespace, host)):
             return {}
         table = names.sidecar_route(LITERAL_PORT)
+        if not winner.rules:
+            text = (
+                f"nothing declares {host}, and rules for connections are for the ports of a service: use a ServiceEntry"
+            )
+            fetch.report(ineffective(origin_of(winner.vs, "spec.hosts"), text))
+            return {}
         if host.startswith("*") and host.count(".") == 1:
             text = (
                 f"no service is called {host}, and alone it could mean the Pods of a headless Service; say more of it"
@@ -501,6 +509,10 @@ class Outbound:
             host, LITERAL_PORT, routes, origins=(origin_of(winner.vs, "spec.hosts"),)
         )
         resource = envoy_route.encode_virtual_host(table, literal)
+        tables = (self.tables, self.explicit_tables)
+        if not any(fetch.has(found, (one, table)) for found in tables for one in stack(layer)):
+            text = f"nothing declares {host}, and no service speaks HTTP on port {LITERAL_PORT}: nobody listens for it"
+            fetch.report(ineffective(origin_of(winner.vs, "spec.hosts"), text))
         return {(layer, resource.name): resource}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from controlplane.ir.route import Route
+from controlplane.ir.service import Protocol, Service
 from controlplane.mesh import hosts
 from controlplane.mesh.caller import Caller, has_labels
 from controlplane.mesh.destinations import Destinations, Reader, Target, TcpTimes
@@ -19,11 +20,12 @@ from controlplane.mesh.http.check import check
 from controlplane.mesh.http.match import Place, applies, is_usable
 from controlplane.mesh.http.route import draft, route
 from controlplane.mesh.http.rule import DelegateLookup, Rule, delegate_key, delegates, rules_of
+from controlplane.mesh.problems import ineffective
 from controlplane.mesh.references import IN_MESH, MESH, gateway_key
-from controlplane.model.meta import ref_of
+from controlplane.model.meta import origin_of, ref_of
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.settings import Settings
-from controlplane.model.virtualservice import VirtualService
+from controlplane.model.virtualservice import VirtualService, VirtualServiceSpec
 
 __all__ = [
     "MESH",
@@ -39,6 +41,7 @@ __all__ = [
     "has_labels",
     "hosts_of",
     "http_routes",
+    "idle",
     "mesh_hosts_of",
     "order",
     "own_problems",
@@ -117,6 +120,23 @@ def source_selectors(
 def own_problems(vs: VirtualService, rules: Sequence[Rule]) -> tuple[Problem, ...]:
     """What is wrong with its rules whoever calls: ask once, not per caller."""
     return tuple(check(rules)) if rules and not vs.invalid else ()
+
+
+def idle(vs: VirtualService, service: Service) -> tuple[Problem, ...]:
+    """That it has rules for the mesh, and none of them for what the ports of one of its hosts speak."""
+    if gateways_of(vs) or any(_acts_on(vs.spec, port.protocol) for port in service.ports):
+        return ()
+    written = [name for name, rules in (("http", vs.spec.http), ("tls", vs.spec.tls), ("tcp", vs.spec.tcp)) if rules]
+    spoken = ", ".join(f"{port.protocol} on {port.number}" for port in service.ports) or "nothing"
+    text = f"{' and '.join(written)} rules are not for what {service.host} speaks ({spoken})"
+    return tuple(ineffective(origin_of(vs, f"spec.{name}"), text) for name in written[:1])
+
+
+def _acts_on(spec: VirtualServiceSpec, protocol: Protocol) -> bool:
+    if protocol.is_tls:
+        return bool(spec.tls)
+    may_be_http = protocol.is_http or protocol is Protocol.AUTO
+    return (may_be_http and bool(spec.http)) or (not protocol.is_http and bool(spec.tcp))
 
 
 def shadowed(vs: VirtualService, winner: VirtualService, host: str) -> Problem:

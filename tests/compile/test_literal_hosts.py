@@ -100,3 +100,56 @@ spec:
     gateway = world.gateway()
     assert gateway.enter("[2001:db8::1]").cluster == REVIEWS
     assert gateway.enter("[2001:db8::1]:80").cluster == REVIEWS
+
+
+def test_without_a_listener_on_port_80_nobody_is_there_to_ask():
+    world = World().apply(service("reviews", port=9080)).apply(ROUTED % "shop.example")
+    client = world.sidecar("default")
+    told = [(problem.code, problem.origin.path) for problem in world.problems()]
+    assert told == [("NoEffect", "spec.hosts")]
+    world.apply(service("web"))
+    assert client.call("shop.example").cluster == "outbound|9080||reviews.default.svc.cluster.local"
+    assert world.problems() == []
+
+
+RULES = {
+    "http": "http: [{route: [{destination: {host: reviews}}]}]",
+    "tcp": "tcp: [{route: [{destination: {host: reviews}}]}]",
+    "tls": "tls: [{match: [{sniHosts: [reviews]}], route: [{destination: {host: reviews}}]}]",
+}
+
+
+@pytest.mark.parametrize(
+    ("port_name", "effective"),
+    [("http", {"http"}), ("grpc", {"http"}), ("tcp", {"tcp"}), ("https", {"tls"}), ("", {"http", "tcp"})],
+)
+def test_rules_for_what_a_service_does_not_speak_have_no_effect_and_say_so(port_name, effective):
+    for kind, rules in RULES.items():
+        world = (
+            World()
+            .apply(service("reviews", port_name=port_name))
+            .apply(f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: virtual, namespace: default}}
+spec: {{hosts: [reviews], {rules}}}
+""")
+        )
+        world.sidecar("default")
+        told = [problem.origin.path for problem in world.problems("NoEffect")]
+        assert told == ([] if kind in effective else [f"spec.{kind}"]), kind
+
+
+def test_rules_for_connections_to_a_host_nobody_declares_have_no_effect_and_say_so():
+    world = (
+        World()
+        .apply(service("reviews"))
+        .apply("""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: virtual, namespace: default}
+spec: {hosts: [shop.example], tcp: [{route: [{destination: {host: reviews}}]}]}
+""")
+    )
+    world.sidecar("default")
+    assert [problem.origin.path for problem in world.problems("NoEffect")] == ["spec.hosts"]

@@ -43,7 +43,10 @@ def service(number: int):
         "endpoints": [{"addresses": [f"10.30.{number // 250}.{number % 250 + 1}"]}],
     }
     yield istio("DestinationRule", name, host=name, subsets=subsets)
-    yield istio("VirtualService", name, hosts=[name], http=[{"route": route}])
+    if number % 3:
+        yield istio("VirtualService", name, hosts=[name], http=[{"route": route}])
+    else:
+        yield istio("VirtualService", name, hosts=[name], tcp=[{"route": to(name)}])
 
 
 def istio(kind: str, name: str, **spec):
