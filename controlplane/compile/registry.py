@@ -21,6 +21,7 @@ from controlplane.model.serviceentry import ServiceEntry, WorkloadEntry
 from controlplane.store import Fetch, Index, Store
 
 HostKey = tuple[str, str]  # (host, namespace of the declaration)
+EntryKey = tuple[str, str, str]  # (host, namespace, name) of a ServiceEntry
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -38,7 +39,9 @@ class Registry:
         self._entries_by_address = store.index("EntriesByAddress", self._entries, _addresses)
 
         kubernetes = store.expand("KubernetesServices", inputs.services, self._kubernetes_services)
-        declared = store.expand("EntryServices", inputs.service_entries, self._entry_services)
+        written = store.expand("EntryServices", inputs.service_entries, self._entry_services)
+        self._written = store.index("EntriesByHost", written, lambda key, _: ((key[0], key[1]),))
+        declared = store.derive("DeclaredServices", store.keys("DeclaredHosts", self._written), self._declared)
         self.services = store.union("Services", kubernetes, declared)
         self.by_host = store.index("ServicesByHost", self.services, lambda key, _: (key[0],))
         self.hosts = store.keys("Hosts", self.by_host)
@@ -81,10 +84,17 @@ class Registry:
         fetch.report(*problems)
         return {} if value is None else {(value.host, value.namespace): value}
 
-    def _entry_services(self, fetch: Fetch, _: Key, entry: ServiceEntry) -> Mapping[HostKey, Service]:
+    def _entry_services(self, fetch: Fetch, key: Key, entry: ServiceEntry) -> Mapping[EntryKey, Service]:
         values, problems = mesh_serviceentry.from_service_entry(entry, settings_of(fetch, self._inputs))
         fetch.report(*problems)
-        return {(value.host, value.namespace): value for value in values}
+        return {(value.host, *key): value for value in values}
+
+    def _declared(self, fetch: Fetch, key: HostKey, _: bool) -> Service:  # noqa: FBT001  a key collection's value
+        """What the ServiceEntries of one namespace say of one host together."""
+        written = sorted(fetch.values(self._written, key), key=lambda entry: (*seniority(entry[1]), entry[0][2]))
+        service, problems = mesh_serviceentry.united([service for _, service in written])
+        fetch.report(*problems)
+        return service
 
     def _owner(self, fetch: Fetch, host: str, _: bool) -> Service:  # noqa: FBT001  a key collection's value
         return min((service for _, service in fetch.values(self.by_host, host)), key=seniority)

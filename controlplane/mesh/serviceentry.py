@@ -95,6 +95,49 @@ def from_service_entry(se: ServiceEntry, settings: Settings) -> tuple[tuple[Serv
     return tuple(services), tuple(reading.problems)
 
 
+def united(declared: Sequence[Service]) -> tuple[Service, tuple[Problem, ...]]:
+    """One service of all that one namespace declares for one host, the oldest declaration first.
+
+    Ports and listed endpoints add up, as in Istio. How endpoints are found is the oldest's word: who says otherwise
+    has no effect, and is told.
+    """
+    first, *others = declared
+    service, problems = first, []
+    for other in others:
+        if (other.resolution, other.selector) == (first.resolution, first.selector):
+            problems += _port_conflicts(service, other)
+            service = _added(service, other)
+        else:
+            text = f"no effect: {first.origin}, which is older, finds the endpoints of {first.host} in another way"
+            problems.append(Problem("Conflicted", Level.ERROR, other.origin.at("spec.hosts"), text))
+    return service, tuple(problems)
+
+
+def _added(service: Service, other: Service) -> Service:
+    known = {port.number for port in service.ports}
+    static = dict(service.static)
+    for number, listed in other.static.items():
+        places = {(one.address, one.port): one for one in (*listed, *static.get(number, ()))}
+        static[number] = tuple([places[place] for place in sorted(places)])
+    return msgspec.structs.replace(
+        service,
+        ports=(*service.ports, *(port for port in other.ports if port.number not in known)),
+        addresses=tuple(dict.fromkeys((*service.addresses, *other.addresses))),
+        subject_alt_names=tuple(dict.fromkeys((*service.subject_alt_names, *other.subject_alt_names))),
+        static=static,
+    )
+
+
+def _port_conflicts(service: Service, other: Service) -> list[Problem]:
+    problems: list[Problem] = []
+    for port in other.ports:
+        known = service.port(port.number)
+        if known is not None and known.protocol is not port.protocol:
+            text = f"{service.origin}, which is older, has port {port.number} of {service.host} speak {known.protocol}"
+            problems.append(Problem("Conflicted", Level.WARNING, other.origin.at("spec.ports"), text))
+    return problems
+
+
 def _hosts(reading: _Reading) -> list[str]:
     """Host names that can be called, lower case, each once."""
     found: dict[str, None] = {}
