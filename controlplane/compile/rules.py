@@ -133,7 +133,8 @@ class Rules:
         if target is not None:
             return self._variants_of_alias(fetch, owner, target)
         if owner.alias_of:
-            fetch.report(*mesh_service.unknown_alias(owner, circular=self._registry.is_circular(fetch, owner)))
+            settings, circular = settings_of(fetch, self._inputs), self._registry.is_circular(fetch, owner)
+            fetch.report(*mesh_service.unknown_alias(owner, settings, circular=circular))
         return self._variants_of_rules(fetch, host, owner)
 
     def _variants_of_rules(self, fetch: Fetch, host: str, owner: Service) -> Variants:

@@ -62,7 +62,7 @@ def service_chains(  # noqa: PLR0913  a service port, who calls, what exists, an
         complete = bool(chains)
     else:
         chains, complete, problems = tcp_chains(vs, at)
-    if not complete:
+    if not complete and not (listener_port is None and _is_only_a_name(service, port)):
         sni = _needed_sni(service) if port.protocol.is_tls else ()
         match = ChainMatch(destination_ranges=ranges, server_names=sni)
         chains += (_default_chain(service, port, match, destinations, hash_keys),)
@@ -144,6 +144,14 @@ def _needed_sni(service: Service) -> tuple[str, ...]:
     """A TLS service with no address of its own is known by its name alone; a headless one by its endpoints."""
     has_own = any("/" not in address for address in service.addresses)
     return () if has_own or service.headless else (service.host,)
+
+
+def _is_only_a_name(service: Service, port: ServicePort) -> bool:
+    """Whether bytes for it look like any others: an ExternalName has neither an address nor, for bytes, a server name.
+
+    They go where the DNS led, as without a mesh. Taking them would take all calls to the port from everybody else.
+    """
+    return bool(service.alias_of) and not port.protocol.is_tls
 
 
 def _default_chain(

@@ -15,6 +15,7 @@ from controlplane.model import core
 from controlplane.model.meta import origin_of
 from controlplane.model.problem import Origin, Problem
 from controlplane.model.settings import Settings
+from controlplane.model.sidecar import OutboundTrafficMode
 
 EXPORT_TO_ANNOTATION: Final = "networking.istio.io/exportTo"
 TRAFFIC_DISTRIBUTION_ANNOTATION: Final = "networking.istio.io/traffic-distribution"
@@ -59,7 +60,7 @@ def _external_name(svc: core.Service, origin: Origin, settings: Settings) -> tup
     """Another name for a host: of the registry, which then answers for it (`alias_of`), or of the DNS.
 
     What is said here holds for the DNS. Its traffic goes to the port the caller dialled: Kubernetes answers with a
-    CNAME and never looks at `targetPort`.
+    CNAME and never looks at `targetPort`. HTTP is known by its host; other bytes go where the DNS leads.
     """
     meta, target = svc.meta, svc.spec.external_name.lower().removesuffix(".")
     if not target:
@@ -85,15 +86,30 @@ def _external_name(svc: core.Service, origin: Origin, settings: Settings) -> tup
     return service, problems
 
 
-def unknown_alias(service: Service, *, circular: bool) -> tuple[Problem, ...]:
+def unknown_alias(service: Service, settings: Settings, *, circular: bool) -> tuple[Problem, ...]:
     """What the author of an ExternalName should know whose host is none of the registry."""
     if circular:
         text = f"{service.alias_of} leads back here: calls by this name have nowhere to go"
         return (invalid(service.origin.at("spec.externalName"), text),)
     if service.ports:
-        return NO_PROBLEMS
+        return _refused_bytes(service, settings)
     text = "without ports calls by this name are not known to the mesh: they go where unknown calls go"
     return (ignored(service.origin.at("spec.ports"), "ExternalNameWithoutPorts", text),)
+
+
+def _refused_bytes(service: Service, settings: Settings) -> tuple[Problem, ...]:
+    """Only HTTP and TLS name the host they are for: the rest is unknown traffic, which a strict mesh refuses."""
+    if settings.outbound_traffic_policy.mode is not OutboundTrafficMode.REGISTRY_ONLY:
+        return NO_PROBLEMS
+    text = (
+        "outboundTrafficPolicy REGISTRY_ONLY refuses it: nothing tells these calls from others. "
+        "Use a ServiceEntry with addresses"
+    )
+    return tuple(
+        ineffective(service.origin.at("spec.ports"), f"port {port.number} speaks {port.protocol}, and {text}")
+        for port in service.ports
+        if not (port.protocol.is_http or port.protocol.is_tls or port.protocol is Protocol.AUTO)
+    )
 
 
 def _ports(

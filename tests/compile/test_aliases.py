@@ -2,7 +2,9 @@
 
 import pytest
 
-from controlplane.explain import Address, Call
+from controlplane.explain import Address, Call, Tls
+from controlplane.model.settings import MeshOutboundTrafficPolicy, Settings
+from controlplane.model.sidecar import OutboundTrafficMode
 from controlplane.snapshot import types
 from tests.world import VIRTUAL_OUTBOUND, World, service, shares
 
@@ -104,6 +106,22 @@ def test_a_circle_is_said():
 
 def test_an_unknown_host_without_ports_is_said():
     assert [one.code for one in mesh(alias(to="api.example.com")).problems()] == ["ExternalNameWithoutPorts"]
+
+
+@pytest.mark.parametrize("ports", ["[{port: 443}]", "[{port: 443, name: tcp-db}]"])
+def test_a_name_of_the_dns_takes_no_calls_from_others_on_its_port(ports):
+    client = mesh(alias(to="api.example.com", ports=ports)).sidecar()
+    others = Call(address=Address("198.51.100.7", 443), captured_at=VIRTUAL_OUTBOUND, tls=Tls(sni="example.org"))
+    assert client.simulate(others).cluster == "PassthroughCluster"
+
+
+def test_bytes_for_a_name_of_the_dns_are_unknown_traffic_and_a_strict_mesh_says_so():
+    strict = Settings(outbound_traffic_policy=MeshOutboundTrafficPolicy(mode=OutboundTrafficMode.REGISTRY_ONLY))
+    named = alias(to="api.example.com", ports="[{port: 80, name: http}, {port: 5432, name: tcp-db}]")
+    (problem,) = World(strict).apply(named).problems()
+    assert (problem.code, problem.origin.path) == ("NoEffect", "spec.ports")
+    assert "5432" in problem.message
+    assert World().apply(named).problems() == []
 
 
 def test_an_alias_of_a_service_entry():
