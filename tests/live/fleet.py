@@ -118,7 +118,8 @@ class Fleet:
     def _differences(self, member: Member) -> list[str]:
         """What a stream owes, and what an Envoy's own dump has too much or too little of.
 
-        What names a cluster that nobody has is kept back for good, and with it the clusters its older version names.
+        What names a cluster that nobody has is kept back for good, and with it the clusters its older version names, and
+        the route configurations that only the new version does.
         Versions are compared for clusters over delta. Envoy keeps the old version of a listener whose filter chains
         alone were updated, and knows one version of all clusters over state of the world. It also keeps the routes of
         listeners that drain: the next mesh does not wait for these.
@@ -137,7 +138,9 @@ class Fleet:
         if kept_back:
             theirs = {name: version for name, version in theirs.items() if name in clusters}
         listeners = wanted.get(types.LISTENER, {})
-        routes = {ref.name for one in listeners.values() for ref in one.refs if ref.type_url == types.ROUTE}
+        older = {name for one in kept_back if one.type_url == types.LISTENER for name in one.waiting}
+        current = [one for name, one in listeners.items() if name not in older]
+        routes = {ref.name for one in current for ref in one.refs if ref.type_url == types.ROUTE}
         return [
             *(f"cluster {name}" for name in {*clusters, *theirs} if clusters.get(name) != theirs.get(name)),
             *(f"listener {name}" for name in listeners.keys() ^ held[types.LISTENER].keys()),
