@@ -158,7 +158,7 @@ class Outbound:
         subsets = ("", *(subset.name for subset in policy.subsets))
         places = [(port.number, subset) for port in (service.ports if service else ()) for subset in subsets]
         hashed = {place: mesh_destinationrule.hash_keys(policy, *place, service=service) for place in places}
-        times = {(port, subset): _times(policy, port, subset) for port, subset in places}
+        times = {(port, subset): _times(policy, port, subset, service) for port, subset in places}
         return RoutingFacts(
             frozenset(subsets[1:]),
             {place: keys for place, keys in hashed.items() if keys},
@@ -527,9 +527,11 @@ def _oldest_first(members: Iterable[outbound.Member]) -> list[outbound.Member]:
     return sorted(members, key=lambda member: seniority(member.service))
 
 
-def _times(policy: DestinationPolicy, port: int, subset: str) -> TcpTimes:
+def _times(policy: DestinationPolicy, port: int, subset: str, service: Service | None) -> TcpTimes:
     traffic = policy.policy(port, subset)
-    return TcpTimes(traffic.pool.tcp_idle_timeout, traffic.pool.max_connection_duration, traffic.tunnel)
+    called = service.port(port) if service is not None and service.resolution is Resolution.DYNAMIC_DNS else None
+    at = 0 if called is None or not isinstance(called.target, int) else called.target
+    return TcpTimes(traffic.pool.tcp_idle_timeout, traffic.pool.max_connection_duration, traffic.tunnel, at)
 
 
 class Place(NamedTuple):

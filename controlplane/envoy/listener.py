@@ -16,6 +16,7 @@ from controlplane.envoy.access_log import listener_logs
 from controlplane.envoy.address import cidr, socket_address
 from controlplane.envoy.any import packed
 from controlplane.envoy.duration import duration
+from controlplane.envoy.filters import dynamic_dns
 from controlplane.envoy.listener_filters import listener_filters
 from controlplane.envoy.network import http, tcp
 from controlplane.envoy.route import host_refs
@@ -101,6 +102,9 @@ def _filters(chain: FilterChain, listener: Listener, settings: Settings) -> list
     if isinstance(network, HttpChain):
         return [_filter(http.NAME, http.manager(network, listener.direction, settings))]
     proxy = _filter(tcp.NAME, tcp.proxy(network, settings))
+    if network.by_name_at:
+        resolver = dynamic_dns.sni_config(settings.dns_refresh_rate, network.by_name_at)
+        return [_filter(dynamic_dns.SNI_NAME, resolver), proxy]
     return [_filter(tcp.SNI_NAME, tcp.sni_cluster()), proxy] if network.by_sni else [proxy]
 
 

@@ -78,6 +78,7 @@ class TcpChain(msgspec.Struct, frozen=True, tag=True):
     max_connection_duration: timedelta | None = None
     hash_key: HashKey | None = None  # only a source-IP hash has a meaning here
     tunnel: Tunnel | None = None
+    by_name_at: int = 0  # resolve the SNI and call it at this port (`Resolution.DYNAMIC_DNS`); 0: not
     by_sni: bool = False  # the cluster named by the SNI (AUTO_PASSTHROUGH); `destinations` then only names the fallback
 
 

@@ -23,6 +23,7 @@ class TcpTimes(msgspec.Struct, frozen=True):
     idle_timeout: timedelta | None = None
     max_connection_duration: timedelta | None = None
     tunnel: Tunnel | None = None
+    by_name_at: int = 0  # the port at which the name in the TLS hello is called; 0: endpoints are known otherwise
 
 
 NO_TCP_TIMES = TcpTimes()

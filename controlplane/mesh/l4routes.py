@@ -168,6 +168,7 @@ def _forwards(
         max_connection_duration=times.max_connection_duration,
         hash_key=source_ip(hash_keys),
         tunnel=times.tunnel,
+        by_name_at=times.by_name_at,
     )
 
 

@@ -195,6 +195,11 @@ def _protocol(reading: _Reading, index: int, port: ServiceEntryPort) -> Protocol
         text = f"{port.protocol!r} is no protocol the mesh knows: it is sniffed on the wire"
         reading.problems.append(Problem("UnknownProtocol", Level.WARNING, at, text))
         return Protocol.AUTO
+    if reading.resolution is Resolution.DYNAMIC_DNS and not (
+        spoken.is_http or spoken.is_tls or spoken is Protocol.AUTO
+    ):
+        reading.reject(f"ports[{index}].protocol", "DYNAMIC_DNS needs a name in each call, HTTP's or TLS's: left out")
+        return None
     return spoken
 
 

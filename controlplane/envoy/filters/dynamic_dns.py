@@ -9,6 +9,7 @@ from typing import Any, Final
 from controlplane.envoy.duration import duration
 
 NAME: Final = "envoy.filters.http.dynamic_forward_proxy"
+SNI_NAME: Final = "envoy.filters.network.sni_dynamic_forward_proxy"
 _CACHE: Final = "lateen"
 
 
@@ -27,6 +28,15 @@ def config(refresh: timedelta) -> Any:
     from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2  # noqa: PLC0415  rare
 
     return dynamic_forward_proxy_pb2.FilterConfig(dns_cache_config=dns_cache(refresh))
+
+
+def sni_config(refresh: timedelta, port: int) -> Any:
+    """The network filter: the SNI is resolved, and called at `port`. Without it Envoy would call port 80."""
+    from envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3 import (  # noqa: PLC0415  rare
+        sni_dynamic_forward_proxy_pb2,
+    )
+
+    return sni_dynamic_forward_proxy_pb2.FilterConfig(dns_cache_config=dns_cache(refresh), port_value=port)
 
 
 def cluster_type(refresh: timedelta) -> Any:
