@@ -216,6 +216,19 @@ def test_direct_responses(response, answer):
     assert doing(f"directResponse: {response}").only.action == answer
 
 
+def test_a_broken_rule_answers_500_and_does_nothing_else_that_could_be_bad_too():
+    rule = doing(
+        """
+        headers: {request: {set: {"no name": x}}, response: {remove: [server]}}
+        fault: {delay: {fixedDelay: 5s, percentage: {value: 101}}}
+        corsPolicy: {allowOrigins: [{regex: "[["}]}
+        route: [{destination: {host: reviews}}]
+        """
+    ).only
+    assert rule.action == DirectResponse(500)
+    assert (rule.headers, rule.fault, rule.cors) == (HeaderOps(), None, None)
+
+
 # Rewrites
 
 

@@ -48,7 +48,7 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 def draft(rule: Rule, reader: Reader, settings: Settings, *, tls: bool, problems: list[Problem]) -> Draft:
-    """Everything about a rule but its matches."""
+    """Everything about a rule but its matches. A broken rule answers 500 and does nothing else: anything may be bad."""
     http = rule.http
     headers, authority = header_ops(http.headers)
     single: Target | None = None
@@ -71,6 +71,8 @@ def draft(rule: Rule, reader: Reader, settings: Settings, *, tls: bool, problems
                 authority = authority or shares[0].authority
         else:
             action = BROKEN_RULE
+    if action is BROKEN_RULE:
+        return Draft(rule, action, None, NO_HEADER_OPS, None, None, None)
     return Draft(rule, action, authority, headers, fault(http.fault), cors(http.cors_policy), single)
 
 

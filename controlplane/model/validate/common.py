@@ -22,6 +22,8 @@ MAX_REGEX: Final = 1024  # characters; Istio's limit, so that a rule costs no pr
 # RE2 instructions. Bootstraps raise Envoy's own limit of 100 to this; it refuses a resource with a larger program.
 MAX_REGEX_PROGRAM: Final = 32_768
 _MS: Final = timedelta(milliseconds=1)
+_ENDS_LINE: Final = frozenset("\r\n\0")
+_ESCAPED: Final = re2.compile(r"(?s)\\(.?)")
 _LABEL = r"[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?"
 _DNS_LABEL = re2.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _FQDN = re2.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
@@ -190,6 +192,12 @@ def _seconds(value: timedelta) -> str:
     return f"{value.total_seconds():g}s"
 
 
+def check_line(found: Findings, path: str, text: str | None) -> None:
+    """A part of a request or answer: Envoy refuses those that would end its line."""
+    if text is not None and not _ENDS_LINE.isdisjoint(text):
+        found.error("InvalidValue", path, f"must not hold line breaks or NUL; found {text!r:.80}")
+
+
 def check_percent(found: Findings, path: str, value: float | None) -> None:
     """A share of a hundred."""
     if value is not None and not 0 <= value <= 100:
@@ -210,6 +218,18 @@ def check_regex(found: Findings, path: str, pattern: str) -> None:
         found.error("InvalidRegex", path, f"is {len(pattern)} characters long; at most {MAX_REGEX} are allowed")
     elif error := _regex_error(pattern):
         found.error("InvalidRegex", path, error)
+
+
+def check_replacement(found: Findings, path: str, pattern: str, replacement: str) -> None:
+    r"""What takes the place of a match, with \1 for its groups: RE2 leaves the text alone if it does not fit."""
+    check_line(found, path, replacement)
+    if _regex_error(pattern):
+        return
+    groups = re2.compile(pattern).groups
+    for escaped in _ESCAPED.findall(replacement):
+        if escaped != "\\" and not (escaped.isascii() and escaped.isdigit() and int(escaped) <= groups):
+            message = f'"\\{escaped}" is neither "\\\\" nor one of the {groups} groups of the expression'
+            found.error("InvalidRegex", path, message)
 
 
 @lru_cache(maxsize=4096)
@@ -237,7 +257,7 @@ def check_header_name(found: Findings, path: str, name: str) -> None:
 
 def check_header_value(found: Findings, path: str, value: str) -> None:
     """A value to set; Envoy expands %COMMANDS% in it."""
-    if any(c in "\r\n\0" for c in value):
+    if not _ENDS_LINE.isdisjoint(value):
         found.error("InvalidHeader", path, "a header value cannot hold line breaks")
     elif error := substitution_error(value):
         found.error("InvalidHeader", path, error)

@@ -19,11 +19,13 @@ from controlplane.model.validate.common import (
     check_host,
     check_host_or_ip,
     check_labels,
+    check_line,
     check_name,
     check_object_name,
     check_percent,
     check_port,
     check_regex,
+    check_replacement,
     check_subnet,
     deprecated,
     each,
@@ -63,6 +65,7 @@ from controlplane.model.virtualservice import (
 
 MESH: Final = "mesh"
 MAX_BODY: Final = 1024 * 1024  # bytes of a direct response; Istio's limit
+MAX_QUERY_PARAM: Final = 1024  # bytes of its name; Envoy's limit
 MAX_WEIGHTS: Final = 2**32 - 1  # Envoy's limit of the sum
 REDIRECT_CODES: Final = frozenset({301, 302, 303, 307, 308})  # those Envoy can answer with
 CLAIMS: Final = "@request.auth.claims"
@@ -199,6 +202,9 @@ def _check_http_match(found: Findings, path: str, match: HTTPMatchRequest) -> No
     _check_header_matches(found, f"{path}.withoutHeaders", match.without_headers)
     for name, value in match.query_params.items():
         _check_string_match(found, f"{path}.queryParams[{name}]", value, presence=True)
+        if not 1 <= len(name.encode()) <= MAX_QUERY_PARAM:
+            message = f"the name of a parameter has 1 to {MAX_QUERY_PARAM} bytes; found {len(name.encode())}"
+            found.error("InvalidMatch", f"{path}.queryParams[{name:.80}]", message)
     if match.ignore_uri_case and match.uri is not None and match.uri.regex is not None:
         found.warn("NoEffect", f"{path}.ignoreUriCase", "has no effect on a regular expression; begin it with (?i)")
     _check_caller(found, path, match)
@@ -294,6 +300,8 @@ def _check_redirect(found: Findings, path: str, redirect: HTTPRedirect) -> None:
     exclusive(found, path, redirect, ("uri", "prefixRewrite"))
     exclusive(found, path, redirect, ("port", "derivePort"))
     check_port(found, f"{path}.port", redirect.port)
+    for field in ("uri", "prefixRewrite", "authority"):
+        check_line(found, f"{path}.{field}", getattr(redirect, attribute(field)))
     if redirect.scheme not in {None, "", "http", "https"}:
         found.error("InvalidValue", f"{path}.scheme", f'must be http or https; found "{redirect.scheme}"')
     code = redirect.redirect_code
@@ -331,6 +339,9 @@ def _check_rewrite(found: Findings, path: str, rewrite: HTTPRewrite) -> None:
     if regex is not None and required(found, f"{path}.uriRegexRewrite.match", regex.match):
         check_regex(found, f"{path}.uriRegexRewrite.match", regex.match or "")
         required(found, f"{path}.uriRegexRewrite.rewrite", regex.rewrite)
+        check_replacement(found, f"{path}.uriRegexRewrite.rewrite", regex.match or "", regex.rewrite or "")
+    for field in ("uri", "authority"):
+        check_line(found, f"{path}.{field}", getattr(rewrite, field))
 
 
 def check_retries(found: Findings, path: str, retries: HTTPRetry) -> None:
