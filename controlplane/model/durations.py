@@ -12,7 +12,7 @@ _PART = r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|ns)"
 _WHOLE = re2.compile(rf"(-|\+)?(?:{_PART})+")
 _PARTS = re2.compile(_PART)
 MAX_LENGTH = 64  # characters; a year in nanoseconds has 20
-_MAX = (2**63 - 1) / 1000  # microseconds, 292 years: Go's and Envoy's limit
+_LIMIT = 9_223_372_036_000_000  # microseconds, 292 years: Envoy refuses so much, and Go a little more
 
 
 @lru_cache(maxsize=1024)
@@ -24,8 +24,8 @@ def parse_duration(text: str) -> timedelta:
     if not matched:
         raise ValueError('must be a duration such as "1.5s", "100ms" or "1h30m"')
     micros = sum(float(number) * _MICROSECONDS[unit] for number, unit in _PARTS.findall(text))
-    if micros > _MAX:
-        raise ValueError("is a longer duration than can be kept: at most 2562047h47m16s")
+    if micros >= _LIMIT:
+        raise ValueError("is a longer duration than can be kept: at most 2562047h47m15s")
     return Duration(microseconds=-micros if matched.group(1) == "-" else micros)
 
 

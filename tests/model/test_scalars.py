@@ -37,11 +37,11 @@ def test_other_text_is_no_duration(text):
         parse_duration(text)
 
 
-@pytest.mark.parametrize("text", ["2562047h47m17s", "315576000001s", "-9999999999s", "1" + "0" * 50 + "h"])
+@pytest.mark.parametrize("text", ["2562047h47m16s", "315576000001s", "-9999999999s", "1" + "0" * 50 + "h"])
 def test_no_duration_is_longer_than_protobuf_and_envoy_can_keep(text):
     with pytest.raises(ValueError, match="longer duration"):
         parse_duration(text)
-    assert parse_duration("2562047h47m16s") == timedelta(seconds=9223372036)
+    assert parse_duration("2562047h47m15s") == timedelta(seconds=9223372035)
 
 
 @given(st.timedeltas(min_value=timedelta(days=-9000), max_value=timedelta(days=9000)))

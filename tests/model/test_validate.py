@@ -40,6 +40,8 @@ RULES: list[tuple[str, str, Any, str, str]] = [
     (VS, "http[0].match[0].method.regex", "a{1000}" * 33, "InvalidRegex", ""),
     (VS, "http[0].headers", {"request": {"add": {"x": "%NOPE%"}}}, "InvalidHeader", "http[0].headers.request.add[x]"),
     (VS, "http[0].match[0].headers", {"bad name": {}}, "InvalidHeader", "http[0].match[0].headers[bad name]"),
+    (VS, "http[0].headers", {"request": {"add": {"x": "y" * 16_384}}}, "", ""),
+    (VS, "http[0].headers", {"request": {"add": {"x": "y" * 16_385}}}, "InvalidHeader", "http[0].headers.request.add[x]"),
     (VS, "http[0].match[0].queryParams", {"": {"exact": "x"}}, "InvalidMatch", "http[0].match[0].queryParams[]"),
     (VS, "http[0].match[0].port", 0, "InvalidPort", ""),
     (VS, "http[0].match[0].sourceNamespace", "A", "InvalidName", ""),

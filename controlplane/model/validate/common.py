@@ -21,6 +21,7 @@ T = TypeVar("T")
 MAX_REGEX: Final = 1024  # characters; Istio's limit, so that a rule costs no proxy its memory
 # RE2 instructions. Bootstraps raise Envoy's own limit of 100 to this; it refuses a resource with a larger program.
 MAX_REGEX_PROGRAM: Final = 32_768
+MAX_HEADER: Final = 16_384  # bytes of the name or the value of a header to set; Envoy's limit
 _MS: Final = timedelta(milliseconds=1)
 _ENDS_LINE: Final = frozenset("\r\n\0")
 _ESCAPED: Final = re2.compile(r"(?s)\\(.?)")
@@ -253,12 +254,16 @@ def check_header_name(found: Findings, path: str, name: str) -> None:
     """The name of a header (a token of RFC 9110); pseudo-headers have fields of their own."""
     if _HEADER_NAME.fullmatch(name) is None:
         found.error("InvalidHeader", path, f'"{name}" is not a header name')
+    elif len(name) > MAX_HEADER:
+        found.error("InvalidHeader", path, f"the name has {len(name)} bytes; at most {MAX_HEADER} are allowed")
 
 
 def check_header_value(found: Findings, path: str, value: str) -> None:
     """A value to set; Envoy expands %COMMANDS% in it."""
     if not _ENDS_LINE.isdisjoint(value):
         found.error("InvalidHeader", path, "a header value cannot hold line breaks")
+    elif len(value.encode()) > MAX_HEADER:
+        found.error("InvalidHeader", path, f"has {len(value.encode())} bytes; at most {MAX_HEADER} are allowed")
     elif error := substitution_error(value):
         found.error("InvalidHeader", path, error)
 

@@ -204,7 +204,7 @@ def _check_http_match(found: Findings, path: str, match: HTTPMatchRequest) -> No
         _check_string_match(found, f"{path}.queryParams[{name}]", value, presence=True)
         if not 1 <= len(name.encode()) <= MAX_QUERY_PARAM:
             message = f"the name of a parameter has 1 to {MAX_QUERY_PARAM} bytes; found {len(name.encode())}"
-            found.error("InvalidMatch", f"{path}.queryParams[{name:.80}]", message)
+            found.error("InvalidMatch", f"{path}.queryParams[{name}]", message)
     if match.ignore_uri_case and match.uri is not None and match.uri.regex is not None:
         found.warn("NoEffect", f"{path}.ignoreUriCase", "has no effect on a regular expression; begin it with (?i)")
     _check_caller(found, path, match)
