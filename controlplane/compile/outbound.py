@@ -476,7 +476,7 @@ class Outbound:
         scope = self._members.scope(fetch, layer)
         if winner is None or (scope is not None and not scope.admits(winner.vs.meta.namespace, host)):
             return {}
-        table = names.sidecar_route(LITERAL_PORT)
+        table = names.HTTP_PROXY if layer.kind == "forward" else names.sidecar_route(LITERAL_PORT)
         if not winner.rules:
             text = (
                 f"nothing declares {host}, and rules for connections are for the ports of a service: use a ServiceEntry"
@@ -511,7 +511,7 @@ class Outbound:
         resource = envoy_route.encode_virtual_host(table, literal)
         tables = (self.tables, self.explicit_tables)
         if not any(fetch.has(found, (one, table)) for found in tables for one in stack(layer)):
-            text = f"nothing declares {host}, and no service speaks HTTP on port {LITERAL_PORT}: nobody listens for it"
+            text = f"nothing declares {host}, and no service speaks HTTP on port {LITERAL_PORT}: captured calls miss it"
             fetch.report(ineffective(origin_of(winner.vs, "spec.hosts"), text))
         return {(layer, resource.name): resource}
 
@@ -583,5 +583,7 @@ def _explicit_tables(_: Fetch, layer: Layer, scope: SidecarScope) -> Mapping[Nam
 
 
 def _literal_callers_of(layer: Layer, _: object) -> Iterable[str]:
-    """ "" is everybody: the mesh layer has what is written in a root namespace."""
-    return (layer.namespace,) if layer.kind in ("mesh", "namespace", "sidecar") else ()
+    """ "" is everybody: the mesh layer has what is written in a root namespace, for those who see that layer."""
+    if layer.kind in ("forward", "sidecar"):
+        return ("", layer.namespace)
+    return (layer.namespace,) if layer.kind in ("mesh", "namespace") else ()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from controlplane.model.proxy import InterceptionMode
 from controlplane.model.settings import Settings
 from controlplane.snapshot import types
 from tests.world import World, service
@@ -153,3 +154,31 @@ spec: {hosts: [shop.example], tcp: [{route: [{destination: {host: reviews}}]}]}
     )
     world.sidecar("default")
     assert [problem.origin.path for problem in world.problems("NoEffect")] == ["spec.hosts"]
+
+
+SIDECAR = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: default}
+spec: {egress: [{hosts: ["%s"]}]}
+"""
+
+
+@pytest.mark.parametrize("namespace", ["default", "istio-system"])
+def test_the_forward_proxy_knows_them_too(namespace):
+    world = world_with("shop.example").apply(
+        ROUTED.replace("virtual, namespace: default", f"own, namespace: {namespace}") % "own.example"
+    )
+    client = world.sidecar("default", interception=InterceptionMode.NONE, metadata={"HTTP_PROXY_PORT": "15007"})
+    proxied = {name for name in client.names(types.VIRTUAL_HOST) if name.startswith("http_proxy/")}
+    assert {"http_proxy/shop.example:80", "http_proxy/own.example:80"} <= proxied
+
+
+@pytest.mark.parametrize(("admitted", "seen"), [("*/*", True), ("istio-system/*", True), ("./*", False)])
+def test_a_sidecar_resource_admits_those_of_the_root_namespace_or_not(admitted, seen):
+    world = World().apply(service("reviews")).apply(SIDECAR % admitted)
+    world.apply(ROUTED.replace("namespace: default", "namespace: istio-system") % "shop.example").apply(
+        service("reviews", "istio-system")
+    )
+    client = world.sidecar("default")
+    assert ("80/shop.example:80" in client.names(types.VIRTUAL_HOST)) is seen
