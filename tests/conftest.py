@@ -1,5 +1,6 @@
 """Options and fixtures every room shares."""
 
+import signal
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,6 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Whoever starts the tests in the background may have these ignored, and children inherit it: tests send them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     hypothesis_settings.load_profile("searching" if config.getoption("--full") else "same")
     config.addinivalue_line("markers", "point: proves a numbered point; `make prove` runs these at full size")
     config.addinivalue_line("markers", "full: takes far longer than the rest, so it runs at full size only (--full)")
