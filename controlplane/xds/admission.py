@@ -4,31 +4,13 @@ A node message is a claim. Namespace and service account come from the certifica
 <account>`; a node that claims another namespace is refused, because namespace decides what it gets.
 """
 
-from typing import NamedTuple
-
 import msgspec
 
+from controlplane.base.identity import parse_identity
 from controlplane.model.proxy import BadNodeError, Locality, Proxy, parse_node
 from controlplane.xds.protocol.commands import Reason
 from controlplane.xds.protocol.wire import Peer
 from controlplane.xds.proxies import Caller, Denied
-
-
-class Identity(NamedTuple):
-    """The parts of a workload's SPIFFE id."""
-
-    trust_domain: str
-    namespace: str
-    account: str
-
-
-def parse_identity(spiffe: str) -> Identity | None:
-    """`spiffe://cluster.local/ns/default/sa/bookinfo`; None for anything else."""
-    scheme, _, rest = spiffe.partition("://")
-    parts = rest.split("/")
-    if scheme != "spiffe" or len(parts) != 5 or parts[1] != "ns" or parts[3] != "sa" or not all(parts):
-        return None
-    return Identity(parts[0], parts[2], parts[4])
 
 
 def claimed(peer: Peer) -> Proxy | Denied:

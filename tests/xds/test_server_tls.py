@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from controlplane.base.identity import Identity, parse_identity
 from controlplane.runtime.clock import SystemClock
 from controlplane.snapshot.types import CLUSTER
-from controlplane.xds.admission import Identity, MeshAdmission, parse_identity
+from controlplane.xds.admission import MeshAdmission
 from controlplane.xds.credentials import CertificateFiles, Certificates
 from controlplane.xds.protocol.commands import Reason
 from controlplane.xds.protocol.wire import Peer

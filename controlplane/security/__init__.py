@@ -1,0 +1,1 @@
+"""Identities, and who vouches for them."""

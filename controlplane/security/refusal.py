@@ -1,0 +1,23 @@
+"""Why something was not issued: a value, as all that callers do wrong is."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Why(StrEnum):
+    """Stable names, for metrics and for tests."""
+
+    MALFORMED = "malformed"  # no CSR, or more than one
+    UNPROVEN = "unproven"  # its signature is not made with its own key
+    KEY = "key"  # a kind of key, or a size, that is not issued for
+    IDENTITY = "identity"  # the caller's name is none that can stand in a certificate
+    AUTHORITY = "authority"  # the authority has expired, or nearly
+    STEP = "step"  # a rotation that is not at this step, or may not take it yet
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Not done, and what to do about it."""
+
+    why: Why
+    message: str
