@@ -32,7 +32,8 @@ def csr(key=KEY, *names: x509.GeneralName, signer=None, extensions=()) -> bytes:
 
 
 def public(key) -> bytes:
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    encoded: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return encoded
 
 
 def assert_as_meant(
