@@ -278,20 +278,31 @@ def run(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != _TRACEBACK]
     try:
         code = app(arguments, prog_name="lateen", standalone_mode=False)
+        if sys.stdout is not None:  # `>&-`
+            sys.stdout.flush()  # what fails here can be told; at the interpreter's end it could not
     except Refused as no:
         return _say(str(no), no.code)
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:  # `lateen ... | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except SystemExit as ended:  # typer's own way out when standard output is closed
         return 0 if isinstance(ended.__context__, BrokenPipeError) else int(ended.code or 0)
     except Exception as error:
         if whole:
             raise
+        if isinstance(error, OSError):
+            _drop_output()
         return _explain(error)
     return code if isinstance(code, int) else 0
+
+
+def _drop_output() -> None:
+    """Nobody takes what is still to be written: the interpreter must not try once more when it ends."""
+    if sys.stdout is None:
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: Exception) -> int:

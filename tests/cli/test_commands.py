@@ -315,6 +315,7 @@ def test_a_pipe_under_a_name_is_read_like_standard_input(files: Path) -> None:
         ("lateen compile --type sidecar -f - <&-", 2, "<stdin>: Bad file descriptor"),
         ("lateen compile --type sidecar -f bill.yaml > /dev/full", 1, "No space left on device"),
         ("lateen version -o json > /dev/full", 1, "No space left on device"),
+        ("lateen version >&-", 0, ""),
         ("lateen compile --type sidecar -f bill.yaml | true; exit ${PIPESTATUS[0]}", 0, ""),
     ],
 )
