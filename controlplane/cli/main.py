@@ -6,11 +6,12 @@ Each command's docstring is its help: one line for the list of commands, what it
 printed from them). Exit codes are `EXIT_CODES`.
 """
 
+import errno
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
@@ -269,7 +270,10 @@ def version(*, output: Output = Format.TABLE) -> None:
 
 def main() -> None:
     """The script `lateen`."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        _let_go(stream)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -285,7 +289,7 @@ def run(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:  # `lateen ... | head` has seen enough
-        _drop_output()
+        _let_go(sys.stdout)
         return 0
     except SystemExit as ended:  # typer's own way out when standard output is closed
         return 0 if isinstance(ended.__context__, BrokenPipeError) else int(ended.code or 0)
@@ -293,20 +297,25 @@ def run(arguments: list[str]) -> int:
         if whole:
             raise
         if isinstance(error, OSError):
-            _drop_output()
+            _let_go(sys.stdout)
         return _explain(error)
     return code if isinstance(code, int) else 0
 
 
-def _drop_output() -> None:
-    """Nobody takes what is still to be written: the interpreter must not try once more when it ends."""
-    if sys.stdout is None:
+def _let_go(stream: TextIO | None) -> None:
+    """What nobody takes any more is dropped: the interpreter would try once more when it ends, and exit with 120."""
+    if stream is None:  # `>&-`
         return
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _explain(error: Exception) -> int:
     """What is wrong with the command line, with the machine, or else with us."""
+    if isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None:
+        return 0  # the terminal is gone, and with it who sat there
     if isinstance(error, OSError):  # a full disk, no rights
         return _say(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error), 1)
     # typer carries a copy of click whose classes it does not show; what they share is this method.
