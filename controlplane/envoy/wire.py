@@ -15,22 +15,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
+from controlplane.base.varint import varint
+
 _VARINT: Final = 0
 _DELIMITED: Final = 2
 _ONE_BYTE: Final = 0x80  # lengths below it need one byte
-
-
-@lru_cache(maxsize=4096)  # most are lengths of a few hundred bytes
-def varint(value: int) -> bytes:
-    """The wire form of a non-negative integer."""
-    if value < _ONE_BYTE:
-        return bytes((value,))
-    out = bytearray()
-    while value >= _ONE_BYTE:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _tag(message: Any, field: str, wire_type: int) -> bytes:

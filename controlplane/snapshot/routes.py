@@ -12,6 +12,7 @@ from typing import Final
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 
+from controlplane.base.varint import varint
 from controlplane.model.problem import Origin
 from controlplane.snapshot.resource import Ref, Resource, resource
 from controlplane.snapshot.types import ROUTE, VIRTUAL_HOST
@@ -85,19 +86,6 @@ def _host_field(route: str, host: Resource) -> bytes:
 def domains_of(body: bytes) -> frozenset[str]:
     """The domains of an encoded virtual host."""
     return frozenset(route_components_pb2.VirtualHost.FromString(body).domains)
-
-
-@lru_cache(maxsize=16_384)  # most are lengths of a few hundred bytes
-def varint(value: int) -> bytes:
-    """The wire form of a length."""
-    if value < 0x80:
-        return bytes((value,))
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _sorted_refs(refs: set[Ref]) -> tuple[Ref, ...]:

@@ -252,19 +252,23 @@ class DeltaStream(Stream):
         self._writing = True
         return self._register(ledger, forward.send, now, {name: change.old for name, change in forward.changed.items()})
 
-    def _may_pass_on(self, forward: Forward) -> bool:
-        """Whether nothing that this stream knows tells it from the others."""
-        ledger = self._ledgers[forward.type_url]
-        told_apart = (
+    def _is_told_apart(self, ledger: Ledger) -> bool:
+        """Whether this stream knows anything that other streams of the scope may not."""
+        return bool(
             ledger.odd
             or ledger.asked
             or ledger.aliases
             or self._hold.warming
             or not self._first_set.is_over
-            or forward.send.response.nonce in ledger.flights
             or self._judge.any_refused()
         )
-        return not (self._writing or told_apart) and all(
+
+    def _may_pass_on(self, forward: Forward) -> bool:
+        """Whether nothing that this stream knows tells it from the others."""
+        ledger = self._ledgers[forward.type_url]
+        if self._writing or self._is_told_apart(ledger) or forward.send.response.nonce in ledger.flights:
+            return False
+        return all(
             ledger.wants(name) and self._content.get(forward.type_url, name) is change.new
             for name, change in forward.changed.items()
         )
@@ -286,16 +290,7 @@ class DeltaStream(Stream):
     def _may_follow(self, type_url: str, scenes: Sequence[Scene]) -> bool:
         """Whether nothing that this stream knows of the type tells it from the others."""
         ledger, endpoints = self._ledgers[type_url], self._ledgers[ENDPOINT]
-        told_apart = (
-            not ledger.idle
-            or ledger.odd
-            or ledger.asked
-            or ledger.aliases
-            or self._hold.warming
-            or not self._first_set.is_over
-            or self._judge.any_refused()
-        )
-        if told_apart or not ledger.subscription.wildcard:
+        if not ledger.idle or self._is_told_apart(ledger) or not ledger.subscription.wildcard:
             return False
         if not endpoints.started or endpoints.sweeps or endpoints.batches:
             return False

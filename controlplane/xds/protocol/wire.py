@@ -14,8 +14,8 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from controlplane.base.varint import varint
 from controlplane.snapshot.resource import Resource
-from controlplane.snapshot.routes import varint
 
 DISCOVERY_RESOURCE: Final = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 _OWN: Final = "lateen"
