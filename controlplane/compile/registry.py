@@ -21,6 +21,8 @@ from controlplane.model.serviceentry import ServiceEntry, WorkloadEntry
 from controlplane.store import Fetch, Index, Store
 
 HostKey = tuple[str, str]  # (host, namespace of the declaration)
+Place = tuple[str, str]  # (namespace, address or ANYWHERE)
+ANYWHERE = ""  # no address
 EntryKey = tuple[str, str, str]  # (host, namespace, name) of a ServiceEntry
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -33,10 +35,8 @@ class Registry:
         self._localities = store.derive("NodeLocalities", inputs.nodes, _locality)
         self._pods = store.derive("PodWorkloads", inputs.pods, self._pod_workload)
         self._entries = store.derive("EntryWorkloads", inputs.workload_entries, _entry_workload)
-        self._pods_by_namespace = store.index("PodsByNamespace", self._pods, lambda key, _: (key[0],))
-        self._entries_by_namespace = store.index("EntriesByNamespace", self._entries, lambda key, _: (key[0],))
-        self._pods_by_address = store.index("PodsByAddress", self._pods, _addresses)
-        self._entries_by_address = store.index("EntriesByAddress", self._entries, _addresses)
+        self._pods_at = store.index("PodsAt", self._pods, _places)
+        self._entries_at = store.index("EntriesAt", self._entries, _places)
 
         kubernetes = store.expand("KubernetesServices", inputs.services, self._kubernetes_services)
         written = store.expand("EntryServices", inputs.service_entries, self._entry_services)
@@ -61,23 +61,22 @@ class Registry:
         """The service of the registry that an ExternalName stands for; None for names of the DNS, and all others."""
         if not service.alias_of:
             return None
-        seen = {service.host}
-        while service.alias_of and service.alias_of not in seen:
-            seen.add(service.alias_of)
-            target = fetch(self.owners, service.alias_of)
-            if target is None:
-                return None
-            service = target
-        return None if service.alias_of else service
+        end = self._followed(fetch, service)
+        return None if end is None or end.alias_of else end
 
     def is_circular(self, fetch: Fetch, service: Service) -> bool:
         """Whether an ExternalName leads back to a name before it."""
+        end = self._followed(fetch, service)
+        return end is not None and bool(end.alias_of)
+
+    def _followed(self, fetch: Fetch, service: Service) -> Service | None:
+        """Where a chain of ExternalNames ends: at a name of the DNS (None), at a service, or where it was before."""
         seen = {service.host}
         following: Service | None = service
         while following is not None and following.alias_of and following.alias_of not in seen:
             seen.add(following.alias_of)
             following = fetch(self.owners, following.alias_of)
-        return following is not None and bool(following.alias_of)
+        return following
 
     def _kubernetes_services(self, fetch: Fetch, _: Key, service: core.Service) -> Mapping[HostKey, Service]:
         value, problems = mesh_service.from_service(service, settings_of(fetch, self._inputs))
@@ -112,7 +111,7 @@ class Registry:
         named = fetch(self._pods, key) or fetch(self._entries, key)
         if named is not None:
             return named
-        indexes = (self._pods_by_address, self._entries_by_address)
+        indexes = (self._pods_at, self._entries_at)
         there = {
             workload.origin: workload
             for address in proxy.ips
@@ -143,25 +142,26 @@ class Registry:
                 lambda ns, name: fetch(self._pods, (ns, name)),
                 lambda node: fetch(self._localities, ("", node)) or "",
             )
-            entries = self._selected(fetch, self._entries_by_namespace, namespace, service.selector)
+            entries = self._selected(fetch, self._entries_at, namespace, service.selector)
             if not entries:
                 return found
             fetch.report(*mesh_endpoints.problems_of_workloads(service, entries))
             return (*found, *mesh_endpoints.from_workloads(service, port, entries, refuse_local=refuse_local))
         chosen = [
-            *self._selected(fetch, self._entries_by_namespace, namespace, service.selector),
-            *self._selected(fetch, self._pods_by_namespace, namespace, service.selector),
+            *self._selected(fetch, self._entries_at, namespace, service.selector),
+            *self._selected(fetch, self._pods_at, namespace, service.selector),
         ]
         fetch.report(*mesh_endpoints.problems_of_workloads(service, chosen))
         return mesh_endpoints.from_workloads(service, port, chosen, refuse_local=refuse_local)
 
     def _selected(
-        self, fetch: Fetch, index: Index[str, Key, Workload], namespace: str, selector: Mapping[str, str]
+        self, fetch: Fetch, index: Index[Place, Key, Workload], namespace: str, selector: Mapping[str, str]
     ) -> list[Workload]:
         """Workloads of a namespace with all of a selector's labels; nothing is selected by nothing."""
         if not selector:
             return []
-        return [workload for _, workload in fetch.values(index, namespace) if has_labels(workload.labels, selector)]
+        there = fetch.values(index, (namespace, ANYWHERE))
+        return [workload for _, workload in there if has_labels(workload.labels, selector)]
 
 
 def seniority(service: Service) -> tuple[bool, datetime, str]:
@@ -178,8 +178,9 @@ def _entry_workload(fetch: Fetch, _: Key, entry: WorkloadEntry) -> Workload:
     return mesh_workload.from_workload_entry(entry)
 
 
-def _addresses(key: Key, workload: Workload) -> Iterable[tuple[str, str]]:
-    return [(key[0], address) for address in workload.addresses]
+def _places(key: Key, workload: Workload) -> Iterable[Place]:
+    """One index for both: there are more Pods than anything else."""
+    return ((key[0], ANYWHERE), *[(key[0], address) for address in workload.addresses])
 
 
 def _agree(labels: Mapping[str, str], claimed: Mapping[str, str]) -> bool:
