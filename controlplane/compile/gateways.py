@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from controlplane.compile.inputs import Inputs, Key, settings_of
 from controlplane.compile.layers import Layer
 from controlplane.compile.outbound import Named, NamedKey, Outbound, Reachable
+from controlplane.compile.policies import Policies
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Routing, Rules
 from controlplane.envoy import listener as envoy_listener
@@ -34,12 +35,14 @@ class Gateways:
         registry: Registry,
         rules: Rules,
         outbound: Outbound,
+        policies: Policies,
         layers: Collection[Layer, bool],
     ) -> None:
         self._inputs = inputs
         self._registry = registry
         self._rules = rules
         self._outbound = outbound
+        self._policies = policies
         self._plans = store.derive("GatewayPlans", layers, self._plan)
         self._listener_plans = store.expand("ListenerPlans", self._plans, _listener_plans)
         self._table_plans = store.expand("TablePlans", self._plans, _table_plans)
@@ -130,7 +133,10 @@ class Gateways:
         layer, _ = key
         settings = settings_of(fetch, self._inputs)
         chains = {server.key: self._server_chains(fetch, layer, server) for server in plan.l4_servers}
-        listener = mesh_gateway.listener(plan, l4=chains, settings=settings, bind=layer.bind, offset=layer.port_offset)
+        policy = self._policies.of(fetch, layer.namespace, layer.caller.labels)
+        listener = mesh_gateway.listener(
+            plan, l4=chains, settings=settings, policy=policy, bind=layer.bind, offset=layer.port_offset
+        )
         return {} if listener is None else {(layer, listener.name): envoy_listener.encode(listener, settings)}
 
     def _server_chains(self, fetch: Fetch, layer: Layer, server: mesh_gateway.Server) -> tuple[FilterChain, ...]:

@@ -9,6 +9,7 @@ from controlplane.compile.members import Members
 from controlplane.compile.mesh_layer import MeshLayer
 from controlplane.compile.outbound import Outbound
 from controlplane.compile.places import Places
+from controlplane.compile.policies import Policies
 from controlplane.compile.proxies import Inbound, Scope, Scopes
 from controlplane.compile.reached import Reached
 from controlplane.compile.registry import Registry
@@ -29,11 +30,12 @@ class Graph:
         registry = self.registry = Registry(store, inputs)  # who can be called
         rules = self.rules = Rules(store, inputs, registry)  # which rules act on whose calls
         places = self.places = Places(store, registry, rules)  # for which hosts it matters where a caller stands
-        scopes = self.scopes = Scopes(store, inputs, registry, rules, places)  # the layers connected proxies see
+        policies = Policies(store, inputs)  # who may call whom
+        scopes = self.scopes = Scopes(store, inputs, registry, rules, places, policies)  # the layers proxies see
         members = self.members = Members(store, inputs, registry, rules, places, scopes.layers)  # the hosts of each
         outbound = self.outbound = Outbound(store, inputs, registry, rules, places, members)
-        inbound = self.inbound = Inbound(store, inputs, registry, scopes, members, outbound)
-        gateways = self.gateways = Gateways(store, inputs, registry, rules, outbound, scopes.layers)
+        inbound = self.inbound = Inbound(store, inputs, registry, scopes, members, outbound, policies)
+        gateways = self.gateways = Gateways(store, inputs, registry, rules, outbound, policies, scopes.layers)
         referring = (
             outbound.virtual_hosts,
             outbound.literals,

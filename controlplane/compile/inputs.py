@@ -3,9 +3,12 @@
 from typing import Any
 
 from controlplane.model import core
+from controlplane.model.authorizationpolicy import AuthorizationPolicy
 from controlplane.model.destinationrule import DestinationRule
 from controlplane.model.gateway import Gateway
+from controlplane.model.peerauthentication import PeerAuthentication
 from controlplane.model.proxy import Proxy
+from controlplane.model.requestauthentication import RequestAuthentication
 from controlplane.model.serviceentry import ServiceEntry, WorkloadEntry
 from controlplane.model.settings import Settings
 from controlplane.model.sidecar import Sidecar
@@ -35,6 +38,9 @@ class Inputs:
         self.service_entries: Input[Key, ServiceEntry] = store.input("ServiceEntry")
         self.workload_entries: Input[Key, WorkloadEntry] = store.input("WorkloadEntry")
         self.sidecars: Input[Key, Sidecar] = store.input("Sidecar")
+        self.peer_authentications: Input[Key, PeerAuthentication] = store.input("PeerAuthentication")
+        self.request_authentications: Input[Key, RequestAuthentication] = store.input("RequestAuthentication")
+        self.authorization_policies: Input[Key, AuthorizationPolicy] = store.input("AuthorizationPolicy")
         self.unsupported: Input[tuple[str, str, str, str], UnsupportedObject] = store.input("Unsupported")
         self.proxies: Input[str, Proxy] = store.input("Proxy")  # by connection
         self._by_kind: dict[tuple[str, str], Input[Key, Any]] = {
@@ -50,6 +56,9 @@ class Inputs:
             (ServiceEntry.GROUP, ServiceEntry.KIND): self.service_entries,
             (WorkloadEntry.GROUP, WorkloadEntry.KIND): self.workload_entries,
             (Sidecar.GROUP, Sidecar.KIND): self.sidecars,
+            (PeerAuthentication.GROUP, PeerAuthentication.KIND): self.peer_authentications,
+            (RequestAuthentication.GROUP, RequestAuthentication.KIND): self.request_authentications,
+            (AuthorizationPolicy.GROUP, AuthorizationPolicy.KIND): self.authorization_policies,
         }
 
     def of(self, group: str, kind: str) -> Input[Key, Any] | None:

@@ -10,6 +10,7 @@ from controlplane.compile.layers import MESH, NO_SIDECAR, Layer
 from controlplane.compile.members import Members, sidecar_layer
 from controlplane.compile.outbound import Outbound
 from controlplane.compile.places import LABELLED_NODE, LABELLED_ZONE, NODE, ZONE, Places
+from controlplane.compile.policies import Policies
 from controlplane.compile.registry import HostKey, Registry
 from controlplane.compile.rules import Labels, Rules, matched_labels
 from controlplane.envoy import cluster as envoy_cluster
@@ -47,8 +48,11 @@ class Scope(msgspec.Struct, frozen=True):
 class Scopes:
     """From proxies to the layers in use."""
 
-    def __init__(self, store: Store, inputs: Inputs, registry: Registry, rules: Rules, places: Places) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  the parts it is wired to
+        self, store: Store, inputs: Inputs, registry: Registry, rules: Rules, places: Places, policies: Policies
+    ) -> None:
         self._places = places
+        self._policies = policies
         self._inputs = inputs
         self._registry = registry
         self._rules = rules
@@ -137,7 +141,11 @@ class Scopes:
             ),
             key=_age,
         )
-        selectors = (*(fetch(self._rules.selectors, ()) or ()), *self._rules.gateway_selectors(fetch))
+        selectors = (
+            *(fetch(self._rules.selectors, ()) or ()),
+            *self._rules.gateway_selectors(fetch),
+            *self._policies.selectors(fetch, proxy.namespace),
+        )
         locality, node = self._at(fetch, proxy, ZONE, NODE)
         return Layer(
             "gateway",
@@ -167,8 +175,10 @@ class Inbound:
         scopes: Scopes,
         members: Members,
         outbound_part: Outbound,
+        policies: Policies,
     ) -> None:
         self._inputs = inputs
+        self._policies = policies
         self._registry = registry
         self._scopes = scopes
         self._members = members
@@ -190,12 +200,13 @@ class Inbound:
         limits = self._members.scope(fetch, scope.shared[-1])
         ports, problems = inbound.inbound_ports(self._served(fetch, proxy))
         fetch.report(*problems)
-        explicit, clusters = inbound.explicit_inbound(ports, limits, proxy.ips, settings)
+        policy = self._policies.of(fetch, proxy.namespace, proxy.labels)
+        explicit, clusters = inbound.explicit_inbound(ports, limits, proxy.ips, settings, policy)
         listeners: list[Listener] = [*explicit]
         if proxy.interception is not InterceptionMode.NONE:
-            virtual, captured = inbound.virtual_inbound(ports, limits, proxy.ips, settings)
-            policy = outbound.outbound_policy(limits, settings)
-            listeners.extend((virtual, outbound.virtual_outbound(policy, settings)))
+            virtual, captured = inbound.virtual_inbound(ports, limits, proxy.ips, settings, policy)
+            unknown = outbound.outbound_policy(limits, settings)
+            listeners.extend((virtual, outbound.virtual_outbound(unknown, settings)))
             clusters = (*clusters, *captured)
         if (port := http_proxy_port(proxy, settings.proxy_http_port)) and proxy.ips:
             dynamic = any(self._outbound.forwards_dynamically(fetch, layer) for layer in scope.shared)

@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from controlplane.ir.cluster import Direction
+from controlplane.ir.guard import OPEN, Guard
 from controlplane.ir.policy import HashKey, Tunnel
 from controlplane.ir.route import VirtualHost, WeightedCluster
 from controlplane.model.problem import Origin
@@ -67,6 +68,7 @@ class HttpChain(msgspec.Struct, frozen=True, tag=True):
     allow_absolute_url: bool = True  # forward-proxy requests
     grpc_web: bool = False  # browsers' gRPC is translated
     dynamic_dns: bool = False  # some route leads to a `Resolution.DYNAMIC_DNS` cluster
+    guard: Guard = OPEN
 
 
 class TcpChain(msgspec.Struct, frozen=True, tag=True):
@@ -80,6 +82,7 @@ class TcpChain(msgspec.Struct, frozen=True, tag=True):
     tunnel: Tunnel | None = None
     by_name_at: int = 0  # resolve the SNI and call it at this port (`Resolution.DYNAMIC_DNS`); 0: not
     by_sni: bool = False  # the cluster named by the SNI (AUTO_PASSTHROUGH); `destinations` then only names the fallback
+    guard: Guard = OPEN
 
 
 Network = HttpChain | TcpChain

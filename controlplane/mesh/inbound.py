@@ -16,6 +16,7 @@ import msgspec
 
 from controlplane.ir import names
 from controlplane.ir.cluster import Cluster, Direction
+from controlplane.ir.guard import UNGUARDED, WorkloadPolicy
 from controlplane.ir.listener import (
     MATCH_ALL,
     ChainMatch,
@@ -27,8 +28,9 @@ from controlplane.ir.listener import (
 )
 from controlplane.ir.route import Forward, Retry, Route, RouteMatch, VirtualHost, WeightedCluster
 from controlplane.ir.service import Protocol, Service, ServicePort
-from controlplane.mesh import clusters
+from controlplane.mesh import clusters as mesh_clusters
 from controlplane.mesh.chains import HTTP_BYTES, PLAIN_HTTP
+from controlplane.mesh.guarding import guarded
 from controlplane.mesh.http.retry import retry
 from controlplane.mesh.ingress import Ingress
 from controlplane.mesh.listeners import ANY_ADDRESS
@@ -75,7 +77,11 @@ def inbound_ports(
 
 
 def virtual_inbound(
-    ports: tuple[InboundPort, ...], scope: SidecarScope | None, addresses: tuple[str, ...], settings: Settings
+    ports: tuple[InboundPort, ...],
+    scope: SidecarScope | None,
+    addresses: tuple[str, ...],
+    settings: Settings,
+    policy: WorkloadPolicy = UNGUARDED,
 ) -> tuple[Listener, tuple[Cluster, ...]]:
     """The listener of captured calls, and the clusters that lead to the application."""
     served = _captured(ports, scope)
@@ -95,18 +101,24 @@ def virtual_inbound(
         uninspected_ports=tuple(one.port for one in served if _may_wait(one)),
         inspection_timeout=settings.protocol_detection_timeout or None,
     )
-    return listener, tuple(_cluster(one, scope, addresses, settings) for one in served if not one.closed)
+    clusters = tuple(_cluster(one, scope, addresses, settings) for one in served if not one.closed)
+    return guarded(listener, policy), clusters
 
 
 def explicit_inbound(
-    ports: tuple[InboundPort, ...], scope: SidecarScope | None, addresses: tuple[str, ...], settings: Settings
+    ports: tuple[InboundPort, ...],
+    scope: SidecarScope | None,
+    addresses: tuple[str, ...],
+    settings: Settings,
+    policy: WorkloadPolicy = UNGUARDED,
 ) -> tuple[tuple[Listener, ...], tuple[Cluster, ...]]:
     """One listener with a socket of its own for each ingress listener that asks for it."""
     del ports  # a listener made from a Service would take the application's own port
     bound = [one for one in scope.ingress if one.bound] if scope is not None else []
     served = [_Served.of_ingress(one) for one in bound]
     listeners = tuple(
-        _listener(one, ingress.bind, addresses, settings) for one, ingress in zip(served, bound, strict=True)
+        guarded(_listener(one, ingress.bind, addresses, settings), policy)
+        for one, ingress in zip(served, bound, strict=True)
     )
     return listeners, tuple(_cluster(one, scope, addresses, settings) for one in served)
 
@@ -248,7 +260,9 @@ def _cluster(served: _Served, scope: SidecarScope | None, addresses: tuple[str, 
     """From the sidecar to the application. Where it listens: by the Sidecar, else at the workload's own address."""
     pool = served.pool or (scope.pool if scope is not None else None)
     target = _target(served, addresses)
-    return clusters.inbound(served.port, target, pool, settings, protocol=served.protocol, origins=(served.origin,))
+    return mesh_clusters.inbound(
+        served.port, target, pool, settings, protocol=served.protocol, origins=(served.origin,)
+    )
 
 
 def _target(served: _Served, addresses: tuple[str, ...]) -> str:

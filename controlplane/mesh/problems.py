@@ -1,6 +1,8 @@
 """Problems of the front end: one place for their codes, so that the same mistake always has the same name."""
 
-from controlplane.model.meta import KubernetesObject, ref_of
+from collections.abc import Iterable
+
+from controlplane.model.meta import KubernetesObject, origin_of, ref_of
 from controlplane.model.problem import Level, Origin, Problem
 
 NO_PROBLEMS: tuple[Problem, ...] = ()
@@ -9,6 +11,12 @@ NO_PROBLEMS: tuple[Problem, ...] = ()
 def not_supported(origin: Origin, what: str, instead: str) -> Problem:
     """A field we understand and do not act on yet."""
     return Problem("FieldNotSupportedYet", Level.ERROR, origin, f"{what} is not supported yet: {instead}")
+
+
+def not_enforced(policies: Iterable[KubernetesObject]) -> tuple[Problem, ...]:
+    """Policies that guard nothing yet."""
+    said = "is not enforced yet: what it forbids is allowed"
+    return tuple(Problem("KindNotSupportedYet", Level.ERROR, origin_of(one), f"{one.KIND} {said}") for one in policies)
 
 
 def ineffective(origin: Origin, message: str) -> Problem:

@@ -56,6 +56,9 @@ _COLUMNS: Final[Mapping[str, tuple[tuple[str, str, str], ...]]] = {
     ),
     "WorkloadEntry": (("Address", "address", "Address of the workload."),),
     "Sidecar": (("Selector", "workloadSelector.labels", "Labels of the workloads it is for."),),
+    "PeerAuthentication": (("Mode", "mtls.mode", "What workloads take from their callers."),),
+    "RequestAuthentication": (),
+    "AuthorizationPolicy": (("Action", "action", "What becomes of calls that match."),),
 }
 
 

@@ -3,14 +3,27 @@
 import msgspec
 
 from controlplane.model import core
+from controlplane.model.authorizationpolicy import AuthorizationPolicy
 from controlplane.model.destinationrule import DestinationRule
 from controlplane.model.gateway import Gateway
+from controlplane.model.peerauthentication import PeerAuthentication
+from controlplane.model.requestauthentication import RequestAuthentication
 from controlplane.model.serviceentry import ServiceEntry, WorkloadEntry
 from controlplane.model.sidecar import Sidecar
 from controlplane.model.unsupported import UnsupportedObject
 from controlplane.model.virtualservice import VirtualService
 
-MeshObject = VirtualService | DestinationRule | Gateway | ServiceEntry | WorkloadEntry | Sidecar
+MeshObject = (
+    VirtualService
+    | DestinationRule
+    | Gateway
+    | ServiceEntry
+    | WorkloadEntry
+    | Sidecar
+    | PeerAuthentication
+    | RequestAuthentication
+    | AuthorizationPolicy
+)
 CoreObject = (
     core.Service
     | core.EndpointSlice
@@ -39,6 +52,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ISTIO_VERSIONS = ("v1", "v1beta1", "v1alpha3")
+SECURITY_VERSIONS = ("v1", "v1beta1")
 
 
 def _mesh(of: type, plural: str, short_names: tuple[str, ...], versions: tuple[str, ...] = ISTIO_VERSIONS) -> Kind:
@@ -71,6 +85,9 @@ MESH_KINDS: tuple[Kind, ...] = (
     _mesh(ServiceEntry, "serviceentries", ("se",)),
     _mesh(WorkloadEntry, "workloadentries", ("we",)),
     _mesh(Sidecar, "sidecars", ()),
+    _mesh(PeerAuthentication, "peerauthentications", ("pa",), SECURITY_VERSIONS),
+    _mesh(RequestAuthentication, "requestauthentications", ("ra",), SECURITY_VERSIONS),
+    _mesh(AuthorizationPolicy, "authorizationpolicies", ("ap",), SECURITY_VERSIONS),
 )
 CORE_KINDS: tuple[Kind, ...] = (
     _core(core.Service, "services"),

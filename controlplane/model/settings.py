@@ -91,6 +91,7 @@ class Settings(Value):
     cluster_domain: str = "cluster.local"
     tenancy: Tenancy = Tenancy.OWNER
     scope_gateway_to_namespace: bool = False
+    workload_certificates: bool = False  # proxies have identities: without, nobody can speak mutual TLS of the mesh
     refuse_local_endpoints: bool = False  # loopback and link-local: a mesh on one machine lives there
 
     @property

@@ -233,13 +233,13 @@ def test_a_security_kind_that_is_not_enforced_is_an_error():
     decoded = decode(
         {
             "apiVersion": "security.istio.io/v1",
-            "kind": "AuthorizationPolicy",
+            "kind": "Something",
             "metadata": {"name": "deny", "namespace": "x", "creationTimestamp": "2026-01-02T03:04:05Z"},
         }
     )
     (problem,) = decoded.problems
     assert (problem.code, problem.level) == ("KindNotSupportedYet", Level.ERROR)
-    assert str(decoded.value.ref) == "AuthorizationPolicy x/deny"
+    assert str(decoded.value.ref) == "Something x/deny"
     assert decoded.value.created.year == 2026
     assert decoded.value.meta.name == "deny"
 

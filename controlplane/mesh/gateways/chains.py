@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from controlplane.ir.cluster import Direction
+from controlplane.ir.guard import UNGUARDED, WorkloadPolicy
 from controlplane.ir.listener import MATCH_ALL, ChainMatch, FilterChain, HttpChain, Listener
 from controlplane.mesh.caller import Caller
 from controlplane.mesh.destinations import Destinations
 from controlplane.mesh.gateways.attach import narrower
 from controlplane.mesh.gateways.plan import ANY_ADDRESS, ListenerPlan
 from controlplane.mesh.gateways.server import UNIX, Kind, Server, ServerKey
+from controlplane.mesh.guarding import guarded
 from controlplane.mesh.http.match import Place
 from controlplane.mesh.l4routes import L4Place, tcp_chains, tls_chains, untaken
 from controlplane.mesh.problems import ineffective
@@ -21,11 +23,12 @@ from controlplane.model.virtualservice import VirtualService
 PRIVILEGED = 1024
 
 
-def listener(
+def listener(  # noqa: PLR0913  a plan, what is behind it, who may call, and where it stands
     plan: ListenerPlan,
     *,
     l4: Mapping[ServerKey, tuple[FilterChain, ...]],
     settings: Settings,
+    policy: WorkloadPolicy = UNGUARDED,
     bind: str = "",
     offset: int = 0,
 ) -> Listener | None:
@@ -39,7 +42,7 @@ def listener(
     if not chains:
         return None
     unix = plan.bind.startswith(UNIX)
-    return Listener(
+    bare = Listener(
         name=plan.name,
         address=plan.bind or bind or ANY_ADDRESS,
         port=0 if unix else plan.port + (offset if plan.port < PRIVILEGED else 0),
@@ -49,6 +52,7 @@ def listener(
         gateway=True,
         origins=tuple(server.origin for server in plan.servers),
     )
+    return guarded(bare, policy)
 
 
 def _told_apart(chains: Iterable[FilterChain]) -> Iterator[FilterChain]:

@@ -1,0 +1,105 @@
+"""Which policies guard a workload: by its namespace and its labels, as far as some policy looks at them.
+
+Replicas of one Deployment share the answer, and a policy that selects other workloads changes nothing for them.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from controlplane.compile.inputs import Inputs, Key, settings_of
+from controlplane.compile.rules import Labels, Selector, matched_labels
+from controlplane.ir.guard import UNGUARDED, Guard, WorkloadPolicy
+from controlplane.mesh import authorization as mesh_authorization
+from controlplane.mesh import peerauthentication as mesh_peers
+from controlplane.mesh import requestauthentication as mesh_tokens
+from controlplane.mesh.caller import Caller, has_labels
+from controlplane.model.meta import Meta
+from controlplane.model.selecting import PolicySelector
+from controlplane.model.settings import Settings
+from controlplane.store import Fetch, Index, Store
+
+PolicyKey = tuple[str, Labels]  # (namespace of a workload, its labels that some policy looks at)
+
+
+class _Spec(Protocol):
+    @property
+    def selector(self) -> PolicySelector | None: ...
+
+
+class _Policy(Protocol):
+    @property
+    def meta(self) -> Meta: ...
+
+    @property
+    def spec(self) -> _Spec: ...
+
+
+P = TypeVar("P", bound=_Policy)
+
+
+class Policies:
+    """The policy of a workload."""
+
+    def __init__(self, store: Store, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self._peers = store.index("PeerAuthenticationsIn", inputs.peer_authentications, _namespace)
+        self._tokens = store.index("RequestAuthenticationsIn", inputs.request_authentications, _namespace)
+        self._rules = store.index("AuthorizationPoliciesIn", inputs.authorization_policies, _namespace)
+        self._selectors = store.query("PolicySelectors", self._selectors_in)
+        self._policies = store.query("WorkloadPolicies", self._policy)
+
+    def of(self, fetch: Fetch, namespace: str, labels: Mapping[str, str]) -> WorkloadPolicy:
+        """What guards the workloads of a namespace that have these labels."""
+        matched = matched_labels(self.selectors(fetch, namespace), Caller(namespace, labels))
+        return fetch(self._policies, (namespace, matched)) or UNGUARDED
+
+    def selectors(self, fetch: Fetch, namespace: str) -> tuple[Selector, ...]:
+        """The labels that policies look at which may act in a namespace."""
+        return fetch(self._selectors, namespace) or ()
+
+    def _selectors_in(self, fetch: Fetch, namespace: str) -> tuple[Selector, ...]:
+        found: set[Labels] = set()
+        for index in (self._peers, self._tokens, self._rules):
+            for policy in self._acting(fetch, index, namespace):
+                found.add(tuple(sorted(_selector(policy).items())))
+        return tuple(("", labels) for labels in sorted(found) if labels)
+
+    def _policy(self, fetch: Fetch, key: PolicyKey) -> WorkloadPolicy:
+        namespace, matched = key
+        labels, settings = dict(matched), settings_of(fetch, self._inputs)
+        peers, wrong = mesh_peers.peers(self._selected(fetch, self._peers, namespace, labels), settings)
+        tokens, unread = mesh_tokens.tokens(self._selected(fetch, self._tokens, namespace, labels), settings)
+        rules = self._selected(fetch, self._rules, namespace, labels)
+        of_requests, problems = mesh_authorization.authorization(rules, settings, http=True)
+        of_connections, more = mesh_authorization.authorization(rules, settings, http=False)
+        fetch.report(*dict.fromkeys((*wrong, *unread, *problems, *more)))
+        return WorkloadPolicy(peers, Guard(tokens, of_requests), Guard(None, of_connections))
+
+    def _selected(
+        self, fetch: Fetch, index: "Index[str, Key, P]", namespace: str, labels: Mapping[str, str]
+    ) -> list[P]:
+        """Those that select a workload: of the mesh first, then of its namespace; the oldest first."""
+        settings = settings_of(fetch, self._inputs)
+        acting = [policy for policy in self._acting(fetch, index, namespace) if has_labels(labels, _selector(policy))]
+        return sorted(acting, key=lambda policy: _order(policy, settings))
+
+    def _acting(self, fetch: Fetch, index: "Index[str, Key, P]", namespace: str) -> Iterable[P]:
+        """Those of the root namespaces and of the namespace itself."""
+        settings = settings_of(fetch, self._inputs)
+        for home in dict.fromkeys((*settings.root_namespaces, namespace)):
+            yield from (policy for _, policy in fetch.values(index, home))
+
+
+def _namespace(key: Key, _: Any) -> Iterable[str]:
+    return (key[0],)
+
+
+def _selector(policy: _Policy) -> Mapping[str, str]:
+    return policy.spec.selector.match_labels if policy.spec.selector is not None else {}
+
+
+def _order(policy: _Policy, settings: Settings) -> tuple[bool, bool, str, str, str]:
+    """The mesh's before the namespace's, then by age; objects without age come last, by name."""
+    meta = policy.meta
+    born = meta.created.isoformat() if meta.created is not None else ""
+    return (meta.namespace not in settings.root_namespaces, meta.created is None, born, meta.namespace, meta.name)
