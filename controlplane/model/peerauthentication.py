@@ -30,7 +30,7 @@ class PeerAuthenticationSpec(Value):
 
     selector: PolicySelector | None = None  # Workloads it is for; absent = all of the namespace.
     mtls: MutualTLS | None = None  # For all ports.
-    port_level_mtls: Mapping[int, MutualTLS] = {}  # By port of the workload; needs a selector.
+    port_level_mtls: Mapping[str, MutualTLS] = {}  # By port of the workload; needs a selector.
 
 
 class PeerAuthentication(Value):
