@@ -132,7 +132,7 @@ class Outbound:
         self.explicit_tables = store.expand("ExplicitTables", explicit_tables, self._table)
         self.explicit_catch_alls = store.expand("ExplicitCatchAlls", explicit_tables, self._explicit_catch_all)
 
-        by_parent = store.index("OwnersByParent", registry.owners, lambda host, _: hosts.wildcards_above(host)[:1])
+        by_parent = store.index("OwnersByParent", registry.owners, _parent_of)
         parents = store.keys("ParentsOfOwners", by_parent)
         covering = store.index("ParentsByWildcard", parents, lambda one, _: (one, *hosts.wildcards_above(one)))
         self._covering = store.keys("WildcardsOverOwners", covering)
@@ -517,6 +517,10 @@ class Outbound:
 
 
 LITERAL_PORT = 80  # where a host lives that only a VirtualService names, as in Istio
+
+
+def _parent_of(host: str, _: Service) -> Iterable[str]:
+    return (above,) if (above := hosts.wildcard_above(host)) else ()
 
 
 def _named(layer: Layer, resources: Iterable[Resource]) -> Named:

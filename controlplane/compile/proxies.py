@@ -300,6 +300,8 @@ def _service_selector(_: HostKey, service: Service) -> Iterable[tuple[str, str, 
 
 
 def _listed_addresses(_: HostKey, service: Service) -> Iterable[tuple[str, str]]:
+    if not service.static:
+        return ()
     return {(service.namespace, endpoint.address) for listed in service.static.values() for endpoint in listed}
 
 

@@ -19,6 +19,7 @@ from controlplane.mesh import gateway as mesh_gateway
 from controlplane.mesh import service as mesh_service
 from controlplane.mesh import virtualservice as mesh_virtualservice
 from controlplane.mesh.caller import Caller
+from controlplane.mesh.hosts import wildcard_above
 from controlplane.mesh.problems import ineffective
 from controlplane.mesh.tenancy import Reach, both, exported, reach
 from controlplane.mesh.virtualservice import Rule
@@ -290,7 +291,7 @@ class RulesByHost(Generic[V]):
     def candidates(self, fetch: Fetch, host: str) -> list[tuple[str, V]]:
         """(pattern, rule), the most specific pattern first; within a pattern by (namespace, name)."""
         keys = fetch.keys(self.index, host)
-        above = fetch(self._above, parent) if (parent := _parent(host)) else None
+        above = fetch(self._above, parent) if (parent := wildcard_above(host)) else None
         if not keys and not above:
             return []
         found = ((key[0], fetch(self.rules, key)) for key in (*keys, *(above or ())))
@@ -300,16 +301,8 @@ class RulesByHost(Generic[V]):
         keys: list[RuleKey] = []
         while pattern:
             keys.extend(fetch.keys(self.index, pattern))
-            pattern = _parent(pattern)
+            pattern = wildcard_above(pattern)
         return tuple(keys) or None
-
-
-def _parent(host: str) -> str:
-    """The next wildcard up: "a.b.c" -> "*.b.c", "*.b.c" -> "*.c", "*.c" -> "*", "*" -> ""."""
-    if host == "*":
-        return ""
-    _, dot, rest = host.removeprefix("*.").partition(".")
-    return f"*.{rest}" if dot else "*"
 
 
 def matched_labels(selectors: Iterable[Selector], caller: Caller) -> Labels:

@@ -73,20 +73,19 @@ def readings(host: str, namespace: str, domain: str) -> tuple[str, ...]:
     return qualified, f"{qualified}.svc.{domain}"
 
 
+def wildcard_above(host: str) -> str:
+    """The next wildcard up: "a.b.c" -> "*.b.c", "*.b.c" -> "*.c", "*.c" -> "*", "*" -> ""."""
+    if host == "*":
+        return ""
+    _, dot, rest = host.removeprefix("*.").partition(".")
+    return f"*.{rest}" if dot else "*"
+
+
 def wildcards_above(host: str) -> tuple[str, ...]:
     """The wildcards that cover a host, most specific first: "*.default.svc.cluster.local" … "*"."""
     found: list[str] = []
-    rest = host.removeprefix("*.")
-    if rest != host:  # the host is itself a wildcard: its own name does not cover it
-        _, _, rest = rest.partition(".")
-        if rest:
-            found.append(f"*.{rest}")
-    while rest:
-        _, _, rest = rest.partition(".")
-        if rest:
-            found.append(f"*.{rest}")
-    if host != "*":
-        found.append("*")
+    while host := wildcard_above(host):
+        found.append(host)
     return tuple(found)
 
 
