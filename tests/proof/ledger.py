@@ -14,7 +14,7 @@ PROPERTY = "proof"
 class Line(NamedTuple):
     """One thing that was to be shown."""
 
-    point: str  # "2", "6.3"
+    point: str  # "2", "6.3", "identity 2.1": a number, with the part of the product it is of
     what: str
     bound: str
     figure: str
@@ -36,8 +36,9 @@ def lines_of(reports: Iterable[Any]) -> list[Line]:
     return [_together(list(same)) for _, same in groupby(lines, key=_place)]
 
 
-def _place(line: Line) -> tuple[list[int], str, str]:
-    return [int(part) for part in line.point.split(".")], line.what, line.bound
+def _place(line: Line) -> tuple[str, list[int], str, str]:
+    part, _, number = line.point.rpartition(" ")
+    return part, [int(each) for each in number.split(".")], line.what, line.bound
 
 
 def _together(lines: list[Line]) -> Line:

@@ -32,5 +32,5 @@ def test_a_part_that_falls_short_makes_the_whole_fall_short():
 
 
 def test_points_are_in_order_of_number():
-    lines = [HELD._replace(point=point) for point in ("10", "6.2", "6.10", "2")]
-    assert [line.point for line in lines_of([report("a", *lines)])] == ["2", "6.2", "6.10", "10"]
+    lines = [HELD._replace(point=point) for point in ("10", "6.2", "identity 1", "6.10", "2")]
+    assert [line.point for line in lines_of([report("a", *lines)])] == ["2", "6.2", "6.10", "10", "identity 1"]
