@@ -4,6 +4,7 @@
     python server.py "hello" --failing 0.5        # every second call is answered with 503
     python server.py "hello" --slow 2             # each answer takes two seconds
     python server.py "shop" --tell                # adds what it was asked: method, host, path
+    python server.py "shop" --log                 # an access log on standard output, with who called
 
 In a container it listens on port 80 of every address; where HOST and PORT are set it listens there. Python's standard
 library only, so that any Python image runs it.
@@ -48,6 +49,9 @@ class Answers(asyncio.Protocol):
         failing = self._options.failing and Answers.calls * self._options.failing % 1 < self._options.failing
         text = self._options.text + (self._told(head) if self._options.tell else "") + "\n"
         status = "503 Service Unavailable" if failing else "200 OK"
+        if self._options.log:
+            line = head.split(b"\r\n", 1)[0].decode(errors="replace")
+            print(f'"{line}" {status[:3]} {self._caller(head)}', flush=True)
         body = b"" if head.startswith(b"HEAD ") else text.encode()
         return (
             f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -59,6 +63,12 @@ class Answers(asyncio.Protocol):
     def _told(self, head: bytes) -> str:
         method, path, _ = head.split(b"\r\n", 1)[0].decode(errors="replace").split(" ", 2)
         return f": {method} {self._header(head, b'host').decode(errors='replace')} {path}"
+
+    def _caller(self, head: bytes) -> str:
+        """Whom the sidecar saw in the caller's certificate (`URI=` of X-Forwarded-Client-Cert); - without one."""
+        last = self._header(head, b"x-forwarded-client-cert").decode(errors="replace").rpartition(",")[2]
+        parts = dict(part.split("=", 1) for part in last.split(";") if "=" in part)
+        return parts.get("URI", "-")
 
     @staticmethod
     def _header(head: bytes, name: bytes) -> bytes:
@@ -78,6 +88,7 @@ async def main() -> None:
     parser.add_argument("text")
     parser.add_argument("--failing", type=float, default=0.0, help="share of calls answered with 503")
     parser.add_argument("--slow", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--log", action="store_true", help="one line for each call, with the caller's identity")
     parser.add_argument("--tell", action="store_true", help="add method, host and path to the text")
     options = parser.parse_args()
     host, port = os.environ.get("HOST"), int(os.environ.get("PORT", "80"))
