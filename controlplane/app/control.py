@@ -143,6 +143,11 @@ class ControlPlane:
         for _ in self.graph.store.settle(turn.is_over):
             await turn.next()
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether all sources were applied once."""
+        return self._ready.is_set()
+
     def start_serving(self) -> None:
         """All sources were read once: answer proxies from here on."""
         garbage.settle()

@@ -69,6 +69,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatc
 from envoy_data_plane.google.protobuf import Any as AnyMessage
 from envoy_data_plane.google.protobuf import Struct
 
+from controlplane.envoy import statistics
 from controlplane.envoy.runtime import FLAGS as RUNTIME_FLAGS
 from controlplane.ir import names
 
@@ -114,7 +115,10 @@ class UnixServer(msgspec.Struct, frozen=True):
 
 
 class TlsServer(msgspec.Struct, frozen=True):
-    """A control plane over mutual TLS. The files may be replaced while Envoy runs, by a rename in `folder`."""
+    """A control plane over mutual TLS. The files may be replaced while Envoy runs, by a rename in `folder`.
+
+    Relative paths are those of where Envoy is started.
+    """
 
     host: str
     port: int
@@ -132,6 +136,9 @@ class ProxyBootstrap(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str
     server: UnixServer | TlsServer
     admin: str  # path of a Unix socket, or "address:port"
+    prometheus: str = (
+        ""  # "address:port" where its statistics, and nothing else of its admin interface, are; "": nowhere
+    )
     metadata: Mapping[str, Any] = {}
     locality: str = ""  # "region/zone/subzone"
     delta: bool = True
@@ -140,7 +147,10 @@ class ProxyBootstrap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def files(proxy: ProxyBootstrap, folder: Path) -> Mapping[str, str]:
-    """The files an Envoy needs, by name, to be put into `folder`; `FILE` is the one to start it with."""
+    """The files an Envoy needs, by name, to be put into `folder`; `FILE` is the one to start it with.
+
+    With `Path()` they are the same for every folder that Envoy is started in.
+    """
     found = {FILE: bootstrap(proxy, folder).to_json(indent=2)}
     if isinstance(proxy.server, TlsServer):
         found[_CERTIFICATE_FILE] = _sds_document(_certificate(proxy.server))
@@ -160,13 +170,21 @@ def bootstrap(proxy: ProxyBootstrap, folder: Path) -> Bootstrap:
         ),
         admin=Admin(address=_address_of(proxy.admin)),
         dynamic_resources=_dynamic_resources(proxy.server, delta=proxy.delta),
-        static_resources=BootstrapStaticResources(
-            clusters=[_xds_cluster(proxy.server, folder)], secrets=_system_roots(proxy.system_roots)
-        ),
+        static_resources=_static(proxy, folder),
         layered_runtime=_runtime(),
         overload_manager=_overload_manager(),
         stats_config=_stats(proxy.stats),
     )
+
+
+def _static(proxy: ProxyBootstrap, folder: Path) -> BootstrapStaticResources:
+    found = BootstrapStaticResources(
+        clusters=[_xds_cluster(proxy.server, folder)], secrets=_system_roots(proxy.system_roots)
+    )
+    if proxy.prometheus:
+        found.clusters.append(statistics.cluster(_address_of(proxy.admin)))
+        found.listeners.append(statistics.listener(_address_of(proxy.prometheus)))
+    return found
 
 
 def _dynamic_resources(server: UnixServer | TlsServer, *, delta: bool) -> BootstrapDynamicResources:
@@ -309,10 +327,10 @@ def _stats(prefixes: tuple[str, ...] | None) -> StatsConfig:
 
 
 def _address_of(place: str) -> Address:
-    if place.startswith(("/", "@")):
-        return Address(pipe=Pipe(path=place, mode=_OWNER_ONLY))
     host, _, port = place.rpartition(":")
-    return _socket_address(host, int(port))
+    if not host or "/" in place or place.startswith("@"):
+        return Address(pipe=Pipe(path=place, mode=_OWNER_ONLY))
+    return _socket_address(host.strip("[]"), int(port))
 
 
 def _socket_address(host: str, port: int) -> Address:

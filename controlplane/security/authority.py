@@ -3,7 +3,7 @@
 Self-signed, or an intermediate whose root lives elsewhere; both are this one value, so that nothing else asks which.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final
@@ -12,6 +12,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
@@ -19,6 +20,7 @@ from cryptography.x509.oid import NameOID
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 ROOT_LIFETIME: Final = timedelta(days=3650)  # as Istio's
+SMALLEST_RSA: Final = 2048  # bits
 BACKDATED: Final = timedelta(minutes=2)  # so that a clock that is a little slow takes it at once
 
 
@@ -78,23 +80,27 @@ def _usage() -> x509.KeyUsage:
 def faults(authority: Authority, now: datetime) -> list[str]:
     """Why an authority cannot be used; nothing if it can. For what was plugged in: ours has none."""
     certificate = authority.certificate
-    found = [
-        f"{what} expired on {one.not_valid_after_utc:%Y-%m-%d}"
-        for what, one in (
-            ("the signing certificate", certificate),
-            *(("a certificate of its chain", c) for c in authority.chain),
-        )
-        if one.not_valid_after_utc <= now
-    ]
+    path = (("the signing certificate", certificate), *(("a certificate of its chain", c) for c in authority.chain))
+    found = [words for what, one in path if (words := _untimely(what, one, now))]
     if not _may_sign(certificate):
         found.append("the signing certificate is no CA certificate (basicConstraints CA:TRUE, keyUsage keyCertSign)")
-    if _public(certificate.public_key()) != _public(authority.key.public_key()):
+    if public_bytes(certificate.public_key()) != public_bytes(authority.key.public_key()):
         found.append("the key does not belong to the signing certificate")
+    if isinstance(authority.key, rsa.RSAPrivateKey) and authority.key.key_size < SMALLEST_RSA:
+        found.append(f"its RSA key has {authority.key.key_size} bits, less than {SMALLEST_RSA}")
     if not authority.roots:
         found.append("there is no root certificate")
-    elif not _leads_to(authority):
+    elif not roots_above(authority, authority.roots):
         found.append("the chain does not lead from the signing certificate to one of the root certificates")
     return found
+
+
+def _untimely(what: str, certificate: x509.Certificate, now: datetime) -> str:
+    if certificate.not_valid_after_utc <= now:
+        return f"{what} expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
+    if certificate.not_valid_before_utc > now:
+        return f"{what} is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on"
+    return ""
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:
@@ -109,16 +115,17 @@ def _may_sign(certificate: x509.Certificate) -> bool:
     return basic.ca and usage.key_cert_sign
 
 
-def _public(key: object) -> bytes:
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined, no-any-return]
+def public_bytes(key: CertificatePublicKeyTypes) -> bytes:
+    """A SubjectPublicKeyInfo, DER: what a key is known by, whoever certifies it."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _leads_to(authority: Authority) -> bool:
-    """Each certificate is issued by the next, and the last by a root (or is one)."""
+def roots_above(authority: Authority, roots: Collection[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """Those of `roots` that its chain leads to: who trusts one of them trusts what it issues."""
     path = (authority.certificate, *authority.chain)
     if not all(_issued(lower, upper) for lower, upper in pairwise(path)):
-        return False
-    return path[-1] in authority.roots or any(_issued(path[-1], root) for root in authority.roots)
+        return ()
+    return tuple(root for root in roots if path[-1] == root or _issued(path[-1], root))
 
 
 def _issued(lower: x509.Certificate, upper: x509.Certificate) -> bool:

@@ -5,6 +5,7 @@ serial are ours. What was issued can be parsed again and compared with what was 
 every certificate it gets.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -61,12 +62,43 @@ def issue(  # noqa: PLR0913  who, what, by whom, for how long
     key = requested_key(csr)
     if isinstance(key, Refusal):
         return key
-    ends = min(now + lifetimes.granted(asked), authority.certificate.not_valid_after_utc)
+    return _signed(key, (x509.UniformResourceIdentifier(caller.uri),), authority, now, serial, asked, lifetimes)
+
+
+def issue_serving(  # noqa: PLR0913  as above
+    key: PublicKey,
+    names: Sequence[str],
+    server: Identity,
+    authority: Authority,
+    *,
+    now: datetime,
+    serial: int,
+    lifetimes: Lifetimes = STANDARD,
+) -> Issued | Refusal:
+    """A certificate for a server of ours, which clients know by DNS names too. Nobody can ask for one."""
+    known_by: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+    known_by.append(x509.UniformResourceIdentifier(server.uri))
+    return _signed(key, known_by, authority, now, serial, None, lifetimes)
+
+
+def _signed(  # noqa: PLR0913, PLR0917  as above
+    key: PublicKey,
+    names: Sequence[x509.GeneralName],
+    authority: Authority,
+    now: datetime,
+    serial: int,
+    asked: timedelta | None,
+    lifetimes: Lifetimes,
+) -> Issued | Refusal:
+    now = now.replace(microsecond=0)  # certificates have none
+    signers = (authority.certificate, *authority.chain)
+    last = min(one.not_valid_after_utc for one in signers)
+    ends = min(now + lifetimes.granted(asked), last)
     if ends < now + lifetimes.shortest:
-        expiry = f"{authority.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+        expiry = f"{last:%Y-%m-%d %H:%M} UTC"
         return Refusal(Why.AUTHORITY, f"the authority's own certificate ends at {expiry}: rotate it (lateen ca rotate)")
     begins = max(now - BACKDATED, authority.certificate.not_valid_before_utc)
-    certificate = _certificate(key, caller, authority, begins, ends, serial)
+    certificate = _certificate(key, names, authority, begins, ends, serial)
     return Issued(pem((certificate, *_above(authority))), begins, ends)
 
 
@@ -77,7 +109,12 @@ def _above(authority: Authority) -> tuple[x509.Certificate, ...]:
 
 
 def _certificate(  # noqa: PLR0913, PLR0917  the fields of one certificate
-    key: PublicKey, caller: Identity, authority: Authority, begins: datetime, ends: datetime, serial: int
+    key: PublicKey,
+    names: Sequence[x509.GeneralName],
+    authority: Authority,
+    begins: datetime,
+    ends: datetime,
+    serial: int,
 ) -> x509.Certificate:
     signer = authority.certificate
     return (
@@ -88,15 +125,24 @@ def _certificate(  # noqa: PLR0913, PLR0917  the fields of one certificate
         .serial_number(serial)
         .not_valid_before(begins)
         .not_valid_after(ends)
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(caller.uri)]), critical=True)
+        .add_extension(x509.SubjectAlternativeName(names), critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(key), critical=True)
         .add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)  # type: ignore[arg-type]
+        .add_extension(_signer_id(signer), critical=False)
         .sign(authority.key, SHA256())
     )
+
+
+def _signer_id(signer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """As the signer calls its key itself: who made it may have its own way to number keys, and verifiers compare."""
+    try:
+        own = signer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())  # type: ignore[arg-type]
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
 def _usage(key: PublicKey) -> x509.KeyUsage:

@@ -14,6 +14,10 @@ class Why(StrEnum):
     IDENTITY = "identity"  # the caller's name is none that can stand in a certificate
     AUTHORITY = "authority"  # the authority has expired, or nearly
     STEP = "step"  # a rotation that is not at this step, or may not take it yet
+    UNAUTHENTICATED = "unauthenticated"  # nothing proves who calls
+    FORBIDDEN = "forbidden"  # who calls is known, and may not have this
+    BUSY = "busy"  # asked too often: later
+    UNAVAILABLE = "unavailable"  # who would know whether the proof is good does not answer
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -21,3 +25,4 @@ class Refusal(msgspec.Struct, frozen=True):
 
     why: Why
     message: str
+    retry_after: float = 0.0  # seconds; 0: trying again does not help, or nobody knows when

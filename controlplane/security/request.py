@@ -9,12 +9,12 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from controlplane.security.authority import SMALLEST_RSA
 from controlplane.security.refusal import Refusal, Why
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 LARGEST: Final = 16 * 1024  # bytes; one with a key of 4,096 bits and fifty names is 4 KiB
-SMALLEST_RSA: Final = 2048  # bits
 LARGEST_RSA: Final = 4096  # above that a verification costs the server more than the caller
 _EXPONENT: Final = 65537
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1)  # what every Envoy takes

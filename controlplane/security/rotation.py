@@ -67,7 +67,7 @@ def switch(roots: Roots, lacking: Collection[str]) -> Roots | Refusal:
     if roots.step is not Step.TRUSTING:
         return Refusal(Why.STEP, f"there is no new root to issue from (the rotation is {roots.step})")
     if lacking:
-        return _wait("do not trust the new root yet", lacking)
+        return _wait("have not said that they trust the new root", lacking)
     return Roots(roots.current, roots.coming, Step.ISSUING)
 
 
@@ -76,7 +76,7 @@ def finish(roots: Roots, holding: Collection[str]) -> Roots | Refusal:
     if roots.step is not Step.ISSUING or roots.coming is None:
         return Refusal(Why.STEP, f"there is no old root to drop (the rotation is {roots.step})")
     if holding:
-        return _wait("still have a certificate of the old root; each renews at half its life", holding)
+        return _wait("have not said that their certificate is of the new root; each renews at half its life", holding)
     return Roots(roots.coming)
 
 
@@ -87,7 +87,12 @@ def abandon(roots: Roots) -> Roots | Refusal:
     return Roots(roots.current)
 
 
-def _wait(why: str, proxies: Collection[str]) -> Refusal:
+def named(proxies: Collection[str]) -> str:
+    """How many, and who."""
     shown = ", ".join(sorted(proxies)[:3])
     more = f" and {len(proxies) - 3} more" if len(proxies) > 3 else ""
-    return Refusal(Why.STEP, f"{len(proxies)} connected proxies {why}: {shown}{more}")
+    return f"{len(proxies)} connected {'proxy' if len(proxies) == 1 else 'proxies'} ({shown}{more})"
+
+
+def _wait(why: str, proxies: Collection[str]) -> Refusal:
+    return Refusal(Why.STEP, f"not yet: {named(proxies)} {why}")

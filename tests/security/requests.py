@@ -1,5 +1,6 @@
 """Certificate signing requests, good ones and others, and what an issued certificate is held against."""
 
+from base64 import encodebytes
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -11,6 +12,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from controlplane.base.identity import Identity
 from controlplane.security.authority import Authority, new_root
 from controlplane.security.issuing import Issued, Lifetimes
+from controlplane.security.keeping import encode
+from controlplane.security.rotation import Roots
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 CALLER = Identity("cluster.local", "shop", "web")
@@ -21,14 +24,25 @@ def root(serial: int = 7) -> Authority:
     return new_root("cluster.local", ec.generate_private_key(ec.SECP256R1()), now=NOW, serial=serial)
 
 
-def csr(key=KEY, *names: x509.GeneralName, signer=None, extensions=()) -> bytes:
+def csr(key=KEY, *names: x509.GeneralName, extensions=()) -> bytes:
     """One with these names and extensions, whatever it asks for."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     for extension in extensions:
         builder = builder.add_extension(extension, critical=False)
-    return builder.sign(signer or key, SHA256()).public_bytes(Encoding.PEM)
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def forged() -> bytes:
+    """One for a key that somebody saw and does not have: its signature is not made with it."""
+    der = bytearray(x509.load_pem_x509_csr(csr()).public_bytes(Encoding.DER))
+    der[-1] ^= 1
+    return pem_of(bytes(der))
+
+
+def pem_of(der: bytes) -> bytes:
+    return b"-----BEGIN CERTIFICATE REQUEST-----\n" + encodebytes(der) + b"-----END CERTIFICATE REQUEST-----\n"
 
 
 def public(key) -> bytes:
@@ -62,3 +76,8 @@ def assert_as_meant(
     assert leaf.not_valid_after_utc <= min(now + lifetimes.longest, authority.certificate.not_valid_after_utc)
     assert (issued.not_before, issued.not_after) == (leaf.not_valid_before_utc, leaf.not_valid_after_utc)
     assert 0 < leaf.serial_number < 2**128
+
+
+def same_roots(one: Roots, other: Roots) -> bool:
+    """Whether two states have the same step, certificates and keys."""
+    return encode(one) == encode(other)

@@ -12,7 +12,7 @@ from controlplane.base.identity import Identity, parse_identity
 from controlplane.security.authority import Authority
 from controlplane.security.issuing import STANDARD, Issued, Lifetimes, issue
 from controlplane.security.refusal import Refusal, Why
-from tests.security.requests import CALLER, KEY, NOW, assert_as_meant, csr, root
+from tests.security.requests import CALLER, KEY, NOW, assert_as_meant, csr, forged, pem_of, root
 
 ROOT = root()
 OTHERS_NAME = x509.UniformResourceIdentifier("spiffe://cluster.local/ns/bank/sa/vault")
@@ -84,19 +84,9 @@ def test_edwards_keys_are_refused():
 
 def test_the_key_must_be_the_callers_own():
     """A CSR for a public key that somebody saw: signed with another key, it proves nothing."""
-    der = x509.load_pem_x509_csr(csr()).public_bytes(Encoding.DER)
-    forged = bytearray(der)
-    forged[-1] ^= 1
-    request = x509.load_pem_x509_csr(_pem(bytes(forged))).public_bytes(Encoding.PEM)
-    found = issued(request)
+    found = issued(forged())
     assert isinstance(found, Refusal)
     assert found.why is Why.UNPROVEN
-
-
-def _pem(der: bytes) -> bytes:
-    from base64 import encodebytes  # noqa: PLC0415  only here
-
-    return b"-----BEGIN CERTIFICATE REQUEST-----\n" + encodebytes(der) + b"-----END CERTIFICATE REQUEST-----\n"
 
 
 @pytest.mark.parametrize(
@@ -190,4 +180,4 @@ def _mutated(random: Random, seeds: list[bytes], ders: list[bytes]) -> bytes:
                 content[at] = random.randrange(256)
         if not content:
             break
-    return _pem(bytes(content)) if inside else bytes(content)
+    return pem_of(bytes(content)) if inside else bytes(content)

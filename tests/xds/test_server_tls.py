@@ -5,15 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from controlplane.base.identity import Identity, parse_identity
 from controlplane.runtime.clock import SystemClock
@@ -24,42 +19,11 @@ from controlplane.xds.protocol.commands import Reason
 from controlplane.xds.protocol.wire import Peer
 from controlplane.xds.proxies import Caller, Denied
 from controlplane.xds.server import AdsServer
+from tests.tls import Signed, signed
 from tests.xds.served import NODE, Client, MemoryProxies
 from tests.xds.views import MemoryView, cluster
 
 SPIFFE = "spiffe://cluster.local/ns/shop/sa/web"
-
-
-class Signed(NamedTuple):
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-
-    @property
-    def pem(self) -> bytes:
-        return self.certificate.public_bytes(Encoding.PEM)
-
-    @property
-    def key_pem(self) -> bytes:
-        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def signed(name: str, issuer: Signed | None = None, *, uri: str = "", days: float = 1.0) -> Signed:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    sans: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)] if uri else [x509.DNSName(name)]
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName(sans), critical=False)
-    )
-    return Signed(builder.sign((issuer or Signed(None, key)).key, SHA256()), key)  # type: ignore[arg-type]
 
 
 class Generations:
