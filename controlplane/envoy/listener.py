@@ -16,7 +16,7 @@ from controlplane.envoy.access_log import listener_logs
 from controlplane.envoy.address import cidr, socket_address
 from controlplane.envoy.any import packed
 from controlplane.envoy.duration import duration
-from controlplane.envoy.filters import dynamic_dns
+from controlplane.envoy.filters import dynamic_dns, network_filters
 from controlplane.envoy.listener_filters import listener_filters
 from controlplane.envoy.network import http, tcp
 from controlplane.envoy.route import host_refs
@@ -101,11 +101,12 @@ def _filters(chain: FilterChain, listener: Listener, settings: Settings) -> list
     network = chain.network
     if isinstance(network, HttpChain):
         return [_filter(http.NAME, http.manager(network, listener.direction, settings))]
+    judges = network_filters(network.guard)
     proxy = _filter(tcp.NAME, tcp.proxy(network, settings))
     if network.by_name_at:
         resolver = dynamic_dns.sni_config(settings.dns_refresh_rate, network.by_name_at)
-        return [_filter(dynamic_dns.SNI_NAME, resolver), proxy]
-    return [_filter(tcp.SNI_NAME, tcp.sni_cluster()), proxy] if network.by_sni else [proxy]
+        return [*judges, _filter(dynamic_dns.SNI_NAME, resolver), proxy]
+    return [*judges, *([_filter(tcp.SNI_NAME, tcp.sni_cluster())] if network.by_sni else ()), proxy]
 
 
 def _filter(name: str, config: Any) -> Any:
@@ -129,11 +130,12 @@ def _chain_refs(chain: FilterChain) -> list[Ref]:
 
 
 def _network_refs(network: HttpChain | TcpChain) -> list[Ref]:
+    asked = [refs.cluster(cluster) for cluster in network.guard.clusters]
     if isinstance(network, TcpChain):
-        return [refs.cluster(destination.cluster) for destination in network.destinations]
+        return [*asked, *(refs.cluster(destination.cluster) for destination in network.destinations)]
     if network.route:
-        return [refs.route_table(network.route)]
-    return [ref for host in network.virtual_hosts for ref in host_refs(host)]
+        return [*asked, refs.route_table(network.route)]
+    return [*asked, *(ref for host in network.virtual_hosts for ref in host_refs(host))]
 
 
 def _origins(listener: Listener) -> tuple[Origin, ...]:

@@ -1,5 +1,6 @@
 """How a request is told from others: matchers of strings, headers, query parameters and claims."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ def string(match: StringMatch) -> Any:
         return string_pb2.StringMatcher(exact=match.value, ignore_case=match.ignore_case)
     if not match.value:  # Envoy refuses an empty prefix, which every string has
         return string_pb2.StringMatcher(safe_regex=regex(".*"))
+    if match.kind is MatchKind.SUFFIX:
+        return string_pb2.StringMatcher(suffix=match.value, ignore_case=match.ignore_case)
     return string_pb2.StringMatcher(prefix=match.value, ignore_case=match.ignore_case)
 
 
@@ -82,18 +85,29 @@ def _query(match: QueryMatch) -> Any:
 
 
 def _claim(match: ClaimMatch) -> Any:
-    """A claim may be a string or a list of strings; either may hold the value."""
-    message = metadata_pb2.MetadataMatcher(filter=_JWT_FILTER, invert=match.invert)
-    message.path.add(key=_PAYLOAD)
-    for step in match.path:
-        message.path.add(key=step)
-    if match.match.kind is MatchKind.PRESENT:
+    if match.match.kind is not MatchKind.PRESENT:
+        message = claim(match.path, string(match.match))
+    else:
+        message = _payload(match.path)
         message.value.present_match = True
-        return message
-    wanted = value_pb2.ValueMatcher(string_match=string(match.match))
+    message.invert = match.invert
+    return message
+
+
+def claim(path: Sequence[str], text: Any) -> Any:
+    """A `MetadataMatcher`. A claim may be a string or a list of strings; either may hold the value."""
+    message = _payload(path)
+    wanted = value_pb2.ValueMatcher(string_match=text)
     either = message.value.or_match.value_matchers
     either.append(wanted)
     either.add().list_match.one_of.CopyFrom(wanted)
+    return message
+
+
+def _payload(path: Sequence[str]) -> Any:
+    message = metadata_pb2.MetadataMatcher(filter=_JWT_FILTER)
+    for step in (_PAYLOAD, *path):
+        message.path.add(key=step)
     return message
 
 

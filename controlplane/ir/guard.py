@@ -35,6 +35,12 @@ class Guard(msgspec.Struct, frozen=True, cache_hash=True):
     tokens: Tokens | None = None
     authorization: Authorization | None = None
 
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Who else is asked about calls."""
+        checks = self.authorization.checks if self.authorization is not None else ()
+        return tuple(check.authorizer.cluster for check in checks if check.authorizer is not None)
+
 
 OPEN = Guard()
 

@@ -12,6 +12,7 @@ from controlplane.model.problem import Origin
 class MatchKind(StrEnum):
     EXACT = "exact"
     PREFIX = "prefix"
+    SUFFIX = "suffix"
     REGEX = "regex"  # RE2, the whole string
     PRESENT = "present"
     SEGMENT_PREFIX = "segment-prefix"  # paths only: "/a" matches "/a" and "/a/b", not "/ab"
