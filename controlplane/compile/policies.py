@@ -13,11 +13,14 @@ from controlplane.mesh import authorization as mesh_authorization
 from controlplane.mesh import peerauthentication as mesh_peers
 from controlplane.mesh import requestauthentication as mesh_tokens
 from controlplane.mesh.caller import Caller, has_labels
-from controlplane.model.meta import Meta
+from controlplane.model.authorizationpolicy import AuthorizationPolicy
+from controlplane.model.meta import Meta, origin_of
+from controlplane.model.problem import Level, Problem
 from controlplane.model.selecting import PolicySelector
 from controlplane.model.settings import Settings
 from controlplane.store import Fetch, Index, Store
 
+_UNHEARD = "policies cannot be attached to objects yet: nobody enforces this one; use selector"
 PolicyKey = tuple[str, Labels]  # (namespace of a workload, its labels that some policy looks at)
 
 
@@ -44,7 +47,8 @@ class Policies:
         self._inputs = inputs
         self._peers = store.index("PeerAuthenticationsIn", inputs.peer_authentications, _namespace)
         self._tokens = store.index("RequestAuthenticationsIn", inputs.request_authentications, _namespace)
-        self._rules = store.index("AuthorizationPoliciesIn", inputs.authorization_policies, _namespace)
+        rules = store.derive("SelectingAuthorizationPolicies", inputs.authorization_policies, _selecting)
+        self._rules = store.index("AuthorizationPoliciesIn", rules, _namespace)
         self._selectors = store.query("PolicySelectors", self._selectors_in)
         self._policies = store.query("WorkloadPolicies", self._policy)
 
@@ -95,7 +99,19 @@ def _namespace(key: Key, _: Any) -> Iterable[str]:
 
 
 def _selector(policy: _Policy) -> Mapping[str, str]:
-    return policy.spec.selector.match_labels if policy.spec.selector is not None else {}
+    """One that cannot be read selects all it may: nothing is open because of a mistake."""
+    selector = policy.spec.selector
+    return selector.match_labels if selector is not None and not selector.invalid else {}
+
+
+def _selecting(fetch: Fetch, _: Key, policy: AuthorizationPolicy) -> AuthorizationPolicy | None:
+    """Policies attached to objects, instead of to workloads, find none yet."""
+    attached = policy.spec.target_ref or policy.spec.target_refs
+    if attached and policy.spec.selector is None:
+        field = "spec.targetRefs" if policy.spec.target_refs else "spec.targetRef"
+        fetch.report(Problem("NotSupportedYet", Level.ERROR, origin_of(policy, field), _UNHEARD))
+        return None
+    return policy
 
 
 def _order(policy: _Policy, settings: Settings) -> tuple[bool, bool, str, str, str]:

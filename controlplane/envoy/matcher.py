@@ -94,9 +94,12 @@ def _claim(match: ClaimMatch) -> Any:
     return message
 
 
-def claim(path: Sequence[str], text: Any) -> Any:
-    """A `MetadataMatcher`. A claim may be a string or a list of strings; either may hold the value."""
+def claim(path: Sequence[str], text: Any, *, single: bool = False) -> Any:
+    """A `MetadataMatcher`. A claim may be a string or (unless `single`) a list of strings, one of which is enough."""
     message = _payload(path)
+    if single:
+        message.value.string_match.CopyFrom(text)
+        return message
     wanted = value_pb2.ValueMatcher(string_match=text)
     either = message.value.or_match.value_matchers
     either.append(wanted)

@@ -52,6 +52,7 @@ class Claim(msgspec.Struct, frozen=True, tag=True):
 
     path: tuple[str, ...]
     match: StringMatch
+    single: bool = False  # a list does not count
 
 
 # What can be asked of the call.
@@ -78,7 +79,7 @@ class Path(msgspec.Struct, frozen=True, tag=True):
 
 
 class PathTemplate(msgspec.Struct, frozen=True, tag=True):
-    """"/a/{*}/{**}": one segment, any number of characters."""
+    """ "/a/{*}/{**}": one segment, any number of characters."""
 
     template: str
 
@@ -179,9 +180,12 @@ class Authorizer(msgspec.Struct, frozen=True):
 
 
 class Check(msgspec.Struct, frozen=True, cache_hash=True):
-    """Calls that `rules` hold for are decided by somebody else; None: there is nobody, so they are refused."""
+    """Calls that `rules` hold for are decided by somebody else; None: there is nobody, so they are refused.
 
-    provider: str
+    `prefix`: what the names of these rules begin with, and those of no other check.
+    """
+
+    prefix: str
     rules: tuple[Rule, ...]
     authorizer: Authorizer | None = None
 

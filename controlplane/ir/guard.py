@@ -36,6 +36,12 @@ class Guard(msgspec.Struct, frozen=True, cache_hash=True):
     authorization: Authorization | None = None
 
     @property
+    def origins(self) -> tuple[Origin, ...]:
+        """Whose rules these are."""
+        tokens = self.tokens.origins if self.tokens is not None else ()
+        return (*tokens, *(self.authorization.origins if self.authorization is not None else ()))
+
+    @property
     def clusters(self) -> tuple[str, ...]:
         """Who else is asked about calls."""
         checks = self.authorization.checks if self.authorization is not None else ()

@@ -20,4 +20,8 @@ def guarded(listener: Listener, policy: WorkloadPolicy) -> Listener:
 
 def _guarded(chain: FilterChain, policy: WorkloadPolicy) -> FilterChain:
     guard = policy.http if isinstance(chain.network, HttpChain) else policy.tcp
-    return msgspec.structs.replace(chain, network=msgspec.structs.replace(chain.network, guard=guard))
+    return msgspec.structs.replace(
+        chain,
+        network=msgspec.structs.replace(chain.network, guard=guard),
+        origins=tuple(dict.fromkeys((*chain.origins, *guard.origins))),
+    )

@@ -1,12 +1,17 @@
-"""AuthorizationPolicy: who may call a workload, and how."""
+"""AuthorizationPolicy: who may call a workload, and how.
 
-from typing import ClassVar
+A list that is left out means "any"; one that is written and empty is told from it, because it was hardly meant so.
+"""
+
+from typing import ClassVar, Final
 
 import msgspec
 
 from controlplane.model.meta import Meta
 from controlplane.model.selecting import PolicySelector, PolicyTargetReference
 from controlplane.model.value import Mark, Value, WireEnum
+
+DRY_RUN: Final = "istio.io/dry-run"  # annotation: what the policy would do is noted, and not done
 
 
 class AuthorizationAction(WireEnum):
@@ -21,20 +26,22 @@ class AuthorizationAction(WireEnum):
 class Source(Value):
     """Who calls. All fields must hold; of a field's values, one."""
 
-    principals: tuple[str, ...] = ()  # Identities: trust-domain/ns/NAMESPACE/sa/ACCOUNT.
-    not_principals: tuple[str, ...] = ()  # None of these identities.
-    request_principals: tuple[str, ...] = ()  # Identities of tokens: issuer/subject.
-    not_request_principals: tuple[str, ...] = ()  # None of these.
-    namespaces: tuple[str, ...] = ()  # Namespaces of callers.
-    not_namespaces: tuple[str, ...] = ()  # None of these.
-    service_accounts: tuple[str, ...] = ()  # NAMESPACE/ACCOUNT, or ACCOUNT of the policy's namespace.
-    not_service_accounts: tuple[str, ...] = ()  # None of these.
-    trust_domains: tuple[str, ...] = ()  # Trust domains of callers.
-    not_trust_domains: tuple[str, ...] = ()  # None of these.
-    ip_blocks: tuple[str, ...] = ()  # Addresses the connection comes from, or CIDR blocks.
-    not_ip_blocks: tuple[str, ...] = ()  # None of these.
-    remote_ip_blocks: tuple[str, ...] = ()  # Addresses of the original client (X-Forwarded-For, PROXY protocol).
-    not_remote_ip_blocks: tuple[str, ...] = ()  # None of these.
+    invalid: Mark = False
+
+    principals: tuple[str, ...] | None = None  # Identities: trust-domain/ns/NAMESPACE/sa/ACCOUNT.
+    not_principals: tuple[str, ...] | None = None  # None of these identities.
+    request_principals: tuple[str, ...] | None = None  # Identities of tokens: issuer/subject.
+    not_request_principals: tuple[str, ...] | None = None  # None of these.
+    namespaces: tuple[str, ...] | None = None  # Namespaces of callers.
+    not_namespaces: tuple[str, ...] | None = None  # None of these.
+    service_accounts: tuple[str, ...] | None = None  # NAMESPACE/ACCOUNT, or ACCOUNT of the policy's namespace.
+    not_service_accounts: tuple[str, ...] | None = None  # None of these.
+    trust_domains: tuple[str, ...] | None = None  # Trust domains of callers.
+    not_trust_domains: tuple[str, ...] | None = None  # None of these.
+    ip_blocks: tuple[str, ...] | None = None  # Addresses the connection comes from, or CIDR blocks.
+    not_ip_blocks: tuple[str, ...] | None = None  # None of these.
+    remote_ip_blocks: tuple[str, ...] | None = None  # Addresses of the original client (as X-Forwarded-For tells).
+    not_remote_ip_blocks: tuple[str, ...] | None = None  # None of these.
 
 
 class From(Value):
@@ -46,14 +53,16 @@ class From(Value):
 class Operation(Value):
     """What is asked for. All fields must hold; of a field's values, one."""
 
-    hosts: tuple[str, ...] = ()  # Hosts of requests, whatever their case.
-    not_hosts: tuple[str, ...] = ()  # None of these.
-    ports: tuple[str, ...] = ()  # Ports of the workload.
-    not_ports: tuple[str, ...] = ()  # None of these.
-    methods: tuple[str, ...] = ()  # HTTP methods; POST for gRPC.
-    not_methods: tuple[str, ...] = ()  # None of these.
-    paths: tuple[str, ...] = ()  # Paths of requests, without the query; {*} and {**} are templates.
-    not_paths: tuple[str, ...] = ()  # None of these.
+    invalid: Mark = False
+
+    hosts: tuple[str, ...] | None = None  # Hosts of requests, whatever their case.
+    not_hosts: tuple[str, ...] | None = None  # None of these.
+    ports: tuple[str, ...] | None = None  # Ports of the workload.
+    not_ports: tuple[str, ...] | None = None  # None of these.
+    methods: tuple[str, ...] | None = None  # HTTP methods; POST for gRPC.
+    not_methods: tuple[str, ...] | None = None  # None of these.
+    paths: tuple[str, ...] | None = None  # Paths of requests, without the query; {*} and {**} are templates.
+    not_paths: tuple[str, ...] | None = None  # None of these.
 
 
 class To(Value):
@@ -65,9 +74,11 @@ class To(Value):
 class Condition(Value):
     """Something else that must hold."""
 
+    invalid: Mark = False
+
     key: str = ""  # Such as request.headers[x-tenant] or source.ip.
-    values: tuple[str, ...] = ()  # One of these.
-    not_values: tuple[str, ...] = ()  # None of these.
+    values: tuple[str, ...] | None = None  # One of these.
+    not_values: tuple[str, ...] | None = None  # None of these.
 
 
 class Rule(Value):
@@ -75,13 +86,15 @@ class Rule(Value):
 
     invalid: Mark = False
 
-    from_: tuple[From, ...] = msgspec.field(default=(), name="from")  # One of these; absent = everybody.
-    to: tuple[To, ...] = ()  # One of these; absent = everything.
+    from_: tuple[From, ...] | None = msgspec.field(default=None, name="from")  # One of these; absent = everybody.
+    to: tuple[To, ...] | None = None  # One of these; absent = everything.
     when: tuple[Condition, ...] = ()  # All of these.
 
 
 class ExtensionProviderRef(Value):
     """A provider of the mesh settings."""
+
+    invalid: Mark = False
 
     name: str = ""  # As in extensionProviders.
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from controlplane.model.authorizationpolicy import AuthorizationPolicySpec, Condition, Rule, Source
 from controlplane.model.destinationrule import (
     ClientTLSSettings,
     ConsistentHashLB,
@@ -31,8 +32,10 @@ from controlplane.model.destinationrule import (
 from controlplane.model.gateway import Port, Server, ServerTLSSettings, TLSCertificate
 from controlplane.model.serviceentry import ServiceEntryPort, ServiceEntrySpec, WorkloadEntrySpec
 from controlplane.model.sidecar import EgressListener, IngressListener, SidecarSpec
+from controlplane.model.validate.authorizationpolicy import MAX_ACCOUNT, MAX_ACCOUNTS, MAX_RULES
 from controlplane.model.validate.common import MAX_REGEX
 from controlplane.model.validate.destinationrule import MAX_PORT_POLICIES
+from controlplane.model.validate.selecting import MAX_TARGETS
 from controlplane.model.validate.serviceentry import (
     MAX_ADDRESS,
     MAX_ADDRESSES,
@@ -106,11 +109,13 @@ REQUIRED: Final[Mapping[type, Sequence[str]]] = {
     ServiceEntryPort: ("number", "name"),
     IngressListener: ("port",),
     EgressListener: ("hosts",),
+    Condition: ("key",),
 }
 
 _PORT: Final = {"minimum": 1, "maximum": 65535}
 _NATURAL: Final = {"minimum": 0}
 _PERCENT: Final = {"minimum": 0, "maximum": 100}
+_ACCOUNTS: Final = {"maxItems": MAX_ACCOUNTS, "items": {"type": "string", "maxLength": MAX_ACCOUNT}}
 _STATUS: Final = {"minimum": 200, "maximum": 599}
 
 # Bounds of fields, as JSON schema says them.
@@ -162,6 +167,12 @@ BOUNDS: Final[Mapping[tuple[type, str], Schema]] = {
     (WorkloadEntrySpec, "address"): {"maxLength": MAX_WORKLOAD_ADDRESS},
     (Server, "hosts"): {"minItems": 1},
     (EgressListener, "hosts"): {"minItems": 1},
+    (AuthorizationPolicySpec, "rules"): {"maxItems": MAX_RULES},
+    (AuthorizationPolicySpec, "targetRefs"): {"maxItems": MAX_TARGETS},
+    (Rule, "from"): {"minItems": 1},
+    (Rule, "to"): {"minItems": 1},
+    (Source, "serviceAccounts"): _ACCOUNTS,
+    (Source, "notServiceAccounts"): _ACCOUNTS,
 }
 
 # Names that are not camelCase but that Istio's own CRD keeps; an API server would prune them unheard.
@@ -177,6 +188,13 @@ _LISTS: Final = frozenset(
         "credentialNames",
         "endpoints",
         "mirrors",
+        "targetRefs",
+        "serviceAccounts",
+        "notServiceAccounts",
+        "principals",
+        "notPrincipals",
+        "namespaces",
+        "notNamespaces",
     }
 )
 
@@ -251,6 +269,11 @@ RULES: Final[Mapping[type, Sequence[Schema | Cel]]] = {
             "!has(self.address) || !self.address.startsWith('unix://') || !has(self.ports) || size(self.ports) == 0",
             "a Unix socket has no ports; remove ports",
         ),
+    ),
+    AuthorizationPolicySpec: (_at_most_one("selector", "targetRef", "targetRefs"),),
+    Source: tuple(
+        _without(accounts, "principals", "notPrincipals", "namespaces", "notNamespaces")
+        for accounts in ("serviceAccounts", "notServiceAccounts")
     ),
     SidecarSpec: (
         Cel(

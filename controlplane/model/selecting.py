@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 
-from controlplane.model.value import Value
+from controlplane.model.value import Mark, Value
 
 
 class PolicySelector(Value):
     """Selects workloads by their labels."""
+
+    invalid: Mark = False
 
     match_labels: Mapping[str, str] = {}  # All of these labels, with these values.
 

@@ -18,6 +18,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from controlplane.model.authorizationpolicy import (
+    AuthorizationPolicySpec,
+    Condition,
+    ExtensionProviderRef,
+    From,
+    Operation,
+    Rule,
+    Source,
+    To,
+)
 from controlplane.model.destinationrule import (
     DestinationRuleSpec,
     PortTrafficPolicy,
@@ -27,6 +37,7 @@ from controlplane.model.destinationrule import (
 )
 from controlplane.model.gateway import Server, ServerTLSSettings
 from controlplane.model.meta import Meta
+from controlplane.model.selecting import PolicySelector
 from controlplane.model.serviceentry import ServiceEntrySpec, WorkloadSelector
 from controlplane.model.sidecar import EgressListener, IngressListener, SidecarSpec
 from controlplane.model.value import Read
@@ -114,6 +125,15 @@ NARROWING: frozenset[type] = frozenset(
         Subset,
         WorkloadLabels,
         WorkloadSelector,
+        PolicySelector,
+        AuthorizationPolicySpec,
+        Rule,
+        From,
+        Source,
+        To,
+        Operation,
+        Condition,
+        ExtensionProviderRef,
     }
 )
 

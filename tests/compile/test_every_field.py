@@ -32,7 +32,12 @@ from tests.world import World
 
 HERE = Path(__file__).parent / "fields"
 MESH = "networking.istio.io"
-GROUPS = {"Service": ("", "v1"), "Pod": ("", "v1"), "EndpointSlice": ("discovery.k8s.io", "v1")}
+GROUPS = {
+    "Service": ("", "v1"),
+    "Pod": ("", "v1"),
+    "EndpointSlice": ("discovery.k8s.io", "v1"),
+    "AuthorizationPolicy": ("security.istio.io", "v1"),
+}
 
 # Fields that are no business of the compiler, by kind and pattern, with the reason.
 EXCEPT: dict[str, dict[str, str]] = {

@@ -21,6 +21,7 @@ from controlplane.snapshot.resource import Resource
 from tests.golden.files import INPUT
 
 _RULES = {"VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "Sidecar"}
+_SECURITY = {"PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy"}
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -98,4 +99,5 @@ def _long_origins(value: Any, key: str = "") -> Any:
 def _origin(short: str) -> Origin:
     kind, place, path = (*short.split(" ", 2), "")[:3]
     namespace, _, name = place.partition("/")
-    return Origin(ObjectRef("networking.istio.io" if kind in _RULES else "", kind, namespace, name), path)
+    group = "networking.istio.io" if kind in _RULES else "security.istio.io" if kind in _SECURITY else ""
+    return Origin(ObjectRef(group, kind, namespace, name), path)

@@ -20,11 +20,6 @@ _NETWORK_STATISTICS: Final = "tcp."
 _V3: Final = config_source_pb2.V3
 
 
-def rule_prefix(provider: str) -> str:
-    """What the names of a check's rules begin with. No other provider's do: "[" is in no name."""
-    return f"istio-ext-authz-{provider}-ns["
-
-
 def name(*, http: bool) -> str:
     """What the filter is called."""
     return "envoy.filters.http.ext_authz" if http else "envoy.filters.network.ext_authz"
@@ -76,7 +71,7 @@ def _of_connections(check: Check, authorizer: Authorizer) -> Any:
 def _noted(check: Check, *, http: bool) -> Any:
     message = metadata_pb2.MetadataMatcher(filter=rbac.name(http=http))
     message.path.add(key=rbac.CHECK_PREFIX + rbac.MATCHED)
-    message.value.string_match.prefix = rule_prefix(check.provider)
+    message.value.string_match.prefix = f"{check.prefix}ns["
     return message
 
 

@@ -50,7 +50,7 @@ _ACTIONS: Final[Mapping[Action, Any]] = {
     Action.DENY: rbac_pb2.RBAC.DENY,
     Action.AUDIT: rbac_pb2.RBAC.LOG,
 }
-_DRY_RUNS: Final = {Action.ALLOW: "istio_dry_run_allow_", Action.DENY: "istio_dry_run_deny_", Action.AUDIT: ""}
+_DRY_RUNS: Final = {Action.ALLOW: "istio_dry_run_allow_", Action.DENY: "istio_dry_run_deny_"}
 _SPIFFE: Final = "spiffe://"
 _SOMETHING: Final = r"\C+"  # any bytes, of whatever encoding
 _PART: Final = r"[^/]"
@@ -161,7 +161,7 @@ def _part(match: StringMatch | None) -> str:
     """A pattern for what stands between two slashes."""
     if match is None or match.kind is MatchKind.PRESENT:
         return f"{_PART}+"
-    quoted = re2.escape(match.value)
+    quoted: str = re2.escape(match.value)
     return {MatchKind.PREFIX: f"{quoted}{_PART}*", MatchKind.SUFFIX: f"{_PART}*{quoted}"}.get(match.kind, quoted)
 
 
@@ -185,7 +185,7 @@ def _header(condition: Header) -> Any:
 
 
 def _claim(condition: Claim) -> Any:
-    return rbac_pb2.Principal(metadata=matcher.claim(condition.path, _text(condition.match)))
+    return rbac_pb2.Principal(metadata=matcher.claim(condition.path, _text(condition.match), single=condition.single))
 
 
 # Calls.

@@ -7,11 +7,13 @@ compiled, since that changes without the object.
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from controlplane.model.authorizationpolicy import AuthorizationPolicy
 from controlplane.model.destinationrule import DestinationRule
 from controlplane.model.gateway import Gateway
 from controlplane.model.problem import Problem
 from controlplane.model.serviceentry import ServiceEntry, WorkloadEntry
 from controlplane.model.sidecar import Sidecar
+from controlplane.model.validate.authorizationpolicy import validate_authorization_policy
 from controlplane.model.validate.destinationrule import validate_destination_rule
 from controlplane.model.validate.gateway import validate_gateway
 from controlplane.model.validate.serviceentry import validate_service_entry, validate_workload_entry
@@ -26,6 +28,7 @@ _VALIDATORS: Final[Mapping[type, Callable[[Any], tuple[Problem, ...]]]] = {
     ServiceEntry: validate_service_entry,
     WorkloadEntry: validate_workload_entry,
     Sidecar: validate_sidecar,
+    AuthorizationPolicy: validate_authorization_policy,
 }
 
 

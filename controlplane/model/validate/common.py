@@ -59,7 +59,9 @@ def is_wildcard(text: str) -> bool:
 
 
 def is_ip(text: str) -> bool:
-    """An IPv4 or IPv6 address."""
+    """An IPv4 or IPv6 address, without a scope."""
+    if "%" in text:
+        return False
     try:
         return bool(ip_address(text))
     except ValueError:
@@ -68,6 +70,9 @@ def is_ip(text: str) -> bool:
 
 def is_subnet(text: str) -> bool:
     """An address, or a block of them; bits below the mask do not matter, as in Istio."""
+    address, slash, length = text.partition("/")
+    if "%" in address or (slash and not length.isdecimal()):  # Python reads scopes and netmasks, Envoy does not
+        return False
     try:
         return bool(ip_network(text, strict=False))
     except ValueError:

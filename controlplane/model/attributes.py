@@ -1,0 +1,60 @@
+"""Attributes of calls: what `when[].key` of an AuthorizationPolicy names, with names in brackets where they belong."""
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import re2
+
+_EXPERIMENTAL: Final = "experimental."
+_BRACKETED = re2.compile(r"([^\[\]]+)((?:\[[^\[\]]+\])*)")
+_NAME = re2.compile(r"\[([^\[\]]+)\]")
+_FILTER = re2.compile(r"experimental\.envoy\.filters\.[^\[\]]+")
+
+
+class Attribute(StrEnum):
+    """What can be asked of a call."""
+
+    SOURCE_IP = "source.ip"
+    REMOTE_IP = "remote.ip"
+    NAMESPACE = "source.namespace"
+    SERVICE_ACCOUNT = "source.serviceAccount"
+    PRINCIPAL = "source.principal"
+    TRUST_DOMAIN = "source.trustDomain"
+    HEADER = "request.headers"  # [name]
+    REQUEST_PRINCIPAL = "request.auth.principal"
+    AUDIENCE = "request.auth.audiences"
+    PRESENTER = "request.auth.presenter"
+    CLAIM = "request.auth.claims"  # [name], or [name][name of one within]
+    DESTINATION_IP = "destination.ip"
+    DESTINATION_PORT = "destination.port"
+    SERVER_NAME = "connection.sni"
+    METADATA = "experimental.envoy.filters"  # .name of a filter[key]
+
+
+class Key(NamedTuple):
+    """A key that was understood."""
+
+    attribute: Attribute
+    names: tuple[str, ...] = ()  # what stood in brackets
+    filter: str = ""  # whose metadata
+
+
+_BRACKETS: Final = {Attribute.HEADER: 1, Attribute.CLAIM: 16, Attribute.METADATA: 1}  # most names in brackets
+
+
+def parse_key(written: str) -> Key | None:
+    """None where no attribute is called so."""
+    found = _BRACKETED.fullmatch(written)
+    if found is None:
+        return None
+    name, names = found[1], tuple(_NAME.findall(found[2]))
+    filter_name = name.removeprefix(_EXPERIMENTAL) if _FILTER.fullmatch(name) else ""
+    if not filter_name and name not in _KEYS:
+        return None
+    attribute = Attribute.METADATA if filter_name else _KEYS[name]
+    most = _BRACKETS.get(attribute, 0)
+    fits = 1 <= len(names) <= most if most else not names
+    return Key(attribute, names, filter_name) if fits else None
+
+
+_KEYS: Final = {str(one): one for one in Attribute if one is not Attribute.METADATA}
