@@ -5,6 +5,7 @@ from typing import Any
 
 from controlplane.compile.gateways import Gateways
 from controlplane.compile.inputs import SETTINGS_KEY, Inputs
+from controlplane.compile.keyservers import KeyClusters
 from controlplane.compile.members import Members
 from controlplane.compile.mesh_layer import MeshLayer
 from controlplane.compile.outbound import Outbound
@@ -30,7 +31,7 @@ class Graph:
         registry = self.registry = Registry(store, inputs)  # who can be called
         rules = self.rules = Rules(store, inputs, registry)  # which rules act on whose calls
         places = self.places = Places(store, registry, rules)  # for which hosts it matters where a caller stands
-        policies = Policies(store, inputs)  # who may call whom
+        policies = Policies(store, inputs, registry, rules)  # who may call whom
         scopes = self.scopes = Scopes(store, inputs, registry, rules, places, policies)  # the layers proxies see
         members = self.members = Members(store, inputs, registry, rules, places, scopes.layers)  # the hosts of each
         outbound = self.outbound = Outbound(store, inputs, registry, rules, places, members)
@@ -48,7 +49,8 @@ class Graph:
             gateways.virtual_hosts,
             gateways.listeners,
         )
-        reached = Reached(store, inputs, registry, rules, members, outbound, places, referring)
+        reached = Reached(store, inputs, registry, rules, members, outbound, places, scopes, referring)
+        keys = KeyClusters(store, inputs, (inbound.listeners, gateways.listeners))  # who has the keys of issuers
         fixed = MeshLayer(store, inputs, scopes.layers)  # PassthroughCluster and its like
         asking = (
             outbound.clusters,
@@ -61,7 +63,7 @@ class Graph:
             store,
             inputs,
             {
-                types.CLUSTER: (outbound.clusters, inbound.clusters, reached.clusters, fixed.clusters),
+                types.CLUSTER: (outbound.clusters, inbound.clusters, reached.clusters, keys.clusters, fixed.clusters),
                 types.ENDPOINT: (outbound.endpoints, reached.endpoints),
                 types.SECRET: (secrets.all,),
                 types.LISTENER: (  # where names meet the first wins: an explicit listener has its port to itself

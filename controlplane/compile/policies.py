@@ -7,16 +7,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from controlplane.compile.inputs import Inputs, Key, settings_of
-from controlplane.compile.rules import Labels, Selector, matched_labels
+from controlplane.compile.keyservers import KnownServers
+from controlplane.compile.registry import Registry
+from controlplane.compile.rules import Labels, Rules, Selector, matched_labels
 from controlplane.ir.guard import UNGUARDED, Guard, WorkloadPolicy
 from controlplane.mesh import authorization as mesh_authorization
 from controlplane.mesh import peerauthentication as mesh_peers
 from controlplane.mesh import requestauthentication as mesh_tokens
 from controlplane.mesh.caller import Caller, has_labels
-from controlplane.model.authorizationpolicy import AuthorizationPolicy
-from controlplane.model.meta import Meta, origin_of
+from controlplane.model.meta import KubernetesObject, origin_of
 from controlplane.model.problem import Level, Problem
-from controlplane.model.selecting import PolicySelector
+from controlplane.model.requestauthentication import RequestAuthentication
+from controlplane.model.selecting import PolicySelector, PolicyTargetReference
 from controlplane.model.settings import Settings
 from controlplane.store import Fetch, Index, Store
 
@@ -29,26 +31,40 @@ class _Spec(Protocol):
     def selector(self) -> PolicySelector | None: ...
 
 
-class _Policy(Protocol):
+class _AttachableSpec(_Spec, Protocol):
     @property
-    def meta(self) -> Meta: ...
+    def target_ref(self) -> PolicyTargetReference | None: ...
 
+    @property
+    def target_refs(self) -> tuple[PolicyTargetReference, ...]: ...
+
+
+class _Policy(KubernetesObject, Protocol):
     @property
     def spec(self) -> _Spec: ...
 
 
+class _Attachable(KubernetesObject, Protocol):
+    @property
+    def spec(self) -> _AttachableSpec: ...
+
+
 P = TypeVar("P", bound=_Policy)
+A = TypeVar("A", bound=_Attachable)
 
 
 class Policies:
     """The policy of a workload."""
 
-    def __init__(self, store: Store, inputs: Inputs) -> None:
+    def __init__(self, store: Store, inputs: Inputs, registry: Registry, rules: Rules) -> None:
         self._inputs = inputs
+        self._registry = registry
+        self._routing = rules
         self._peers = store.index("PeerAuthenticationsIn", inputs.peer_authentications, _namespace)
-        self._tokens = store.index("RequestAuthenticationsIn", inputs.request_authentications, _namespace)
-        rules = store.derive("SelectingAuthorizationPolicies", inputs.authorization_policies, _selecting)
-        self._rules = store.index("AuthorizationPoliciesIn", rules, _namespace)
+        believing = store.derive("SelectingRequestAuthentications", inputs.request_authentications, _believing)
+        self._tokens = store.index("RequestAuthenticationsIn", believing, _namespace)
+        judging = store.derive("SelectingAuthorizationPolicies", inputs.authorization_policies, _selecting)
+        self._rules = store.index("AuthorizationPoliciesIn", judging, _namespace)
         self._selectors = store.query("PolicySelectors", self._selectors_in)
         self._policies = store.query("WorkloadPolicies", self._policy)
 
@@ -72,7 +88,8 @@ class Policies:
         namespace, matched = key
         labels, settings = dict(matched), settings_of(fetch, self._inputs)
         peers, wrong = mesh_peers.peers(self._selected(fetch, self._peers, namespace, labels), settings)
-        tokens, unread = mesh_tokens.tokens(self._selected(fetch, self._tokens, namespace, labels), settings)
+        servers = KnownServers(fetch, self._inputs, self._registry, self._routing, Caller(namespace, labels))
+        tokens, unread = mesh_tokens.tokens(self._selected(fetch, self._tokens, namespace, labels), servers)
         rules = self._selected(fetch, self._rules, namespace, labels)
         of_requests, problems = mesh_authorization.authorization(rules, settings, http=True)
         of_connections, more = mesh_authorization.authorization(rules, settings, http=False)
@@ -104,7 +121,12 @@ def _selector(policy: _Policy) -> Mapping[str, str]:
     return selector.match_labels if selector is not None and not selector.invalid else {}
 
 
-def _selecting(fetch: Fetch, _: Key, policy: AuthorizationPolicy) -> AuthorizationPolicy | None:
+def _believing(fetch: Fetch, key: Key, policy: RequestAuthentication) -> RequestAuthentication | None:
+    fetch.report(*mesh_tokens.own_problems(policy))
+    return _selecting(fetch, key, policy)
+
+
+def _selecting(fetch: Fetch, _: Key, policy: A) -> A | None:
     """Policies attached to objects, instead of to workloads, find none yet."""
     attached = policy.spec.target_ref or policy.spec.target_refs
     if attached and policy.spec.selector is None:

@@ -2,7 +2,8 @@
 
 A gateway holds the destinations its routes name and nothing else. A sidecar with a Sidecar resource holds what that
 admits; but a rule for an admitted host may lead to hosts that are not, and a route without its cluster is a 503. So
-these come along, as in Istio: their clusters and endpoints, not their names.
+these come along, as in Istio: their clusters and endpoints, not their names. So do those that a listener of its own
+names, such as the host that has the keys of a token's issuer.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from controlplane.compile.layers import NO_SIDECAR, Layer
 from controlplane.compile.members import Members, sidecar_layer
 from controlplane.compile.outbound import Named, NamedKey, Outbound
 from controlplane.compile.places import NODE, ZONE, Places
+from controlplane.compile.proxies import Scopes
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules
 from controlplane.envoy import cluster as envoy_cluster
@@ -41,6 +43,7 @@ class Reached:
         members: Members,
         outbound: Outbound,
         places: Places,
+        scopes: Scopes,
         referring: tuple[Collection[NamedKey, Resource], ...],
     ) -> None:
         self._inputs = inputs
@@ -48,6 +51,7 @@ class Reached:
         self._rules = rules
         self._members = members
         self._outbound = outbound
+        self._scopes = scopes
         named = [
             store.keys(f"{one.name}Reach", store.index(f"{one.name}ByCluster", one, _referred(number)))
             for number, one in enumerate(referring)
@@ -63,6 +67,11 @@ class Reached:
         """What the layer does not hold anyway."""
         _, layer, name = key
         host = host_of(name)
+        if layer.kind == "proxy":
+            scope = fetch(self._scopes.scopes, layer.proxy)
+            layer = layer if scope is None else scope.shared[-1]
+            if layer.sidecar == NO_SIDECAR:
+                return {}
         if layer.kind != "gateway" and (not host or fetch.has(self._members.all, (sidecar_layer(layer), host))):
             return {}
         found = {(layer, name): True}
@@ -141,8 +150,11 @@ def _referred(number: int) -> Callable[[NamedKey, Resource], Iterable[Tagged]]:
 
     def referred(key: NamedKey, resource: Resource) -> Iterable[Tagged]:
         layer = key[0]
+        named = (ref.name for ref in resource.refs if ref.type_url == types.CLUSTER)
+        if layer.kind == "proxy":  # all its listeners name the fixed clusters, and hardly any another
+            return {(number, layer, name) for name in named if host_of(name)}
         if layer.kind != "gateway" and layer.sidecar == NO_SIDECAR:
             return ()
-        return {(number, layer, ref.name) for ref in resource.refs if ref.type_url == types.CLUSTER}
+        return {(number, layer, name) for name in named}
 
     return referred

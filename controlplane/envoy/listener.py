@@ -122,7 +122,7 @@ def _refs(listener: Listener) -> tuple[Ref, ...]:
 
 
 def _chain_refs(chain: FilterChain) -> list[Ref]:
-    found = _network_refs(chain.network)
+    found = [*_network_refs(chain.network), *map(refs.cluster, chain.network.guard.clusters)]
     if chain.tls is not None:
         certificates, bundle = tls.downstream_secrets(chain.tls)
         found += [refs.secret(name) for name in (*certificates, bundle) if name]
@@ -142,5 +142,5 @@ def _origins(listener: Listener) -> tuple[Origin, ...]:
     """What made the listener, then what made its chains; each once."""
     found = dict.fromkeys(listener.origins)
     for chain in _all_chains(listener):
-        found.update(dict.fromkeys(chain.origins))
+        found.update(dict.fromkeys((*chain.origins, *chain.network.guard.origins)))
     return tuple(found)

@@ -45,7 +45,8 @@ class Guard(msgspec.Struct, frozen=True, cache_hash=True):
     def clusters(self) -> tuple[str, ...]:
         """Who else is asked about calls."""
         checks = self.authorization.checks if self.authorization is not None else ()
-        return tuple(check.authorizer.cluster for check in checks if check.authorizer is not None)
+        authorizers = (check.authorizer.cluster for check in checks if check.authorizer is not None)
+        return (*authorizers, *(self.tokens.clusters if self.tokens is not None else ()))
 
 
 OPEN = Guard()

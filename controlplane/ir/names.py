@@ -13,12 +13,18 @@ CREDENTIAL_CA_SUFFIX: Final = "-cacert"
 FILE_CERTIFICATE: Final = "file-cert:"  # secrets that lie in files of the proxy's machine
 FILE_CA: Final = "file-root:"
 SYSTEM_ROOTS: Final = "file-root:system"  # the machine's own authorities; in every proxy's bootstrap, never sent
+KEY_SERVER: Final = "jwks|"  # clusters of hosts that are asked for nothing but keys of token issuers
 HTTP_PROXY: Final = "http_proxy"  # route configuration of a sidecar's explicit forward proxy
 
 
 @lru_cache(maxsize=65_536)  # named by its cluster, its endpoints and all routes to it: one string for all
 def outbound_cluster(host: str, port: int, subset: str = "") -> str:
     return f"outbound|{port}|{subset}|{host}"
+
+
+def key_server_cluster(host: str, port: int, *, tls: bool) -> str:
+    """The name says it all: whoever finds a reference to such a cluster can make it."""
+    return f"{KEY_SERVER}{port}|{'https' if tls else 'http'}|{host}"
 
 
 def inbound_cluster(port: int) -> str:

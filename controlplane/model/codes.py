@@ -40,5 +40,8 @@ CODES: Final[dict[str, str]] = {
     "InvalidLocality": "Not a locality, or localities that contradict each other.",
     "InvalidTLS": "The TLS fields do not fit the TLS mode.",
     "InvalidLoadBalancer": "The load balancer settings contradict each other or are out of range.",
+    "InvalidKeys": "No set of public keys, or a key in it that is of no use.",
+    "InvalidURI": "Not a place keys can be asked for, or one where they should not be.",
+    "QueryRewritten": "Requests change on their way in more than they should.",
     "InvalidDelegate": "A delegate where there can be none.",
 }

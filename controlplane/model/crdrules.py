@@ -30,11 +30,16 @@ from controlplane.model.destinationrule import (
     Warmup,
 )
 from controlplane.model.gateway import Port, Server, ServerTLSSettings, TLSCertificate
+from controlplane.model.jwks import MAX_BYTES as MAX_JWKS
+from controlplane.model.jwksuri import MAX_LENGTH as MAX_URI
+from controlplane.model.requestauthentication import ClaimToHeader, JWTHeader, JWTRule, RequestAuthenticationSpec
 from controlplane.model.serviceentry import ServiceEntryPort, ServiceEntrySpec, WorkloadEntrySpec
 from controlplane.model.sidecar import EgressListener, IngressListener, SidecarSpec
 from controlplane.model.validate.authorizationpolicy import MAX_ACCOUNT, MAX_ACCOUNTS, MAX_RULES
 from controlplane.model.validate.common import MAX_REGEX
 from controlplane.model.validate.destinationrule import MAX_PORT_POLICIES
+from controlplane.model.validate.requestauthentication import MAX_LIST, MAX_TEXT
+from controlplane.model.validate.requestauthentication import MAX_RULES as MAX_JWT_RULES
 from controlplane.model.validate.selecting import MAX_TARGETS
 from controlplane.model.validate.serviceentry import (
     MAX_ADDRESS,
@@ -110,6 +115,9 @@ REQUIRED: Final[Mapping[type, Sequence[str]]] = {
     IngressListener: ("port",),
     EgressListener: ("hosts",),
     Condition: ("key",),
+    JWTRule: ("issuer",),
+    JWTHeader: ("name",),
+    ClaimToHeader: ("header", "claim"),
 }
 
 _PORT: Final = {"minimum": 1, "maximum": 65535}
@@ -117,6 +125,8 @@ _NATURAL: Final = {"minimum": 0}
 _PERCENT: Final = {"minimum": 0, "maximum": 100}
 _ACCOUNTS: Final = {"maxItems": MAX_ACCOUNTS, "items": {"type": "string", "maxLength": MAX_ACCOUNT}}
 _STATUS: Final = {"minimum": 200, "maximum": 599}
+_TEXT: Final = {"minLength": 1, "maxLength": MAX_TEXT}
+_TEXTS: Final = {"maxItems": MAX_LIST, "items": {"type": "string", **_TEXT}}
 
 # Bounds of fields, as JSON schema says them.
 BOUNDS: Final[Mapping[tuple[type, str], Schema]] = {
@@ -173,6 +183,18 @@ BOUNDS: Final[Mapping[tuple[type, str], Schema]] = {
     (Rule, "to"): {"minItems": 1},
     (Source, "serviceAccounts"): _ACCOUNTS,
     (Source, "notServiceAccounts"): _ACCOUNTS,
+    (RequestAuthenticationSpec, "targetRefs"): {"maxItems": MAX_TARGETS},
+    (RequestAuthenticationSpec, "jwtRules"): {"maxItems": MAX_JWT_RULES},
+    (JWTRule, "issuer"): _TEXT,
+    (JWTRule, "audiences"): _TEXTS,
+    (JWTRule, "jwksUri"): {"maxLength": MAX_URI},
+    (JWTRule, "jwks"): {"maxLength": MAX_JWKS},
+    (JWTRule, "fromParams"): _TEXTS,
+    (JWTRule, "fromCookies"): _TEXTS,
+    (JWTRule, "spaceDelimitedClaims"): _TEXTS,
+    (JWTHeader, "name"): {"minLength": 1},
+    (ClaimToHeader, "header"): {"minLength": 1},
+    (ClaimToHeader, "claim"): _TEXT,
 }
 
 # Names that are not camelCase but that Istio's own CRD keeps; an API server would prune them unheard.
@@ -282,4 +304,6 @@ RULES: Final[Mapping[type, Sequence[Schema | Cel]]] = {
             "egressProxy needs mode ALLOW_ANY",
         ),
     ),
+    RequestAuthenticationSpec: (_at_most_one("selector", "targetRef", "targetRefs"),),
+    JWTRule: (_at_most_one("jwks", "jwksUri"),),
 }

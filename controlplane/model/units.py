@@ -6,6 +6,8 @@ contained by the smallest unit around it, and every unit has a direction in whic
 - a match never matches; a route with a bad action answers 500; TLS settings and tunnels that cannot be honoured
   refuse to connect; an ingress listener of a Sidecar serves nobody; a server of a Gateway is not opened. These units
   stay in place, so that the others keep their numbers, and carry `invalid=True`; the front ends act on it.
+- a rule about tokens believes none. It still looks for them where it says, so that a token it should have judged is
+  refused instead of waved through.
 - a subset, a policy block, an endpoint, a host, a mirror is absent. These are simply gone.
 - a list that would lose its last entry this way would often come to mean "all"; then the unit around it is bad.
 - what nothing else contains makes the object `invalid`: it has no effect.
@@ -37,6 +39,13 @@ from controlplane.model.destinationrule import (
 )
 from controlplane.model.gateway import Server, ServerTLSSettings
 from controlplane.model.meta import Meta
+from controlplane.model.requestauthentication import (
+    ClaimToHeader,
+    JWTHeader,
+    JWTPresence,
+    JWTRule,
+    RequestAuthenticationSpec,
+)
 from controlplane.model.selecting import PolicySelector
 from controlplane.model.serviceentry import ServiceEntrySpec, WorkloadSelector
 from controlplane.model.sidecar import EgressListener, IngressListener, SidecarSpec
@@ -108,12 +117,17 @@ DROPPED_BUT_LAST: Fields = frozenset(
     }
 )
 
-# Lists of matches: one that cannot be read at all becomes one that never matches, since an empty one matches all.
+# Lists that stand for nothing, or for everything, when they are empty: one that cannot be read at all becomes one
+# element that is bad.
 MATCHES: dict[tuple[type, str], type] = {
     (HTTPRoute, "match"): HTTPMatchRequest,
     (TLSRoute, "match"): TLSMatchAttributes,
     (TCPRoute, "match"): L4MatchAttributes,
+    (RequestAuthenticationSpec, "jwt_rules"): JWTRule,
 }
+
+# What a field means when it cannot be read, in units that fail closed: it may have been this.
+STRICTEST: dict[tuple[type, str], Any] = {(JWTRule, "presence"): JWTPresence.REQUIRED}
 
 # A field left out of one of these selects more than its author wanted: an unknown field is an error in them.
 NARROWING: frozenset[type] = frozenset(
@@ -122,6 +136,10 @@ NARROWING: frozenset[type] = frozenset(
         TLSMatchAttributes,
         L4MatchAttributes,
         StringMatch,
+        RequestAuthenticationSpec,
+        JWTRule,
+        JWTHeader,
+        ClaimToHeader,
         Subset,
         WorkloadLabels,
         WorkloadSelector,
@@ -199,6 +217,7 @@ def _contained(value: Any, bad: _Bad) -> tuple[Any, bool]:
             open_fault = True
             continue
         changes[field], escaped = _field(type(value), field, getattr(value, field), part)
+        changes[field] = STRICTEST.get((type(value), field), changes[field])
         open_fault = open_fault or escaped
     if open_fault and "invalid" in value.__struct_fields__:
         changes["invalid"] = True

@@ -37,6 +37,7 @@ GROUPS = {
     "Pod": ("", "v1"),
     "EndpointSlice": ("discovery.k8s.io", "v1"),
     "AuthorizationPolicy": ("security.istio.io", "v1"),
+    "RequestAuthentication": ("security.istio.io", "v1"),
 }
 
 # Fields that are no business of the compiler, by kind and pattern, with the reason.
@@ -483,6 +484,7 @@ DEFAULTS = {
     "OWNER",
     "TEXT",
     "BASE",  # what DEFAULT means
+    "OPTIONAL",
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 _KNOWN = {
     "type", "description", "required", "properties", "additionalProperties", "items", "enum", "format", "pattern",
-    "minimum", "maximum", "minItems", "maxItems", "maxLength", "oneOf", "anyOf", "allOf", "not",
+    "minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength", "oneOf", "anyOf", "allOf", "not",
     "x-kubernetes-validations", "x-kubernetes-preserve-unknown-fields",
 }  # fmt: skip
 _TYPES: dict[str, Any] = {
@@ -44,6 +44,7 @@ def _scalar(schema: dict[str, Any], value: Any, path: str) -> list[str]:
         "maximum": lambda limit: value <= limit,
         "minItems": lambda limit: size >= limit,
         "maxItems": lambda limit: size <= limit,
+        "minLength": lambda limit: size >= limit,
         "maxLength": lambda limit: size <= limit,
     }
     return [

@@ -12,7 +12,17 @@ from envoy.config.listener.v3 import listener_components_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
 from controlplane.envoy.any import packed
-from controlplane.envoy.filters import cors, dynamic_dns, ext_authz, fault, grpc_stats, grpc_web, rbac, router
+from controlplane.envoy.filters import (
+    cors,
+    dynamic_dns,
+    ext_authz,
+    fault,
+    grpc_stats,
+    grpc_web,
+    jwt_authn,
+    rbac,
+    router,
+)
 from controlplane.ir.guard import Guard
 from controlplane.ir.listener import HttpChain
 
@@ -20,7 +30,7 @@ from controlplane.ir.listener import HttpChain
 def http_filters(chain: HttpChain, dns_refresh_rate: timedelta) -> list[Any]:
     """The `HttpFilter`s of one chain, in order."""
     filters = [
-        *_judging(chain.guard),
+        *_judging(chain.guard, reroutes=chain.gateway),
         *([_filter(grpc_web.NAME, grpc_web.config())] if chain.grpc_web else ()),
         _filter(grpc_stats.NAME, grpc_stats.config()),
         _filter(fault.NAME, fault.config()),
@@ -40,12 +50,10 @@ def network_filters(guard: Guard) -> list[Any]:
     ]
 
 
-def _judging(guard: Guard) -> list[Any]:
-    """In this order: whoever else is to be asked, what the rules say."""
-    return [
-        http_connection_manager_pb2.HttpFilter(name=name, typed_config=config)
-        for name, config in (*_asked(guard, http=True), *_judged(guard, http=True))
-    ]
+def _judging(guard: Guard, *, reroutes: bool) -> list[Any]:
+    """In this order: whoever else is to be asked, whose tokens are good, what the rules say."""
+    filters = (*_asked(guard, http=True), *_believed(guard, reroutes=reroutes), *_judged(guard, http=True))
+    return [http_connection_manager_pb2.HttpFilter(name=name, typed_config=config) for name, config in filters]
 
 
 def _asked(guard: Guard, *, http: bool) -> Iterator[tuple[str, Any]]:
@@ -54,6 +62,12 @@ def _asked(guard: Guard, *, http: bool) -> Iterator[tuple[str, Any]]:
         yield rbac.name(http=http), rbac.triggering(check, http=http)
         if check.authorizer is not None:
             yield ext_authz.name(http=http), ext_authz.asking(check, check.authorizer, http=http)
+
+
+def _believed(guard: Guard, *, reroutes: bool) -> Iterator[tuple[str, Any]]:
+    """(name, packed configuration) of the filter that looks at tokens. `reroutes`: claims choose among routes."""
+    if guard.tokens is not None:
+        yield jwt_authn.NAME, packed(jwt_authn.config(guard.tokens, reroutes=reroutes))
 
 
 def _judged(guard: Guard, *, http: bool) -> Iterator[tuple[str, Any]]:
