@@ -15,13 +15,14 @@ from typing import Annotated, Any, Final, TextIO
 
 import typer
 
+from controlplane.cli import agent
 from controlplane.cli.output import Document, Format
 from controlplane.cli.refusal import Refused
 from controlplane.runtime.grpcstart import grpc_settings
 
 EXIT_CODES: Final = {
     0: "it went well; `up` and `serve`: somebody asked them to end",
-    1: "the answer is no: no such proxy, `--strict` and there are problems, the demo went wrong, a full disk",
+    1: "the answer is no: no such proxy, `--strict` and there are problems, the demo went wrong, a full disk, an Envoy ended",
     2: "asked wrongly, or it cannot be done here: one line on standard error says why",
     70: "a bug in Lateen: one line; `--traceback` (with any command) shows where",
     130: "interrupted",
@@ -255,6 +256,9 @@ def problems(*, directory: Where = Path(), output: Output = Format.TABLE) -> Non
       lateen problems -o json | jq -r '.[] | .line'
     """
     _command("proxies").problems(directory, output)
+
+
+app.command("agent", help=agent.HELP)(agent.command())
 
 
 @app.command()

@@ -75,7 +75,7 @@ def _row(parameter: Any) -> str:
     names = sorted(parameter.opts, key=len) if parameter.param_type_name == "option" else [parameter.metavar]
     value = f" `{parameter.metavar}`" if parameter.param_type_name == "option" and not parameter.is_flag else ""
     shown = ", ".join(f"`{name}`" for name in names)
-    return f"| {shown}{_cell(value)} | {_cell(parameter.help or '')}{_default(parameter)} |"
+    return f"| {_cell(shown + value)} | {_cell(parameter.help or '')}{_default(parameter)} |"
 
 
 def _default(parameter: Any) -> str:

@@ -1,0 +1,53 @@
+"""Envoy's admin interface, on a Unix socket in the agent's directory: what the agent asks of it, and nothing else."""
+
+import asyncio
+import json
+from typing import Final
+
+from controlplane.agent.http.client import Connect, NoAnswer, Request, exchange, over_unix
+
+SOCKET: Final = "admin.sock"
+
+_TIME: Final = 2.0  # seconds
+_LARGEST: Final = 262_144  # bytes of an answer that is kept
+
+
+class AdminClient:
+    """One Envoy."""
+
+    def __init__(self, socket: str) -> None:
+        self.connect: Connect = over_unix(socket)
+
+    async def state(self) -> str:
+        """LIVE once it has its first configuration; INITIALIZING and others before, DRAINING after. Raises NoAnswer."""
+        _, body = await self._ask("/ready")
+        return body.decode("ascii", errors="replace").strip()
+
+    async def drain(self, *, inbound_only: bool) -> None:
+        """Asks clients to go elsewhere, and goes on serving them meanwhile. Raises NoAnswer."""
+        inbound = "inboundonly&" if inbound_only else ""
+        status, body = await self._ask(f"/drain_listeners?{inbound}graceful&skip_exit", "POST")
+        if status != 200:
+            raise NoAnswer(body.decode(errors="replace").strip())
+
+    async def connections(self) -> int | None:
+        """How many clients are connected; None when its statistics do not tell. Raises NoAnswer."""
+        status, body = await self._ask("/stats?format=json&filter=downstream_cx_active$&type=Gauges")
+        return counted(body) if status == 200 else None
+
+    async def _ask(self, target: str, method: str = "GET") -> tuple[int, bytes]:
+        try:
+            async with asyncio.timeout(_TIME), exchange(self.connect, Request(target, method)) as answer:
+                return answer.status, await answer.body(_LARGEST)
+        except TimeoutError as error:
+            raise NoAnswer(f"no answer within {_TIME:.0f} s") from error
+
+
+def counted(stats: bytes) -> int | None:
+    """Active connections of all listeners but the admin's, from `/stats?format=json`."""
+    found = [
+        stat["value"]
+        for stat in json.loads(stats).get("stats", ())
+        if "value" in stat and stat["name"].startswith("listener.") and not stat["name"].startswith("listener.admin.")
+    ]
+    return sum(found) if found else None

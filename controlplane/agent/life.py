@@ -1,0 +1,134 @@
+"""An agent's life: a certificate, then Envoy, then whichever ends first.
+
+    Envoy ends by itself      an error: whoever started us starts both anew
+    we are asked to end       Envoy is drained and ended; asked again, the drain is cut short
+
+The status ports answer from the first moment, so that whoever waits is told for what.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from controlplane.agent.admin import SOCKET, AdminClient
+from controlplane.agent.authority import AuthorityClient
+from controlplane.agent.bundle import BundleFile
+from controlplane.agent.drain import drain
+from controlplane.agent.envoy import EnvoyProcess, describe, start_envoy
+from controlplane.agent.generations import IdentityWriter
+from controlplane.agent.http.server import Request, Response, serving, text
+from controlplane.agent.identity import IdentityRunner
+from controlplane.agent.logs import Log
+from controlplane.agent.readiness import Readiness
+from controlplane.agent.renewal import Random
+from controlplane.agent.settings import Settings
+from controlplane.agent.status import QUIT, READY, routed
+from controlplane.base.clock import Clock
+
+WELL: Final = 0
+ENVOY_ENDED: Final = 1
+
+
+class Agent:
+    """Everything beside one Envoy. The process's working directory is the agent's."""
+
+    def __init__(self, settings: Settings, log: Log, clock: Clock, random: Random) -> None:
+        self._settings = settings
+        self._log = log
+        self._asked = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._admin = AdminClient(SOCKET)
+        self._writer = IdentityWriter(settings.directory)
+        self._identity = IdentityRunner(
+            AuthorityClient(settings.control_plane, settings.server_name, settings.token, self._writer.pair),
+            self._writer,
+            BundleFile(settings.bundle, log),
+            node=settings.node,
+            seconds=settings.certificate_seconds,
+            log=log,
+            clock=clock,
+            random=random,
+        )
+        self._readiness = Readiness(self._admin, self._identity, log)
+
+    async def run(self) -> int:
+        """The exit code. Raises OSError and `NoEnvoy` when it cannot even begin."""
+        self._writer.prepare()
+        ports = self._settings.status
+        with _signals(self._end):
+            async with (
+                serving(ports.address, ports.readiness_port, routed({READY: self._ready})),
+                serving(ports.address, ports.port, routed({READY: self._ready}, {QUIT: self._quit})),
+                asyncio.TaskGroup() as tasks,
+            ):
+                identity = tasks.create_task(self._identity.run(), name="identity")
+                code = await self._live()
+                identity.cancel()
+        return code
+
+    async def _live(self) -> int:
+        await _first_of(self._identity.first.wait(), self._asked.wait())
+        if self._asked.is_set():
+            return WELL
+        self._identity.envoy_starts()
+        envoy = await start_envoy(self._settings.envoy, self._settings.directory)
+        self._readiness.started = True
+        self._log.info("Envoy started", pid=envoy.pid)
+        try:
+            await _first_of(envoy.wait(), self._asked.wait())
+            if not self._asked.is_set():
+                self._log.error("Envoy ended by itself", status=describe(await envoy.wait()))
+                return ENVOY_ENDED
+            await self._drain(envoy)
+        finally:
+            await envoy.end()
+        self._log.info("Envoy ended")
+        return WELL
+
+    async def _drain(self, envoy: EnvoyProcess) -> None:
+        self._readiness.draining = True
+        options, inbound_only = self._settings.drain, self._settings.is_sidecar
+        drained = drain(self._admin, options, inbound_only=inbound_only, log=self._log, sleep=asyncio.sleep)
+        await _first_of(drained, envoy.wait(), self._hurried.wait())
+
+    def _end(self) -> None:
+        if self._asked.is_set():
+            self._hurried.set()
+        self._asked.set()
+
+    async def _ready(self, _request: Request) -> Response:
+        return await self._readiness.answer()
+
+    async def _quit(self, _request: Request) -> Response:
+        self._log.info("asked to end", by=QUIT)
+        self._end()
+        return text(200, "ending")
+
+
+@contextmanager
+def _signals(end: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        loop.add_signal_handler(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def _first_of(*works: Coroutine[Any, Any, Any]) -> None:
+    """Waits for whichever ends first; the others are cancelled. What it raised is raised."""
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
