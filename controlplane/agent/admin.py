@@ -8,6 +8,7 @@ from controlplane.agent.http.client import Connect, NoAnswer, Request, exchange,
 
 SOCKET: Final = "admin.sock"
 
+_ALL_CONNECTIONS: Final = "server.total_connections"  # counted whatever statistics are kept, a few seconds late
 _TIME: Final = 2.0  # seconds
 _LARGEST: Final = 262_144  # bytes of an answer that is kept
 
@@ -32,7 +33,7 @@ class AdminClient:
 
     async def connections(self) -> int | None:
         """How many clients are connected; None when its statistics do not tell. Raises NoAnswer."""
-        status, body = await self._ask("/stats?format=json&filter=downstream_cx_active$&type=Gauges")
+        status, body = await self._ask(f"/stats?format=json&filter=downstream_cx_active$|{_ALL_CONNECTIONS}")
         return counted(body) if status == 200 else None
 
     async def _ask(self, target: str, method: str = "GET") -> tuple[int, bytes]:
@@ -45,9 +46,11 @@ class AdminClient:
 
 def counted(stats: bytes) -> int | None:
     """Active connections of all listeners but the admin's, from `/stats?format=json`."""
-    found = [
-        stat["value"]
-        for stat in json.loads(stats).get("stats", ())
-        if "value" in stat and stat["name"].startswith("listener.") and not stat["name"].startswith("listener.admin.")
-    ]
-    return sum(found) if found else None
+    found = {stat["name"]: stat["value"] for stat in json.loads(stats).get("stats", ()) if "value" in stat}
+    of_listeners = [value for name, value in found.items() if _is_of_listener(name)]
+    return sum(of_listeners) if of_listeners else found.get(_ALL_CONNECTIONS)
+
+
+def _is_of_listener(name: str) -> bool:
+    """Each has one such number for all its workers, and one for each."""
+    return name.startswith("listener.") and not name.startswith("listener.admin.") and ".worker_" not in name

@@ -149,7 +149,7 @@ class AuthorityClient:
                     raise await _refused(answer)
                 return await answer.body(_LARGEST)
         except (NoAnswer, TimeoutError) as error:
-            raise Unreachable(f"{self._address}: {error or f'no answer within {_TIME:.0f} s'}") from error
+            raise Unreachable(f"{self._address}: {str(error) or f'no answer within {_TIME:.0f} s'}") from error
 
 
 def _about_the_certificate(error: AskError) -> bool:

@@ -14,9 +14,8 @@ Fetches a certificate for this workload and renews it at half its life, writes w
 the bootstrap that came with the certificate, answers health probes and metrics, and drains Envoy when it is asked to
 end (SIGTERM; a second one cuts the drain short). In a Pod the environment says everything; a flag overrides it."""
 EXAMPLES: Final = (
-    "lateen agent sidecar                         in an injected Pod",
-    "lateen agent sidecar -d run/cart --control-plane 127.0.0.1:15013 --roots roots.pem \\",
-    "  --token-file cart.token --pod-name cart-1 --namespace shop --address 127.9.0.1 --envoy ./envoy",
+    "lateen agent sidecar",
+    "lateen agent router -d run/gateway --pod-name gateway-1 --namespace edge --address 127.9.0.1",
 )
 
 

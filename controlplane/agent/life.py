@@ -61,11 +61,8 @@ class Agent:
             async with (
                 serving(ports.address, ports.readiness_port, routed({READY: self._ready})),
                 serving(ports.address, ports.port, routed({READY: self._ready}, {QUIT: self._quit})),
-                asyncio.TaskGroup() as tasks,
             ):
-                identity = tasks.create_task(self._identity.run(), name="identity")
-                code = await self._live()
-                identity.cancel()
+                code: int = await _first_of(self._live(), self._identity.run())
         return code
 
     async def _live(self) -> int:
@@ -120,15 +117,15 @@ def _signals(end: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-async def _first_of(*works: Coroutine[Any, Any, Any]) -> None:
-    """Waits for whichever ends first; the others are cancelled. What it raised is raised."""
+async def _first_of(*works: Coroutine[Any, Any, Any]) -> Any:
+    """What the first that ends returns, or raises; the others are cancelled."""
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(work) for work in works]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        first = next(task for task in tasks if task.done())
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
+    return first.result()

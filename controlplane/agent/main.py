@@ -18,6 +18,7 @@ from controlplane.agent.words import Misuse, Words
 from controlplane.runtime.clock import SystemClock
 
 MISUSED: Final = 2
+BUG: Final = 70
 _LARGEST: Final = 1_048_576  # bytes of a file that a flag names
 
 
@@ -39,6 +40,9 @@ def run(role: str, given: Mapping[str, str]) -> int:
         return _refuse(str(error))
     except OSError as error:  # a port that is taken, a directory that is not ours
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+    except Exception:  # noqa: BLE001  (the boundary: a bug of ours ends the process, with everything about it)
+        sys.excepthook(*sys.exc_info())
+        return BUG
 
 
 async def _run(settings: Settings) -> int:

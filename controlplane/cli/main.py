@@ -22,7 +22,7 @@ from controlplane.runtime.grpcstart import grpc_settings
 
 EXIT_CODES: Final = {
     0: "it went well; `up` and `serve`: somebody asked them to end",
-    1: "the answer is no: no such proxy, `--strict` and there are problems, the demo went wrong, a full disk, an Envoy ended",
+    1: "the answer is no: no such proxy, `--strict` and problems, the demo went wrong, a full disk, a dead Envoy",
     2: "asked wrongly, or it cannot be done here: one line on standard error says why",
     70: "a bug in Lateen: one line; `--traceback` (with any command) shows where",
     130: "interrupted",

@@ -19,6 +19,7 @@ from tests.envoys.binary import envoy_binary
 from tests.envoys.upstreams import loopback_address
 
 PATIENCE = 30.0  # seconds
+PROGRAM = (sys.executable, "-m", "controlplane.agent")
 
 
 def wait_for(true: Callable[[], Any], what: Callable[[], str] | str, seconds: float = PATIENCE) -> Any:
@@ -156,7 +157,7 @@ def running(
     role: str = "sidecar",
     environment: Mapping[str, str] = {},
     address: str = "",
-    program: tuple[str, ...] = (sys.executable, "-m", "controlplane.agent"),
+    program: tuple[str, ...] = PROGRAM,
     **flags: str,
 ) -> Iterator[RunningAgent]:
     """An agent beside a real Envoy; ended on leaving, and its Envoy with it."""

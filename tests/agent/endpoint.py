@@ -51,6 +51,7 @@ def signed(authority: Authority, *names: x509.GeneralName, life: timedelta = tim
         .not_valid_before(now - timedelta(minutes=2))
         .not_valid_after(now + life)
         .add_extension(x509.SubjectAlternativeName(names), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
         .sign(authority.key, SHA256())
     )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -84,6 +85,7 @@ class Endpoint:
 
     def __init__(self, folder: Path, *, files: dict[str, str] | None = None, life: float = 3600.0) -> None:
         self.authority = new_authority()
+        self.issuer: Authority | None = None  # instead of it
         self.trusted = [self.authority]
         self.bundle = folder / "roots.pem"
         self.token = folder / "token"
@@ -94,6 +96,7 @@ class Endpoint:
         self.behaviour = Behaviour()
         self.asked: list[Asked] = []
         self.reports: list[Asked] = []
+        folder.mkdir(exist_ok=True)
         self._folder = folder
         self._arrived = threading.Condition()
         self._server: socket.socket | None = None
@@ -242,7 +245,7 @@ class Endpoint:
         issued = issue(
             asked.body["csr"].encode(),
             caller,
-            self.authority,
+            self.issuer or self.authority,
             now=datetime.now(UTC),
             serial=secrets.randbits(127),
             asked=timedelta(seconds=self.life),

@@ -233,7 +233,7 @@ def test_a_workload_that_is_refused_does_not_start_with_what_it_had(endpoint, tm
 def test_a_certificate_from_before_that_has_ended_is_of_no_use(endpoint, tmp_path, idle_envoy):
     endpoint.life = 2.0
     with running(endpoint, tmp_path / "agent", envoy=idle_envoy) as agent:
-        (first, *_) = issued(agent)
+        issued(agent)
         endpoint.down()
         wait_for(lambda: chain_of(agent.directory)[0].not_valid_after_utc < datetime.now(UTC), "its end")
     with running(endpoint, tmp_path / "agent", envoy=idle_envoy) as agent:
