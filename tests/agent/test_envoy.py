@@ -111,7 +111,7 @@ def test_certificates_change_under_load_and_nobody_notices(mesh, tmp_path, size,
         assert len(agent.events("Envoy started")) == 1
         memory = agent.memory()
     proved(
-        "3",
+        "identity 3",
         "certificates rotated beside a real Envoy, a new connection for each request: none failed",
         bound="0",
         figure=" ".join([str(len(failed)), *failed[:1]]),

@@ -57,7 +57,7 @@ def test_an_agents_memory(tmp_path, proved):
             agent.get("/healthz/ready")
         found, beside = agent.memory(), memory(agent.envoy_pid)
     proved(
-        "8",
+        "identity 8",
         "an agent's resident memory, beside an Envoy without configuration",
         bound=f"< {MOST_MEMORY // 1024} MiB",
         figure=f"{found / 1024:.1f} MiB (its Envoy: {beside / 1024:.1f} MiB)",
@@ -78,7 +78,7 @@ def test_an_agents_start(tmp_path, size, proved):
     with Endpoint(tmp_path) as endpoint:
         took = [_until_envoy(endpoint, tmp_path / f"agent-{number}", program) for number in range(size(5, 20))]
     proved(
-        "8",
+        "identity 8",
         "from an agent's start to Envoy's",
         bound=f"< {MOST_MILLISECONDS} ms (median)",
         figure=f"{statistics.median(took):.0f} ms",
