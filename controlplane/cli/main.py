@@ -53,6 +53,36 @@ proxy_config = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(proxy_config, name="proxy-config")
+ca = typer.Typer(
+    help="""The authority of a running mesh.
+
+    \b
+    Examples, in the directory of a running mesh:
+      lateen ca show
+      lateen ca rotate begin
+    """,
+    no_args_is_help=True,
+)
+app.add_typer(ca, name="ca")
+rotate = typer.Typer(
+    help="""From one root to the next, in three steps.
+
+    \b
+    begin      a new root is made, and trusted too
+    switch     certificates are issued from the new root
+    finish     the old root is trusted no more
+    abandon    instead of switch: back to the old root
+
+    The mesh goes on. A step that would cut off a connected proxy is refused, and says which. Proxies take a new root
+    within seconds, and a new certificate at half the life of theirs.
+
+    \b
+    Example:
+      lateen ca rotate begin && lateen ca rotate status
+    """,
+    no_args_is_help=True,
+)
+ca.add_typer(rotate, name="rotate")
 
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR", help="directories (or files) with manifests")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-R", help="read subdirectories too")]
@@ -243,6 +273,43 @@ def _config_command(section: str) -> None:
 
 for _section in ("listeners", "routes", "clusters", "endpoints", "secrets", "all"):
     _config_command(_section)
+
+
+@ca.command("show")
+def ca_show(*, directory: Where = Path(), output: Output = Format.TABLE) -> None:
+    """Who signs, and who is trusted.
+
+    \b
+    Example:
+      lateen ca show -o json | jq -r '.trusted[].sha256'
+    """
+    _command("authority").show(directory, output)
+
+
+@rotate.command("status")
+def rotate_status(*, directory: Where = Path(), output: Output = Format.TABLE) -> None:
+    """Where a rotation is, and whom the next step waits for.
+
+    \b
+    Example:
+      lateen ca rotate status -d examples/bill-service
+    """
+    _command("authority").status(directory, output)
+
+
+def _rotate_command(step: str, words: str) -> None:
+    @rotate.command(step, help=f"{words}\n\n\b\nExample:\n  lateen ca rotate {step}")
+    def take(*, directory: Where = Path(), output: Output = Format.TABLE) -> None:
+        _command("authority").rotate(directory, step, output)
+
+
+for _step, _words in {
+    "begin": "Trust a new root too.\n\nNothing is issued from it yet.",
+    "switch": "Issue from the new root.\n\nRefused while a connected proxy does not trust it.",
+    "finish": "Trust the old root no more.\n\nRefused while a connected proxy has a certificate of it.",
+    "abandon": "Back to the old root, instead of `switch`.",
+}.items():
+    _rotate_command(_step, _words)
 
 
 @app.command()

@@ -1,7 +1,7 @@
-"""HTTP with JSON over a Unix socket: just enough to look into a running process.
+"""HTTP with JSON over a Unix socket: just enough to look into a running process, and to tell it something.
 
-Envoy's admin interface and our own debug interface are both "GET a path, get JSON". A socket file with mode 0600 is
-all the access control that needs, and a web framework would be more code than this.
+Envoy's admin interface and our own debug interface are both "GET a path, get JSON"; what changes something is a POST.
+A socket file with mode 0600 is all the access control that needs, and a web framework would be more code than this.
 """
 
 import asyncio
@@ -23,6 +23,10 @@ class NotFound(Exception):  # noqa: N818  (what the caller asked for is not ther
     """The message goes to the caller, with status 404."""
 
 
+class NotNow(Exception):  # noqa: N818  (likewise)
+    """What the caller wants done may not be, as things are. The message goes to it, with status 409."""
+
+
 async def request(path: Path, target: str, method: str = "GET", timeout: float = _TIMEOUT) -> tuple[int, bytes]:  # noqa: ASYNC109
     """One exchange: status and body. Raises `OSError` (also `TimeoutError`) when nobody answers."""
     async with asyncio.timeout(timeout):
@@ -34,12 +38,12 @@ async def request(path: Path, target: str, method: str = "GET", timeout: float =
             writer.close()
 
 
-def request_blocking(path: Path, target: str, timeout: float = _TIMEOUT) -> tuple[int, bytes]:
+def request_blocking(path: Path, target: str, method: str = "GET", timeout: float = _TIMEOUT) -> tuple[int, bytes]:
     """The same for programs without an event loop."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)
         connection.connect(str(path))
-        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: local\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(f"{method} {target} HTTP/1.1\r\nHost: local\r\nConnection: close\r\n\r\n".encode())
         chunks = []
         while chunk := connection.recv(65_536):
             chunks.append(chunk)
@@ -70,14 +74,18 @@ def _unchunked(body: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def serving(path: Path, routes: Mapping[str, Handler]) -> AsyncIterator[None]:
-    """Answer GET requests for `routes` on a socket of mode 0600, until left."""
+async def serving(
+    path: Path, routes: Mapping[str, Handler], actions: Mapping[str, Handler] | None = None
+) -> AsyncIterator[None]:
+    """Answer GET requests for `routes` and POST requests for `actions` on a socket of mode 0600, until left."""
+    handlers = {("GET", name): handler for name, handler in routes.items()}
+    handlers |= {("POST", name): handler for name, handler in (actions or {}).items()}
     connection = _bound(path)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_TIMEOUT):
-                writer.write(await _respond(await reader.readuntil(b"\r\n\r\n"), routes))
+                writer.write(await _respond(await reader.readuntil(b"\r\n\r\n"), handlers))
                 await writer.drain()
         except (OSError, EOFError, asyncio.LimitOverrunError):
             pass  # the caller went away, or never was one of ours
@@ -104,18 +112,27 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-async def _respond(head: bytes, routes: Mapping[str, Handler]) -> bytes:
-    words = head.split(b" ", 2)
-    if len(words) < 3 or words[0] != b"GET":
-        return _answer(405, {"error": "only GET is answered here"})
-    url = urlsplit(words[1].decode(errors="replace"))
-    handler = routes.get(url.path)
+async def _respond(head: bytes, handlers: Mapping[tuple[str, str], Handler]) -> bytes:
+    words = head.decode(errors="replace").split(" ", 2)
+    if len(words) < 3:
+        return _answer(400, {"error": "this is no HTTP"})
+    method, url = words[0], urlsplit(words[1])
+    handler = handlers.get((method, url.path))
     if handler is None:
-        return _answer(404, {"error": f"no such path; there are {', '.join(sorted(routes))}"})
+        return _unanswered(url.path, handlers)
     try:
         return _answer(200, await handler({key: values[-1] for key, values in parse_qs(url.query).items()}))
     except NotFound as missing:
         return _answer(404, {"error": str(missing)})
+    except NotNow as refused:
+        return _answer(409, {"error": str(refused)})
+
+
+def _unanswered(path: str, handlers: Mapping[tuple[str, str], Handler]) -> bytes:
+    methods = [method for method, known in handlers if known == path]
+    if methods:
+        return _answer(405, {"error": f"{path} is asked for with {' or '.join(methods)}"})
+    return _answer(404, {"error": f"no such path; there are {', '.join(sorted({known for _, known in handlers}))}"})
 
 
 def _answer(status: int, body: Any) -> bytes:

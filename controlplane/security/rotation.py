@@ -67,7 +67,7 @@ def switch(roots: Roots, lacking: Collection[str]) -> Roots | Refusal:
     if roots.step is not Step.TRUSTING:
         return Refusal(Why.STEP, f"there is no new root to issue from (the rotation is {roots.step})")
     if lacking:
-        return _wait("have not said that they trust the new root", lacking)
+        return _wait("must say first that they trust the new root", lacking)
     return Roots(roots.current, roots.coming, Step.ISSUING)
 
 
@@ -76,7 +76,7 @@ def finish(roots: Roots, holding: Collection[str]) -> Roots | Refusal:
     if roots.step is not Step.ISSUING or roots.coming is None:
         return Refusal(Why.STEP, f"there is no old root to drop (the rotation is {roots.step})")
     if holding:
-        return _wait("have not said that their certificate is of the new root; each renews at half its life", holding)
+        return _wait("must say first that their certificate is of the new root; each renews at half its life", holding)
     return Roots(roots.coming)
 
 

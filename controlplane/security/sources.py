@@ -86,11 +86,16 @@ class OwnRoots:
         return changed
 
     async def change(self, step: Step) -> Roots | Refusal:
+        """Judged by what is kept: a step that somebody else took meanwhile is not taken twice, or undone."""
         assert self._kept is not None
         after = step(self._kept.roots)
         if isinstance(after, Refusal):
             return after
         kept = await self._store.replace(after, self._kept)
+        if kept is None:  # somebody else wrote there: roots, or only a label
+            found = await self._store.load()
+            if found is not None and encode(found.roots) == encode(self._kept.roots):
+                kept = await self._store.replace(after, found)
         if kept is None:
             return Refusal(Why.STEP, "another control plane changed the roots at the same time: look at them again")
         self._kept = kept

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.runtime.unixhttp import NotFound, parse_answer, request, request_blocking, serving
+from controlplane.runtime.unixhttp import NotFound, NotNow, parse_answer, request, request_blocking, serving
 
 
 async def test_a_path_is_answered_with_json_and_its_query_is_understood(tmp_path: Path) -> None:
@@ -31,6 +31,25 @@ async def test_what_is_not_there_is_404_with_words(tmp_path: Path) -> None:
         assert (await request(tmp_path / "s", "/one", method="POST"))[0] == 405
     assert status == 404
     assert "/one" in json.loads(body)["error"]
+
+
+async def test_what_changes_something_is_a_post(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    async def act(query):
+        if not query:
+            raise NotNow("not yet")
+        done.append(query["a"])
+        return {"done": len(done)}
+
+    path = tmp_path / "s"
+    async with serving(path, {"/look": act}, {"/act": act}):
+        assert await request(path, "/act?a=1", "POST") == (200, b'{"done": 1}')
+        assert await request(path, "/act", "POST") == (409, b'{"error": "not yet"}')
+        assert (await request(path, "/act?a=2"))[0] == 405
+        assert (await request(path, "/look?a=2", "POST"))[0] == 405
+        assert (await request(path, "/act?a=2", "post"))[0] == 405
+    assert done == ["1"]
 
 
 async def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:

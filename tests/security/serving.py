@@ -61,6 +61,7 @@ class Served:
     def __init__(self, authorities: Authorities, serving: Serving, server: HttpsServer, port: int) -> None:
         self.authorities, self.serving, self.server, self.port = authorities, serving, server, port
         self.connected: list[Holder] = []
+        self.clock = SystemClock()
         self.tokens = LocalTokens(os.urandom)
         self.is_ready = True
 
