@@ -4,6 +4,7 @@ Replicas of one Deployment share the answer, and a policy that selects other wor
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from controlplane.compile.inputs import Inputs, Key, settings_of
@@ -11,10 +12,12 @@ from controlplane.compile.keyservers import KnownServers
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Labels, Rules, Selector, matched_labels
 from controlplane.ir.guard import UNGUARDED, Guard, WorkloadPolicy
+from controlplane.ir.service import Service
 from controlplane.mesh import authorization as mesh_authorization
 from controlplane.mesh import peerauthentication as mesh_peers
 from controlplane.mesh import requestauthentication as mesh_tokens
 from controlplane.mesh.caller import Caller, has_labels
+from controlplane.mesh.tenancy import exported
 from controlplane.model.meta import KubernetesObject, origin_of
 from controlplane.model.problem import Level, Problem
 from controlplane.model.requestauthentication import RequestAuthentication
@@ -91,10 +94,24 @@ class Policies:
         servers = KnownServers(fetch, self._inputs, self._registry, self._routing, Caller(namespace, labels))
         tokens, unread = mesh_tokens.tokens(self._selected(fetch, self._tokens, namespace, labels), servers)
         rules = self._selected(fetch, self._rules, namespace, labels)
-        of_requests, problems = mesh_authorization.authorization(rules, settings, http=True)
-        of_connections, more = mesh_authorization.authorization(rules, settings, http=False)
+        lookup = partial(self._service, fetch, namespace)
+        of_requests, problems = mesh_authorization.authorization(rules, settings, lookup, http=True)
+        of_connections, more = mesh_authorization.authorization(rules, settings, lookup, http=False)
         fetch.report(*dict.fromkeys((*wrong, *unread, *problems, *more)))
         return WorkloadPolicy(peers, Guard(tokens, of_requests), Guard(None, of_connections))
+
+    def _service(self, fetch: Fetch, namespace: str, host: str, declared_in: str) -> Service | None:
+        """What workloads of a namespace see under a name, if that is what the mesh's settings mean by it.
+
+        They mean what a named namespace declares, else what the owner of the host does: nobody makes himself the judge
+        of his own calls by declaring the name again.
+        """
+        seen = self._registry.service_for(fetch, host, namespace)
+        if seen is None or not exported(seen.namespace, seen.export_to).covers(namespace):
+            return None
+        owner = fetch(self._registry.owners, host)
+        meant = declared_in or (owner.namespace if owner is not None else "")
+        return (self._registry.concrete(fetch, seen) or seen) if seen.namespace == meant else None
 
     def _selected(
         self, fetch: Fetch, index: "Index[str, Key, P]", namespace: str, labels: Mapping[str, str]

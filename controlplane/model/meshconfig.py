@@ -20,6 +20,7 @@ from controlplane.model.validate.common import (
     check_port,
 )
 from controlplane.model.validate.destinationrule import check_connection_pool, check_locality, check_outlier_detection
+from controlplane.model.validate.extensionprovider import check_providers
 from controlplane.model.validate.findings import Findings
 from controlplane.model.validate.substitution import substitution_error
 from controlplane.model.validate.virtualservice import check_retries
@@ -42,7 +43,6 @@ _NOT_YET: Final = frozenset(
         "enableEnvoyAccessLogService",
         "enablePrometheusMerge",
         "enableTracing",
-        "extensionProviders",
         "hboneIdleTimeout",
         "inboundClusterStatName",
         "inboundTrafficPolicy",
@@ -59,6 +59,24 @@ _NOT_YET: Final = frozenset(
         "thriftConfig",
         "tlsDefaults",
         "zoneAwareLbSetting",
+    }
+)
+# Kinds of extensionProviders that Lateen does not ask.
+_PROVIDERS_NOT_YET: Final = frozenset(
+    {
+        "datadog",
+        "envoyFileAccessLog",
+        "envoyHttpAls",
+        "envoyOtelAls",
+        "envoyTcpAls",
+        "lightstep",
+        "opencensus",
+        "opentelemetry",
+        "prometheus",
+        "sds",
+        "skywalking",
+        "stackdriver",
+        "zipkin",
     }
 )
 # What holds anyway.
@@ -79,7 +97,8 @@ def decode_settings(document: Mapping[str, Any]) -> tuple[Settings, tuple[Proble
     _check(found, settings)
     problems = found.done()
     bad = {*walker.bad, *(problem.origin.path for problem in problems if problem.level is Level.ERROR)}
-    return _with_defaults(settings, bad), (*walker.all_problems(), *problems)
+    kept, rest = _without_bad_providers(settings, bad)
+    return _with_defaults(kept, rest), (*walker.all_problems(), *problems)
 
 
 def _flattened(document: object, walker: Walker) -> object:
@@ -90,10 +109,27 @@ def _flattened(document: object, walker: Walker) -> object:
     root = fields.pop("rootNamespace", None)
     if root is not None:
         fields.setdefault("rootNamespaces", [root])
+    if "extensionProviders" in fields:
+        fields["extensionProviders"] = _known_providers(fields["extensionProviders"], walker)
     proxy = fields.pop("defaultConfig", None)
     if isinstance(proxy, Mapping):
         fields |= _from_proxy_config(proxy, walker)
     return fields
+
+
+def _known_providers(providers: object, walker: Walker) -> object:
+    """Without what the mesh cannot ask; all keep their places, so that paths still mean what the author's do."""
+    if not isinstance(providers, list | tuple):
+        return providers
+    return [_known_provider(f"extensionProviders[{i}]", provider, walker) for i, provider in enumerate(providers)]
+
+
+def _known_provider(path: str, provider: object, walker: Walker) -> object:
+    if not isinstance(provider, Mapping):
+        return provider
+    for kind in provider.keys() & _PROVIDERS_NOT_YET:
+        _not_yet(f"{path}.{kind}", walker)
+    return {key: value for key, value in provider.items() if key not in _PROVIDERS_NOT_YET}
 
 
 def _from_proxy_config(proxy: Mapping[str, Any], walker: Walker) -> dict[str, Any]:
@@ -119,6 +155,14 @@ def _not_yet(path: str, walker: Walker) -> None:
     walker.report("NotSupportedYet", path, f"{path} is not supported yet: it has no effect", Level.WARNING)
 
 
+def _without_bad_providers(settings: Settings, bad: set[str]) -> tuple[Settings, set[str]]:
+    """A bad provider is gone, the others stay; and the faults that this does not contain."""
+    places = {f"extensionProviders[{number}]": one for number, one in enumerate(settings.extension_providers)}
+    of_each = {path: path.partition("]")[0] + "]" for path in bad if path.startswith("extensionProviders[")}
+    kept = tuple(one for place, one in places.items() if place not in of_each.values())
+    return msgspec.structs.replace(settings, extension_providers=kept), bad - of_each.keys()
+
+
 def _with_defaults(settings: Settings, bad: set[str]) -> Settings:
     names = dict(zip(Settings.__struct_encode_fields__, Settings.__struct_fields__, strict=True))
     tops = {path.split(".")[0].split("[")[0] for path in bad}
@@ -136,7 +180,10 @@ def _check(found: Findings, settings: Settings) -> None:
     check_port(found, "proxyInboundListenPort", settings.proxy_inbound_listen_port)
     check_port(found, "proxyHttpPort", settings.proxy_http_port or None)
     check_fqdn(found, "trustDomain", settings.trust_domain)
+    for i, alias in enumerate(settings.trust_domain_aliases):
+        check_fqdn(found, f"trustDomainAliases[{i}]", alias)
     check_fqdn(found, "clusterDomain", settings.cluster_domain)
+    check_providers(found, "extensionProviders", settings.extension_providers)
     for i, name in enumerate(settings.root_namespaces):
         check_name(found, f"rootNamespaces[{i}]", name)
     check_export_to(found, "defaultServiceExportTo", settings.default_service_export_to)

@@ -12,6 +12,7 @@ from controlplane.model.destinationrule import (
     OutlierDetection,
     TcpKeepalive,
 )
+from controlplane.model.extensionprovider import ExtensionProvider
 from controlplane.model.sidecar import OutboundTrafficMode
 from controlplane.model.value import Duration, Int32, UInt32, Value, WireEnum
 from controlplane.model.virtualservice import HTTPRetry
@@ -83,6 +84,7 @@ class Settings(Value):
     h2_upgrade_policy: H2UpgradePolicy = H2UpgradePolicy.DO_NOT_UPGRADE
     tcp_keepalive: TcpKeepalive | None = None
     path_normalization: MeshPathNormalization = MeshPathNormalization()
+    extension_providers: tuple[ExtensionProvider, ...] = ()
     proxy_listen_port: Int32 = 15001
     proxy_inbound_listen_port: Int32 = 15006
     proxy_http_port: Int32 = 0  # 0 = no http_proxy listener

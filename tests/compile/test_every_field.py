@@ -50,7 +50,6 @@ EXCEPT: dict[str, dict[str, str]] = {
     },
     "WorkloadEntry": {r"serviceAccount": "whom mutual TLS expects; nobody speaks it yet"},
     "Settings": {
-        r"trustDomain(Aliases)?": "whose clients may connect; read by the server",
         r"workloadCertificates": "whether proxies have identities; nothing asks for them yet",
     },
     "Service": {

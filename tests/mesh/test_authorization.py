@@ -14,6 +14,7 @@ from controlplane.ir.authorization import (
     Action,
     AllOf,
     AnyOf,
+    Authorizer,
     Claim,
     Condition,
     DestinationPort,
@@ -27,12 +28,19 @@ from controlplane.ir.authorization import (
     Rule,
 )
 from controlplane.ir.route import MatchKind, StringMatch
+from controlplane.ir.service import Protocol, Resolution, Service, ServicePort
 from controlplane.mesh.authorization import authorization
 from controlplane.model.decode import decode
+from controlplane.model.extensionprovider import ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider
+from controlplane.model.problem import Level, ObjectRef, Origin
 from controlplane.model.settings import Settings
 
 SETTINGS = Settings(trust_domain="mesh.example", trust_domain_aliases=("old.example",))
 ANY = StringMatch(MatchKind.PRESENT)
+
+
+def nowhere(_host: str, _namespace: str) -> None:
+    """No service is seen."""
 
 
 def exact(value: str, **how: Any) -> StringMatch:
@@ -58,7 +66,7 @@ def policy(spec: str, name: str = "p", namespace: str = "shop", **annotations: s
 
 
 def judgements(*policies: Any, http: bool = True) -> dict[Action, Judgement]:
-    found, _ = authorization(policies, SETTINGS, http=http)
+    found, _ = authorization(policies, SETTINGS, nowhere, http=http)
     assert found is not None
     return {one.action: one for one in found.judgements}
 
@@ -204,6 +212,7 @@ def test_audits_and_denials_come_before_what_allows() -> None:
     found, _ = authorization(
         [policy("{rules: [{}]}"), policy("{action: DENY, rules: [{}]}"), policy("{action: AUDIT, rules: [{}]}")],
         SETTINGS,
+        nowhere,
         http=True,
     )
     assert found is not None
@@ -226,7 +235,7 @@ def test_a_dry_run_decides_nothing() -> None:
 
 
 def test_nothing_selected_is_no_authorization() -> None:
-    assert authorization([], SETTINGS, http=True) == (None, ())
+    assert authorization([], SETTINGS, nowhere, http=True) == (None, ())
 
 
 # Closed
@@ -328,7 +337,7 @@ def test_checks_go_by_provider() -> None:
         policy("{action: CUSTOM, provider: {name: b}, rules: [{}]}", "z"),
         policy("{action: CUSTOM, provider: {name: c}, rules: [{}]}", "dry", **{"istio.io/dry-run": "true"}),
     ]
-    found, _ = authorization(policies, SETTINGS, http=True)
+    found, _ = authorization(policies, SETTINGS, nowhere, http=True)
     assert found is not None
     assert [(one.prefix, [rule.name for rule in one.rules]) for one in found.checks] == [
         ("istio-ext-authz-a-", ["istio-ext-authz-a-ns[shop]-policy[y]-rule[0]"]),
@@ -342,6 +351,58 @@ def test_checks_go_by_provider() -> None:
 def test_tokens_are_not_known_when_others_are_asked() -> None:
     """They are read later, so whoever asks for one asks about every call."""
     spec = "{action: CUSTOM, provider: {name: a}, rules: [{from: [{source: {requestPrincipals: ['*']}}]}]}"
-    found, _ = authorization([policy(spec)], SETTINGS, http=True)
+    found, _ = authorization([policy(spec)], SETTINGS, nowhere, http=True)
     assert found is not None
     assert found.checks[0].rules == (Rule("istio-ext-authz-a-ns[shop]-policy[p]-rule[0]"),)
+
+
+HOST = "opa.auth.svc.cluster.local"
+ASKING = Settings(
+    extension_providers=(
+        ExtensionProvider(
+            name="web",
+            envoy_ext_authz_http=ExtAuthzHttp(
+                service="auth/opa",
+                port=80,
+                path_prefix="/ask",
+                include_additional_headers_in_check={"b": "1", "a": "2"},
+            ),
+        ),
+        ExtensionProvider(name="rpc", envoy_ext_authz_grpc=ExtAuthzGrpc(service=HOST, port=90, fail_open=True)),
+        ExtensionProvider(name="none", envoy_ext_authz_grpc=ExtAuthzGrpc(service="elsewhere.example", port=90)),
+        ExtensionProvider(name="portless", envoy_ext_authz_grpc=ExtAuthzGrpc(service=HOST, port=91)),
+        ExtensionProvider(name="tracer"),
+    )
+)
+
+
+def one_service(host: str, namespace: str) -> Service | None:
+    assert namespace in {"", "auth"}
+    ports = (ServicePort(80, "http", Protocol.HTTP, 80), ServicePort(90, "grpc", Protocol.GRPC, 90))
+    origin = Origin(ObjectRef("", "Service", "auth", "opa"))
+    return Service(host, "auth", "opa", ports, (), Resolution.ENDPOINTS, origin) if host == HOST else None
+
+
+def asked(provider: str, *, http: bool) -> tuple[Authorizer | None, list[tuple[str, Level]]]:
+    spec = f"{{action: CUSTOM, provider: {{name: {provider}}}, rules: [{{}}]}}"
+    found, problems = authorization([policy(spec)], ASKING, one_service, http=http)
+    assert found is not None
+    return found.checks[0].authorizer, [(one.code, one.level) for one in problems]
+
+
+def test_an_authorizer_is_a_service_of_the_registry() -> None:
+    web = Authorizer(f"outbound|80||{HOST}", HOST, path_prefix="/ask", extra_headers=(("a", "2"), ("b", "1")))
+    rpc = Authorizer(f"outbound|90||{HOST}", HOST, grpc=True, fail_open=True)
+    assert asked("web", http=True) == (web, [])
+    assert asked("rpc", http=True) == (rpc, [])
+    assert asked("rpc", http=False) == (rpc, [])
+
+
+@pytest.mark.parametrize("provider", ["unheard", "none", "portless", "tracer"])
+def test_with_nobody_to_ask_nothing_passes(provider: str) -> None:
+    assert asked(provider, http=True) == asked(provider, http=False)
+    assert asked(provider, http=True) == (None, [("ReferencedResourceNotFound", Level.ERROR)])
+
+
+def test_whoever_is_asked_over_http_knows_no_connections() -> None:
+    assert asked("web", http=False) == (None, [("NoEffect", Level.INFO)])

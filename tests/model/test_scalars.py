@@ -118,10 +118,11 @@ def test_settings_are_read_from_mesh_config():
 def test_what_mesh_config_has_and_lateen_has_not_is_said():
     topology = {"numTrustedProxies": 1, "forwardClientCertDetails": "APPEND_FORWARD"}
     proxy = {"concurrency": 2, "drainDuration": "5s", "gatewayTopology": topology}
-    unread = {"extensionProviders": [], "enableAutoMtls": True, "inboundTrafficPolicy": {"mode": "LOCALHOST"}}
+    providers = [{"name": "tracer", "zipkin": {"service": "zipkin.example.com", "port": 9411}}]
+    unread = {"extensionProviders": providers, "enableAutoMtls": True, "inboundTrafficPolicy": {"mode": "LOCALHOST"}}
     _, problems = decode_settings({**unread, "defaultConfig": proxy, "acessLogFile": "x"})
     assert {(one.code, one.origin.path) for one in problems} == {
-        ("NotSupportedYet", "extensionProviders"),
+        ("NotSupportedYet", "extensionProviders[0].zipkin"),
         ("NotSupportedYet", "enableAutoMtls"),
         ("NotSupportedYet", "inboundTrafficPolicy"),
         ("NotSupportedYet", "defaultConfig.concurrency"),
@@ -129,6 +130,42 @@ def test_what_mesh_config_has_and_lateen_has_not_is_said():
         ("NotSupportedYet", "defaultConfig.gatewayTopology.forwardClientCertDetails"),
         ("UnknownField", "acessLogFile"),
     }
+
+
+HTTP_PROVIDER = {"service": "auth/opa.example.com", "port": 9000}
+PROVIDERS = [
+    ({"service": ""}, "RequiredField", "service"),
+    ({"service": "a b"}, "InvalidHost", "service"),
+    ({"service": "A/opa"}, "InvalidName", "service"),
+    ({"port": 0}, "RequiredField", "port"),
+    ({"port": 65536}, "InvalidPort", "port"),
+    ({"timeout": "0s"}, "InvalidDuration", "timeout"),
+    ({"pathPrefix": "check"}, "InvalidValue", "pathPrefix"),
+    ({"statusOnError": "teapot"}, "InvalidStatus", "statusOnError"),
+    ({"includeRequestHeadersInCheck": ["*"]}, "InvalidHeader", "includeRequestHeadersInCheck[0]"),
+    ({"headersToUpstreamOnAllow": ["x", "a b"]}, "InvalidHeader", "headersToUpstreamOnAllow[1]"),
+    ({"includeAdditionalHeadersInCheck": {"x": "a\nb"}}, "InvalidHeader", "includeAdditionalHeadersInCheck[x]"),
+    ({"includeRequestBodyInCheck": {}}, "RequiredField", "includeRequestBodyInCheck.maxRequestBytes"),
+]
+
+
+@pytest.mark.parametrize(("fields", "code", "path"), PROVIDERS, ids=str)
+def test_a_bad_provider_is_gone_and_the_others_stay(fields, code, path):
+    bad = {"name": "bad", "envoyExtAuthzHttp": {**HTTP_PROVIDER, **fields}}
+    good = {"name": "good", "envoyExtAuthzGrpc": HTTP_PROVIDER}
+    settings, problems = decode_settings({"extensionProviders": [bad, good], "trustDomain": "td"})
+    assert (code, f"extensionProviders[0].envoyExtAuthzHttp.{path}") in {
+        (one.code, one.origin.path) for one in problems
+    }
+    assert [one.name for one in settings.extension_providers] == ["good"]
+    assert settings.trust_domain == "td"
+
+
+def test_names_of_providers_are_told_apart():
+    twice = {"name": "a", "envoyExtAuthzGrpc": HTTP_PROVIDER}
+    settings, problems = decode_settings({"extensionProviders": [twice, twice]})
+    assert [(one.code, one.origin.path) for one in problems] == [("DuplicateValue", "extensionProviders[1].name")]
+    assert len(settings.extension_providers) == 1
 
 
 def test_a_bad_setting_keeps_its_default():

@@ -13,11 +13,12 @@ from typing import Final
 import msgspec
 
 from controlplane.ir.authorization import Action, Authorization, Check, Judgement, Rule
+from controlplane.mesh.authorization.providers import Lookup, authorizer
 from controlplane.mesh.authorization.rules import Of, Reading, rule
 from controlplane.model import authorizationpolicy as model
 from controlplane.model.authorizationpolicy import DRY_RUN, AuthorizationAction, AuthorizationPolicy
 from controlplane.model.meta import origin_of
-from controlplane.model.problem import Level, Problem
+from controlplane.model.problem import Problem
 from controlplane.model.settings import Settings
 from controlplane.model.text import is_true
 
@@ -33,25 +34,26 @@ _JUDGEMENTS: Final = (
 
 
 def authorization(
-    selected: Sequence[AuthorizationPolicy], settings: Settings, *, http: bool
+    selected: Sequence[AuthorizationPolicy], settings: Settings, lookup: Lookup, *, http: bool
 ) -> tuple[Authorization | None, tuple[Problem, ...]]:
     """`selected`: those that select a workload, root namespaces first; `http`: for requests, else for connections."""
     if not selected:
         return None, ()
-    front = _FrontEnd((settings.trust_domain, *settings.trust_domain_aliases), http)
+    front = _FrontEnd(settings, http)
     judgements = (front.judgement(action, _acting(selected, written)) for action, written in _JUDGEMENTS)
+    problems: list[Problem] = []
     found = Authorization(
-        checks=tuple(front.checks(_acting(selected, AuthorizationAction.CUSTOM))),
+        checks=tuple(front.checks(_acting(selected, AuthorizationAction.CUSTOM), lookup, problems)),
         judgements=tuple(one for one in judgements if one is not None),
         origins=tuple(map(origin_of, selected)),
     )
-    return found, tuple(map(_unknown_provider, _acting(selected, AuthorizationAction.CUSTOM)))
+    return found, tuple(problems)
 
 
 class _FrontEnd(msgspec.Struct, frozen=True):
     """Makes rules of policies, for requests or for connections."""
 
-    trust_domains: tuple[str, ...]
+    settings: Settings
     http: bool
 
     def judgement(self, action: Action, policies: Sequence[AuthorizationPolicy]) -> Judgement | None:
@@ -62,15 +64,21 @@ class _FrontEnd(msgspec.Struct, frozen=True):
             enforced, tried = enforced or None, (tried or None) if action is Action.DENY else None
         return None if enforced is None and tried is None else Judgement(action, enforced, tried)
 
-    def checks(self, policies: Iterable[AuthorizationPolicy]) -> Iterator[Check]:
+    def checks(
+        self, policies: Iterable[AuthorizationPolicy], lookup: Lookup, problems: list[Problem]
+    ) -> Iterator[Check]:
         """One for each provider, in the order of their names."""
         enforced = [one for one in policies if not is_dry_run(one)]
         for provider in sorted(set(map(_provider, enforced))):
             mine = [one for one in enforced if _provider(one) == provider]
             known = _BEFORE_TOKENS if self.http else _OF_CONNECTIONS
             rules = tuple(each for one in mine for each in self._rules(one, known, check_prefix(provider)))
-            if rules:
-                yield Check(check_prefix(provider), rules)
+            if not rules:
+                continue
+            origins = [origin_of(one, "spec.provider.name") for one in mine]
+            asked, wrong = authorizer(provider, self.settings, lookup, origins, http=self.http)
+            problems.extend(wrong)
+            yield Check(check_prefix(provider), rules, asked)
 
     def _judged(self, policies: Sequence[AuthorizationPolicy]) -> tuple[Rule, ...] | None:
         """None: there are no such policies."""
@@ -79,7 +87,8 @@ class _FrontEnd(msgspec.Struct, frozen=True):
 
     def _rules(self, policy: AuthorizationPolicy, known: frozenset[Of], prefix: str = "") -> Iterator[Rule]:
         refuses = policy.spec.action not in {None, AuthorizationAction.ALLOW}
-        reading = Reading(policy.meta.namespace, self.trust_domains, known, refuses)
+        domains = (self.settings.trust_domain, *self.settings.trust_domain_aliases)
+        reading = Reading(policy.meta.namespace, domains, known, refuses)
         for number, written in enumerate(_written(policy, refuses=refuses)):
             found = rule(written, f"{prefix}{rule_name(policy, number)}", reading)
             if found is not None:
@@ -113,8 +122,3 @@ def _acting(policies: Iterable[AuthorizationPolicy], action: AuthorizationAction
 
 def _provider(policy: AuthorizationPolicy) -> str:
     return policy.spec.provider.name if policy.spec.provider is not None else ""
-
-
-def _unknown_provider(policy: AuthorizationPolicy) -> Problem:
-    message = "external authorization is not supported yet: what the policy holds for is refused"
-    return Problem("FieldNotSupportedYet", Level.ERROR, origin_of(policy, "spec.provider"), message)
