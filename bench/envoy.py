@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from controlplane.local.envoys import envoy_binary, envoy_command, is_ready
+from controlplane.envoy.bootstrap import LOG_OPTIONS
+from controlplane.local.envoys import envoy_binary, is_ready
 from controlplane.local.ports import BIND_ADDRESS
 from controlplane.model.proxy import Proxy
 
 ADDRESS = "127.213.0.7"  # what its listeners bind: nobody else's
 PATIENCE = 120.0  # seconds
+ALONE = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
 
 
 class Envoy:
@@ -56,7 +58,7 @@ async def running(folder: Path, proxy: Proxy) -> AsyncIterator[Envoy]:
         server = UnixServer(str(folder / "xds.sock"))
         made = ProxyBootstrap(node_id=proxy.id, cluster="client", server=server, admin=str(admin), metadata=metadata)
         written.write_text(str(bootstrap(made, Path(name)).to_json()))
-        command = envoy_command(envoy_binary(), written)
+        command = (str(envoy_binary()), "--config-path", str(written), *ALONE, *LOG_OPTIONS)
         process = await asyncio.create_subprocess_exec(*command)
         try:
             yield Envoy(process, admin)

@@ -53,6 +53,14 @@ def command(options: EnvoyOptions) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def check(options: EnvoyOptions) -> None:
+    """Raises `NoEnvoy` now, rather than once there is a certificate."""
+    binary = options.binary
+    places = [binary] if "/" in binary else [os.path.join(place, binary) for place in os.get_exec_path()]  # noqa: PTH118  text in, text out
+    if not any(os.access(place, os.X_OK) for place in places):
+        raise NoEnvoy(f"{binary} cannot be started: there is no such program")
+
+
 class EnvoyProcess:
     """One that runs, or did."""
 

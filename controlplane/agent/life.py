@@ -16,7 +16,7 @@ from controlplane.agent.admin import SOCKET, AdminClient
 from controlplane.agent.authority import AuthorityClient
 from controlplane.agent.bundle import BundleFile
 from controlplane.agent.drain import drain
-from controlplane.agent.envoy import EnvoyProcess, describe, start_envoy
+from controlplane.agent.envoy import EnvoyProcess, check, describe, start_envoy
 from controlplane.agent.generations import IdentityWriter
 from controlplane.agent.http.server import Request, Response, serving, text
 from controlplane.agent.identity import IdentityRunner
@@ -55,6 +55,7 @@ class Agent:
 
     async def run(self) -> int:
         """The exit code. Raises OSError and `NoEnvoy` when it cannot even begin."""
+        check(self._settings.envoy)
         self._writer.prepare()
         ports = self._settings.status
         with _signals(self._end):

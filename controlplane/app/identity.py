@@ -118,7 +118,7 @@ async def open_identity(  # noqa: PLR0913, PLR0917  as above
     )
     callers = Callers(tokens, domains, Buckets(clock, settings.failures), clock.now)
     bootstraps = _bootstraps(settings, xds_port)
-    await bootstraps.warm_up()
+    tasks.once("bootstraps", bootstraps.warm_up)
     endpoint = _endpoint(callers, authorities, bootstraps, settings, lambda: control.is_serving)
     https = HttpsServer(endpoint.routes(), serving.read(), settings.limits)
     serving.follow(https.use)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from controlplane.app.control import open_control_plane
+from controlplane.app.laptop import open_laptop
 from controlplane.cli.refusal import Refused
 from controlplane.local.calls import Tally
 from controlplane.local.demo import CALLER, RULES, STORY, URL, Result, Teller, lay_out
@@ -36,7 +36,7 @@ def demo(*, keep: bool) -> None:
     except Misuse as wrong:
         raise Refused(str(wrong)) from wrong
     except (CriticalTaskEnded, TimeoutError) as ended:
-        raise Refused(f"the demo broke off: {ended or 'something took too long'}", code=1) from ended
+        raise Refused(f"the demo broke off: {str(ended) or 'something took too long'}", code=1) from ended
     finally:
         structlog.reset_defaults()
         shutil.rmtree(base, ignore_errors=True)
@@ -46,7 +46,7 @@ def demo(*, keep: bool) -> None:
 async def _run(request: Request, file: LateenFile, state: StateDirectory, *, keep: bool) -> bool:
     console = Console(highlight=False)
     console.print("A service, [bold]bill-service[/], in two versions; a client, [bold]front-tomcat[/]; real Envoys.")
-    async with stop_signals() as stop, running(request, file, state, open_control_plane) as now:
+    async with stop_signals() as stop, running(request, file, state, open_laptop) as now:
         teller = Teller(now, request.paths[0])
         story = asyncio.ensure_future(teller.tell(STORY, lambda result: console.print(_line(result))))
         stopping = asyncio.ensure_future(first_of(stop, now.tasks))

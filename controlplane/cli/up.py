@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 import typer
 
-from controlplane.app.control import open_control_plane
+from controlplane.app.laptop import open_laptop
 from controlplane.cli.refusal import Refused
 from controlplane.cli.settings import read_mesh_config
 from controlplane.cli.telling import ProblemTeller
@@ -51,7 +51,7 @@ def up(paths: tuple[Path, ...], *, recursive: bool, mesh_config: Path | None, pl
 
 
 async def _until_stopped(request: Request, file: LateenFile, state: StateDirectory, *, live: bool) -> None:
-    async with stop_signals() as stop, running(request, file, state, open_control_plane) as now:
+    async with stop_signals() as stop, running(request, file, state, open_laptop) as now:
         show = _draw if live else _tell
         now.tasks.critical("show", lambda: _watched(show, now.mesh))
         await first_of(stop, now.tasks)

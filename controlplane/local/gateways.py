@@ -94,7 +94,8 @@ def _of_selector(selector: Mapping[str, str], namespace: str) -> _Wanted:
 
 def _proxy(wanted: _Wanted, index: int, gateways: Mapping[ObjectRef, _Gateway], addresses: AddressBook) -> GatewayProxy:
     labels = dict(wanted.labels)
-    address = FIRST_ADDRESS if index == 0 else addresses.address(f"gateway {wanted.namespace}/{wanted.name}")
+    own = addresses.address(f"gateway {wanted.namespace}/{wanted.name}")
+    address = FIRST_ADDRESS if index == 0 else own
     ports = {
         server.port.number: GatewayPort(server.port.number, bound_port(server.port.number), server.port.protocol, ref)
         for ref, gateway in gateways.items()
@@ -108,5 +109,6 @@ def _proxy(wanted: _Wanted, index: int, gateways: Mapping[ObjectRef, _Gateway], 
         labels=labels,
         service_account=wanted.service_account,
         address=address,
+        status_address=own,
         ports=tuple(ports[number] for number in sorted(ports)),
     )

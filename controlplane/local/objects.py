@@ -10,6 +10,7 @@ from controlplane.local.listening import service_tcp_ports, target_of
 from controlplane.local.manifests import Manifest, Service
 from controlplane.local.plan import GatewayProxy, Plan, Replica
 from controlplane.local.sidecars import POD_LABEL
+from controlplane.mesh.workload import TLS_MODE_LABEL
 from controlplane.model.problem import ObjectRef
 
 _NODE = "localhost"
@@ -42,7 +43,7 @@ def replica_pod(replica: Replica, health: Health = Health.STARTING) -> Manifest:
     meta = {
         "name": replica.name,
         "namespace": replica.namespace,
-        "labels": {**replica.labels, POD_LABEL: replica.name},
+        "labels": {**replica.labels, POD_LABEL: replica.name, TLS_MODE_LABEL: "istio"},
         "annotations": dict(replica.annotations),
         "ownerReferences": [owner],
     }
@@ -52,7 +53,8 @@ def replica_pod(replica: Replica, health: Health = Health.STARTING) -> Manifest:
 
 def gateway_pod(proxy: GatewayProxy) -> Manifest:
     """The Pod of a gateway."""
-    meta = {"name": proxy.name, "namespace": proxy.namespace, "labels": dict(proxy.labels)}
+    labels = {**proxy.labels, TLS_MODE_LABEL: "istio"}
+    meta = {"name": proxy.name, "namespace": proxy.namespace, "labels": labels}
     return _pod(meta, proxy.address, proxy.service_account, [], ready=True)
 
 

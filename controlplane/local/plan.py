@@ -118,6 +118,7 @@ class GatewayProxy(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     service_account: str
     address: str
+    status_address: str  # its own, where several share the address people look at first
     ports: tuple[GatewayPort, ...] = ()
 
     @property

@@ -4,7 +4,8 @@
 
 * One event loop. Every method is called on it and returns without waiting for a proxy.
 * `apply` is called with everything before `start_serving`, and with what changed afterwards.
-* Each Envoy connects over `xds_socket` (plain, mode 0600) by delta ADS with Istio's node id
+* Each Envoy has an agent, which gets its certificate and bootstrap from `Identities`, and connects by delta ADS over
+  mutual TLS with Istio's node id
   (`sidecar~127.3.4.5~bill-service-v1-5d9f4-0.istio-demo~istio-demo.svc.cluster.local`) and metadata: NAMESPACE, NAME,
   LABELS, SERVICE_ACCOUNT, INSTANCE_IPS, CLUSTER_ID, INTERCEPTION_MODE=NONE, and the three keys below.
 
@@ -24,11 +25,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
 from controlplane.model.problem import Level, Origin, Problem
+from controlplane.runtime.tasks import Supervisor
 from controlplane.sources.source import Changes
 
 BIND_ADDRESS: Final = "LATEEN_BIND_ADDRESS"
@@ -127,5 +129,36 @@ class ControlPlane(Protocol):
         ...
 
 
-# (mesh settings with MeshConfig's field names, path of the xDS socket) -> a running control plane, closed on exit.
-OpenControlPlane = Callable[[Mapping[str, Any], Path], AbstractAsyncContextManager[ControlPlane]]
+class Identities(Protocol):
+    """Who vouches for what runs here."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where agents ask: "127.0.0.1:41234"."""
+        ...
+
+    @property
+    def server_name(self) -> str:
+        """What is in its certificate."""
+        ...
+
+    @property
+    def bundle(self) -> Path:
+        """The file that agents trust it by."""
+        ...
+
+    def token(self, namespace: str, account: str) -> str:
+        """Proof that whoever has it is this account's."""
+        ...
+
+
+class Laptop(NamedTuple):
+    """What runs in this process, for what runs on this machine."""
+
+    control: ControlPlane
+    identities: Identities
+
+
+# (mesh settings with MeshConfig's field names, folder of the authority, who runs its tasks) -> what then runs, closed
+# on exit. Raises `statedir.Misuse`.
+OpenLaptop = Callable[[Mapping[str, Any], Path, Supervisor], AbstractAsyncContextManager[Laptop]]

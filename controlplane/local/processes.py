@@ -5,22 +5,28 @@ process when it is cancelled. Starting again, with a backoff, is the supervisor'
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
 from controlplane.base.clock import Clock
 from controlplane.local import envoys
-from controlplane.local.bootstrap import Node, bootstrap
 from controlplane.local.children import Child, Children, StartError
 from controlplane.local.commands import PROXY_VARIABLES
+from controlplane.local.node import Node
 from controlplane.local.plan import ProcessSpec
+from controlplane.local.ports import Identities
 from controlplane.local.statedir import StateDirectory
 
 GRACE = 5.0  # seconds between asking a process to end and making it
 _LOOK_FOR_READY = 0.05
 _TAIL = 4096  # bytes of a log in which the last words are looked for
+_TOKEN: Final = "token"  # noqa: S105  (a file's name)
+_METADATA: Final = "node.json"
+_FOR_PYTHON: Final = frozenset({"PATH", "PYTHONPATH", "PYTHONHOME"})  # an agent needs nothing else of the caller's
 
 Changed = Callable[[], None]
 
@@ -36,24 +42,24 @@ class Machine(msgspec.Struct, frozen=True):
     clock: Clock
     state: StateDirectory
     envoy: Path
+    identities: Identities
     environ: Mapping[str, str]  # the caller's own
 
 
-class EnvoyProcess:
-    """One Envoy."""
+class ProxyProcess:
+    """One Envoy, and the agent that gets its certificate, starts it, and ends with it."""
 
     def __init__(self, name: str, node: Node, machine: Machine, changed: Changed) -> None:
         self.name = name
         self.ready = False
         self.last_words = ""
-        self.pid: int | None = None
         self._node = node
         self._machine = machine
         self._changed = changed
 
     @property
     def admin(self) -> Path:
-        """Its admin socket."""
+        """Envoy's admin socket."""
         return self._machine.state.admin_socket(self.name)
 
     async def run(self) -> None:
@@ -64,23 +70,22 @@ class EnvoyProcess:
         except (OSError, StartError) as error:  # a full disk, a binary that is not for this machine
             self._ended(f"Envoy cannot be started: {error}")
             raise
-        self.pid = child.pid
         try:
             status = await self._watch(child)
         finally:
             self._set_ready(ready=False)
-            self.pid = None
             await child.end(GRACE)
         self._ended(f"Envoy ended ({_in_words(status)}): {last_line(log)}")
         raise ProcessEnded(self.last_words)
 
     async def _start(self, log: Path) -> Child:
         """Raises OSError, StartError."""
-        state = self._machine.state
-        document = await asyncio.to_thread(bootstrap, self._node, state.xds_socket, self.admin)
-        await asyncio.to_thread(_write_fresh, state.bootstrap(self.name), document, self.admin)
-        argv = envoys.envoy_command(self._machine.envoy, state.bootstrap(self.name))
-        return await self._machine.children.start(f"{self.name}.envoy", argv, env={}, directory=state.run, log=log)
+        machine, directory = self._machine, self._machine.state.proxy(self.name)
+        token = machine.identities.token(self._node.namespace, self._node.account)
+        await asyncio.to_thread(_write_fresh, directory, token, self._node.metadata)
+        argv = agent_command(self._node, directory, machine.envoy, machine.identities)
+        env = {key: value for key, value in machine.environ.items() if key in _FOR_PYTHON}
+        return await machine.children.start(f"{self.name}.envoy", argv, env=env, directory=directory, log=log)
 
     def _ended(self, words: str) -> None:
         self.last_words = words
@@ -157,6 +162,34 @@ def _in_words(status: int) -> str:
     return f"signal {-status}" if status < 0 else f"exit status {status}"
 
 
-def _write_fresh(path: Path, document: str, socket: Path) -> None:
-    socket.unlink(missing_ok=True)  # of an Envoy that was killed: the next could not bind it
-    path.write_text(document)
+def agent_command(node: Node, directory: Path, envoy: Path, identities: Identities) -> tuple[str, ...]:
+    """How one is started. Nobody waits for connections to end: what ends here was taken out of the endpoints before."""
+    flags = {
+        "directory": str(directory),
+        "control-plane": identities.endpoint,
+        "server-name": identities.server_name,
+        "roots": str(identities.bundle),
+        "token-file": str(directory / _TOKEN),
+        "metadata-file": str(directory / _METADATA),
+        "pod-name": node.name,
+        "namespace": node.namespace,
+        "service-account": node.account,
+        "address": node.address,
+        "cluster": node.cluster,
+        "status-address": node.status_address,
+        "envoy": str(envoy),
+        "concurrency": "1",
+        "drain-time": "0s",
+    }
+    words = (word for name, value in flags.items() for word in (f"--{name}", value))
+    return (sys.executable, "-m", "controlplane.agent", node.role, *words)
+
+
+def _write_fresh(directory: Path, token: str, metadata: Mapping[str, Any]) -> None:
+    """What the agent reads. An Envoy that was killed leaves a socket behind, which the next could not bind."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    (directory / "admin.sock").unlink(missing_ok=True)
+    (directory / _METADATA).write_bytes(msgspec.json.encode(metadata))
+    secret = directory / _TOKEN
+    secret.touch(mode=0o600)
+    secret.write_text(token)

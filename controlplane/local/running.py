@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 from controlplane.local import sockets
-from controlplane.local.bootstrap import gateway_node, sidecar_node
 from controlplane.local.children import StartError
+from controlplane.local.node import gateway_node, sidecar_node
 from controlplane.local.objects import Health
 from controlplane.local.plan import GatewayProxy, Replica
-from controlplane.local.processes import CommandProcess, EnvoyProcess, Machine
+from controlplane.local.processes import CommandProcess, Machine, ProxyProcess
 from controlplane.local.readiness import Readiness, look
 from controlplane.runtime.backoff import BackoffPolicy
 from controlplane.runtime.tasks import Supervisor, Work
@@ -29,7 +29,7 @@ class RunningReplica:
         self._changed = changed
         self._readiness = Readiness()
         name = f"{replica.namespace}.{replica.name}"
-        self.envoy = EnvoyProcess(name, sidecar_node(replica), machine, self._noticed)
+        self.envoy = ProxyProcess(name, sidecar_node(replica), machine, self._noticed)
         self.commands = tuple(
             CommandProcess(f"{name}.{spec.container or 'app'}", spec, machine, self._noticed)
             for spec in replica.processes
@@ -142,7 +142,7 @@ class RunningGateway:
     def __init__(self, proxy: GatewayProxy, machine: Machine, changed: Callable[[], None]) -> None:
         self.proxy = proxy
         self._machine = machine
-        self.envoy = EnvoyProcess(f"{proxy.namespace}.{proxy.name}", gateway_node(proxy), machine, changed)
+        self.envoy = ProxyProcess(f"{proxy.namespace}.{proxy.name}", gateway_node(proxy), machine, changed)
 
     @property
     def note(self) -> str:

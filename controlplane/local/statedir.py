@@ -2,7 +2,8 @@
 
 lock         held while a mesh runs (flock: the kernel lets go of it however the process ends)
 state.json   where the running mesh can be asked: its process and its debug socket
-run/         sockets and bootstraps; gone afterwards
+ca/          the mesh's own authority: made once, kept for the next time
+run/         sockets, and a folder for each Envoy; gone afterwards
 logs/        one file per process, and lateen's own
 """
 
@@ -40,6 +41,10 @@ class StateDirectory(msgspec.Struct, frozen=True):
         return self.run / "debug.sock"
 
     @property
+    def authority(self) -> Path:
+        return self.root / "ca"
+
+    @property
     def xds_socket(self) -> Path:
         return self.run / "xds.sock"
 
@@ -47,13 +52,13 @@ class StateDirectory(msgspec.Struct, frozen=True):
     def own_log(self) -> Path:
         return self.root / "logs" / "lateen.log"
 
-    def admin_socket(self, name: str) -> Path:
-        """Of one Envoy. Short, whatever the Envoy is called."""
-        return self.run / f"{blake2b(name.encode(), digest_size=6).hexdigest()}.sock"
+    def proxy(self, name: str) -> Path:
+        """What one Envoy and its agent keep. Short, whatever the Envoy is called: its admin socket is in there."""
+        return self.run / blake2b(name.encode(), digest_size=6).hexdigest()
 
-    def bootstrap(self, name: str) -> Path:
+    def admin_socket(self, name: str) -> Path:
         """Of one Envoy."""
-        return self.run / f"{name}.json"
+        return self.proxy(name) / "admin.sock"
 
     def log(self, name: str) -> Path:
         """Of one process."""

@@ -21,7 +21,7 @@ from controlplane.local.envoys import NoEnvoy, envoy_binary
 from controlplane.local.lateenfile import LateenFile
 from controlplane.local.mesh import Mesh
 from controlplane.local.plan import Inputs, Plan
-from controlplane.local.ports import ControlPlane, OpenControlPlane
+from controlplane.local.ports import ControlPlane, OpenLaptop
 from controlplane.local.processes import Machine
 from controlplane.local.show import one_line
 from controlplane.local.statedir import Misuse, StateDirectory, directory_of
@@ -47,6 +47,10 @@ class Request(msgspec.Struct, frozen=True):
     def lateenfiles(self) -> tuple[Path, ...]:
         """Where `lateen.yaml` may stand: in every directory."""
         return tuple(dict.fromkeys(directory_of(path) / lateenfile.NAME for path in self.paths))
+
+    def settings(self, file: LateenFile) -> Mapping[str, Any]:
+        """Mesh-wide settings: everything here has an agent, and so a certificate."""
+        return {"workloadCertificates": True, **file.mesh_config, **self.mesh_config}
 
     @property
     def roots(self) -> Roots:
@@ -80,18 +84,20 @@ def check(request: Request) -> LateenFile:
 
 @asynccontextmanager
 async def running(
-    request: Request, file: LateenFile, state: StateDirectory, open_control_plane: OpenControlPlane
+    request: Request, file: LateenFile, state: StateDirectory, open_laptop: OpenLaptop
 ) -> AsyncIterator[Running]:
     """A mesh from start to end. Raises `Misuse`, `CriticalTaskEnded`."""
     inputs = _inputs(request, file)
-    config = {**file.mesh_config, **request.mesh_config}
+    config = request.settings(file)
     clock = SystemClock()
     async with (
         Children() as children,
-        open_control_plane(config, state.xds_socket) as control,
+        Supervisor(clock) as services,
+        open_laptop(config, state.authority, services) as (control, identities),
         Supervisor(clock) as tasks,
     ):
-        machine = Machine(children, clock, state, envoy_binary(), dict(os.environ))
+        tasks.critical("control plane", services.wait)
+        machine = Machine(children, clock, state, envoy_binary(), identities, dict(os.environ))
         source = FilesSource(request.roots, decode)
         mesh = Mesh(inputs, machine, control, tasks, source.place_of)
         now = Running(mesh, control, tasks, state)
@@ -131,7 +137,7 @@ async def _follow_lateenfile(mesh: Mesh, request: Request, config: Mapping[str, 
         if found == previous != current:
             current = found
             if not found.problems:
-                config = await _configured(mesh, config, {**found.mesh_config, **request.mesh_config})
+                config = await _configured(mesh, config, request.settings(found))
             mesh.use(found)
         previous = found
 

@@ -277,7 +277,7 @@ def test_a_bootstrap_that_envoy_refuses_ends_both(mesh, tmp_path):
 def test_an_envoy_that_is_not_there_is_said_in_one_line(mesh, tmp_path):
     with running(mesh.endpoint, tmp_path / "agent", address=mesh.address, envoy="/nowhere/envoy") as agent:
         assert agent.ended() == 2
-        assert agent.lines[-1] == "lateen: agent: /nowhere/envoy cannot be started: No such file or directory"
+        assert agent.lines[-1] == "lateen: agent: /nowhere/envoy cannot be started: there is no such program"
 
 
 def test_asked_to_end_before_there_is_a_certificate(mesh, tmp_path):

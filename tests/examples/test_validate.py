@@ -8,8 +8,8 @@ import pytest
 
 from controlplane.app.offline import compile_proxy
 from controlplane.explain import decode
-from controlplane.local.bootstrap import gateway_node, sidecar_node
 from controlplane.local.lateenfile import NAME
+from controlplane.local.node import gateway_node, sidecar_node
 from controlplane.local.objects import Health
 from controlplane.local.publishing import world
 from controlplane.model.decode import decode as decoded

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from controlplane.local.statedir import running
+from controlplane.local.statedir import NAME, StateDirectory, running
 from controlplane.runtime.unixhttp import request_blocking
 
 REPOSITORY = Path(__file__).parents[2]
@@ -132,10 +132,14 @@ class Up:
         return json.loads(body)
 
     def run_directory(self) -> Path:
-        """Where its sockets and bootstraps are; every Envoy's command line names it."""
+        """Where its sockets are, and a folder for each Envoy."""
         facts = running(self.directory)
         assert facts
         return Path(facts["debug"]).parent
+
+    def proxy_directory(self, name: str) -> Path:
+        """What one Envoy and its agent keep. `name`: "namespace.pod"."""
+        return StateDirectory(self.directory / NAME, self.run_directory()).proxy(name)
 
     def mesh(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self.ask("/mesh")
@@ -193,7 +197,7 @@ def compiled_as_it_runs(up: Up) -> dict[str, tuple[Any, Any]]:
     for status in up.ask("/proxies"):
         kind, ip, full_name, _ = status["id"].split("~")
         name, _, namespace = full_name.rpartition(".")
-        bootstrap = json.loads((up.run_directory() / f"{namespace}.{name}.json").read_text())
+        bootstrap = json.loads((up.proxy_directory(f"{namespace}.{name}") / "bootstrap.json").read_text())
         arguments = ("--type", kind, "--ip", ip, "--name", name, "--namespace", namespace, "-f", "-")
         metadata = json.dumps(bootstrap["node"]["metadata"])
         done = subprocess.run(
@@ -225,14 +229,15 @@ def call(proxy: tuple[str, int], url: str, **headers: str) -> tuple[int, str]:
 
 
 def processes_below(directory: Path) -> list[int]:
-    """Processes whose command line names this directory."""
+    """Processes whose command line names this directory, or that run in it."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 line = (entry / "cmdline").read_bytes()
+                home = (entry / "cwd").readlink()
             except OSError:
                 continue
-            if str(directory).encode() in line:
+            if str(directory).encode() in line or home.is_relative_to(directory):
                 found.append(int(entry.name))
     return found

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.local.bootstrap import Node
 from controlplane.local.children import Children, KeeperDied, StartError
-from controlplane.local.processes import EnvoyProcess, Machine
+from controlplane.local.node import Node
+from controlplane.local.processes import Machine, ProcessEnded, ProxyProcess
 from controlplane.local.statedir import StateDirectory
 from controlplane.runtime.clock import SystemClock
 
@@ -43,6 +43,17 @@ def wait_until(condition, seconds: float = 10) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+class Vouching:
+    """Nobody who could be asked for a certificate."""
+
+    endpoint = "127.0.0.1:1"
+    server_name = "nobody"
+    bundle = Path("/nowhere/trusted.pem")
+
+    def token(self, namespace: str, account: str) -> str:
+        return f"{namespace}/{account}"
 
 
 async def start(children: Children, tmp_path: Path, *argv: str, name: str = "x"):
@@ -130,7 +141,10 @@ async def test_a_child_hears_the_signals_its_keeper_does_not(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("envoy", "full", "words"),
-    [("/nowhere/envoy", False, "Envoy cannot be started: [Errno 2] No such file"), (PYTHON, True, "Not a directory")],
+    [
+        ("/nowhere/envoy", False, "/nowhere/envoy cannot be started: there is no such program"),
+        (PYTHON, True, "Not a directory"),
+    ],
 )
 async def test_an_envoy_that_cannot_be_started_says_why(envoy: str, full, words: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
@@ -140,8 +154,9 @@ async def test_an_envoy_that_cannot_be_started_says_why(envoy: str, full, words:
     else:
         run.mkdir()
     async with Children() as children:
-        machine = Machine(children, SystemClock(), StateDirectory(tmp_path, run), Path(envoy), ENV)
-        process = EnvoyProcess("demo.bill", Node("sidecar~127.0.0.2~a.b~c", "bill", {}), machine, lambda: None)
-        with pytest.raises((StartError, OSError)):
+        machine = Machine(children, SystemClock(), StateDirectory(tmp_path, run), Path(envoy), Vouching(), ENV)
+        node = Node("sidecar", "demo", "bill-1", "default", "127.0.0.2", "127.0.0.2", "bill", {})
+        process = ProxyProcess("demo.bill", node, machine, lambda: None)
+        with pytest.raises((ProcessEnded, OSError)):
             await asyncio.wait_for(process.run(), 10)
     assert words in process.last_words

@@ -14,11 +14,11 @@ import grpc
 import pytest
 
 from controlplane.local import sockets
-from controlplane.local.bootstrap import gateway_node, sidecar_node
 from controlplane.local.calls import Caller, Tally
 from controlplane.local.demo import STORY, Result, examples, within
-from controlplane.local.envoys import HostCalls, envoy_binary, envoy_command, parse_calls
+from controlplane.local.envoys import HostCalls, envoy_binary, parse_calls
 from controlplane.local.manifests import Exec, Grpc, HttpGet, Probe, TcpSocket
+from controlplane.local.node import gateway_node, sidecar_node
 from controlplane.local.plan import ReadyCheck
 from controlplane.local.processes import last_line
 from controlplane.local.readiness import Readiness, look
@@ -284,7 +284,6 @@ def test_nodes_are_istios() -> None:
 
 def test_the_envoy_of_the_wheel_is_found() -> None:
     assert envoy_binary().is_file()
-    assert envoy_command(Path("/e"), Path("/b"))[:3] == ("/e", "--config-path", "/b")
 
 
 def clusters(name: str, **totals: int) -> bytes:

@@ -467,7 +467,8 @@ def test_a_selector_nobody_answers_to_gets_an_envoy_where_people_look_first() ->
     (proxy,) = plan.gateways
     assert (proxy.key, proxy.address) == (("istio-system", "istio-ingressgateway"), "127.0.0.1")
     assert [(port.number, port.bound) for port in proxy.ports] == [(80, 10080)]
-    assert plan.objects[pod_ref(*proxy.key)]["metadata"]["labels"] == {"istio": "ingressgateway"}
+    labels = plan.objects[pod_ref(*proxy.key)]["metadata"]["labels"]
+    assert labels == {"istio": "ingressgateway", "security.istio.io/tlsMode": "istio"}
 
 
 def test_gateways_with_one_selector_share_an_envoy_and_others_have_another() -> None:

@@ -24,9 +24,10 @@ from google.protobuf import json_format
 
 from controlplane.cli.asking import ask
 from controlplane.cli.refusal import Refused
+from controlplane.envoy.bootstrap import ProxyBootstrap, UnixServer, bootstrap
 from controlplane.local import lateenfile
-from controlplane.local.bootstrap import bootstrap, sidecar_node
 from controlplane.local.commands import PROXY_VARIABLES
+from controlplane.local.node import sidecar_node
 from controlplane.local.objects import Health
 from controlplane.local.plan import Inputs, Plan, ProcessSpec, Replica
 from controlplane.local.planner import plan
@@ -162,8 +163,11 @@ class ProofMesh:
 
     @contextmanager
     def _envoy(self, replica: Replica) -> Iterator[RunningEnvoy]:
-        document = bootstrap(sidecar_node(replica), self.control.xds_socket, Path("/overridden"))
-        message = json_format.Parse(document, bootstrap_pb2.Bootstrap())
+        node, server = sidecar_node(replica), UnixServer(str(self.control.xds_socket))
+        proxy = ProxyBootstrap(
+            node_id=node.id, cluster=node.cluster, server=server, admin="/overridden", metadata=node.metadata
+        )
+        message = json_format.Parse(bootstrap(proxy, Path()).to_json(), bootstrap_pb2.Bootstrap())
         ads = message.dynamic_resources.ads_config
         ads.api_type = ads.DELTA_GRPC if self.delta else ads.GRPC
         with start(message) as envoy:
