@@ -17,13 +17,14 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from google.protobuf import json_format
 
 from controlplane.envoy.render import redact, register_types
+from controlplane.envoy.tls import ROOT_SECRET, WORKLOAD_SECRET
 
 Section = dict[str, Any]  # resource name -> something comparable
 _HEALTHY = (health_check_pb2.UNKNOWN, health_check_pb2.HEALTHY)
 
 
 def held(dump: str) -> dict[str, Section]:
-    """From the admin's `/config_dump?include_eds`. What came with the bootstrap is left out."""
+    """From the admin's `/config_dump?include_eds`. What came with the bootstrap, or from the agent, is left out."""
     found: dict[str, list[Any]] = {section: [] for section in _COMPARED}
     for part in json.loads(dump)["configs"]:
         for section, of_section in _DYNAMIC.items():
@@ -31,6 +32,7 @@ def held(dump: str) -> dict[str, Section]:
     # The admin calls the endpoints of static clusters dynamic, too, when these clusters came over xDS.
     by_eds = {each["name"] for each in found["clusters"] if each.get("type") == "EDS"}
     found["endpoints"] = [each for each in found["endpoints"] if each["cluster_name"] in by_eds]
+    found["secrets"] = [each for each in found["secrets"] if each["name"] not in (WORKLOAD_SECRET, ROOT_SECRET)]
     return {section: _compared(section, resources) for section, resources in found.items()}
 
 
