@@ -48,6 +48,7 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     labels: Mapping[str, str] = {}
     ips: tuple[str, ...] = ()
     service_account: str = ""
+    identity: str = ""  # what its certificate says: "spiffe://…"; "": nothing does, and it is believed
     cluster_id: str = ""
     network: str = ""
     locality: Locality = Locality()

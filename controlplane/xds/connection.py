@@ -6,7 +6,7 @@ other work without a stream ever seeing a view it was not told about.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import grpc
@@ -37,8 +37,10 @@ class Connection:
         *,
         proxies: Proxies,
         budget: ByteBudget,
+        owner: Hashable,
         clock: Clock,
     ) -> None:
+        """`owner`: in whose name its responses count in the budget."""
         self.number = number
         self.proxy = proxy
         self.scope = scope
@@ -46,6 +48,7 @@ class Connection:
         self.since = clock.monotonic()
         self._proxies = proxies
         self._budget = budget
+        self._owner = owner
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._behind: list[Changes] = []
@@ -136,7 +139,7 @@ class Connection:
             self._writing_since = self._clock.monotonic()
             await context.write(send.payload)
             return
-        async with self._budget.of(len(send.payload)):
+        async with self._budget.of(len(send.payload), self._owner):
             self._writing_since = self._clock.monotonic()
             await context.write(send.payload)
 

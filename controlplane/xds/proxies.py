@@ -1,22 +1,14 @@
 """What the server needs from the rest of the control plane, and what it tells it."""
 
-from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
 from controlplane.model.proxy import Proxy
 from controlplane.snapshot.view import View
+from controlplane.xds.caller import Caller
 from controlplane.xds.protocol.commands import Accepted, HoldEnded, Reason, Refused
 from controlplane.xds.protocol.wire import Peer
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Who is at the other end of a connection, as the transport proved it."""
-
-    address: str  # "ipv4:10.0.0.7:41234", "unix:"
-    identity: str = ""  # SPIFFE id of its certificate; "" on the Unix socket, where file permissions are the proof
-    expires: datetime | None = None  # end of its certificate
 
 
 class Denied(msgspec.Struct, frozen=True):
@@ -28,6 +20,10 @@ class Denied(msgspec.Struct, frozen=True):
 
 class Admission(Protocol):
     """Who may connect, as which proxy."""
+
+    def knows(self, caller: Caller) -> Denied | None:
+        """Asked before anything a caller says is read: None if it may speak."""
+        ...
 
     def __call__(self, caller: Caller, peer: Peer) -> Proxy | Denied:
         """The proxy this is, its claims corrected by its identity, or why not."""

@@ -1,39 +1,40 @@
 """The ADS server: two gRPC methods, everything else is denied.
 
-TCP listeners demand mTLS; the Unix socket, for one machine, is guarded by its file mode. Message bytes go through
-unparsed in both directions; what they mean is decided by the machines in `protocol`.
+TCP listeners demand mTLS; the Unix socket, for one machine, is guarded by its file mode. Who calls is settled before
+the first byte it says is read. Message bytes go through unparsed in both directions; what they mean is decided by the
+machines in `protocol`.
 """
 
 import asyncio
 import os
 import stat
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 import msgspec
 import structlog
-from cryptography import x509
 
 from controlplane.base.clock import Clock
 from controlplane.model.proxy import Proxy
 from controlplane.snapshot.view import Changes, View
 from controlplane.xds.budget import ByteBudget
+from controlplane.xds.caller import Caller, caller_of
 from controlplane.xds.connection import Connection
 from controlplane.xds.credentials import Certificates
 from controlplane.xds.protocol import wire
 from controlplane.xds.protocol.commands import Close, Reason
 from controlplane.xds.protocol.delta import DeltaStream
 from controlplane.xds.protocol.ledger import NO_DOUBTS, Doubts
-from controlplane.xds.protocol.quarantine import Quarantine
+from controlplane.xds.protocol.quarantine import TRUSTED, Quarantine
 from controlplane.xds.protocol.responses import Responses
 from controlplane.xds.protocol.scope import Scope
 from controlplane.xds.protocol.sotw import SotwStream
 from controlplane.xds.protocol.status import TypeStatus
-from controlplane.xds.proxies import Admission, Caller, Denied, Proxies
+from controlplane.xds.proxies import Admission, Denied, Proxies
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,7 @@ _STATUS: Final = {reason: getattr(grpc.StatusCode, reason.name) for reason in Re
 Kind = type[DeltaStream] | type[SotwStream]
 Serve = Callable[[Kind, Admission, Any], Coroutine[Any, Any, None]]
 _DOUBTING: Final = 10_000  # proxies
+_METADATA: Final = 16 * 1024  # bytes of one call's headers
 _TURN: Final = 0.01  # seconds a fan-out keeps the event loop before others get a turn
 _LAST_WORDS: Final = 2.0  # seconds streams have to end once the server has stopped
 
@@ -55,9 +57,13 @@ class ServerSettings(msgspec.Struct, frozen=True):
     age: float = 1800.0  # streams are asked to come back after this, so that they spread over replicas
     age_jitter: float = 0.2  # of `age`, and of the lifetime left of a certificate
     greeting: float = 10.0  # for the first message of a stream
-    largest_request: int = 64 * 1024 * 1024  # a reconnect with 40,000 clusters names them in 5.5 MB
+    largest_request: int = 16 * 1024 * 1024  # a reconnect with 40,000 clusters names them in 5.5 MB
     keepalive: float = 30.0
     keepalive_timeout: float = 10.0
+    handshake: float = 10.0  # for TLS and the first words of HTTP/2, of whoever connects over TCP
+    connections: int = 20_000  # over TCP, handshakes included; gRPC cannot count them by address
+    streams: int = 8  # at once on one of them; a proxy has one
+    streams_of_caller: int = 1000  # of one identity from one address, which may be that of a whole network
 
 
 class ConnectionStatus(msgspec.Struct, frozen=True):
@@ -98,13 +104,16 @@ class AdsServer:
         self._budget = ByteBudget(self.settings.bytes_in_flight)
         self._servers: list[Any] = []
         self._connections: dict[int, Connection] = {}
-        self._doubts: dict[str, Doubts] = {}  # proxies that left with something unclear -> what
+        self._doubts: dict[
+            tuple[str, str], Doubts
+        ] = {}  # (identity, node id) of who left with something unclear -> what
         self._scopes: dict[int, _Members] = {}  # by id of the shared view, which the scope keeps alive
         self._behind: deque[Connection] = deque()
         self._fanning_out = False
         self._numbers = 0
         self._watch: asyncio.TimerHandle | None = None
         self._streams: set[asyncio.Task[Any]] = set()
+        self._callers: Counter[tuple[str, str]] = Counter()  # streams by (address, identity), over TCP
         self._stopping = False
 
     # Listening
@@ -112,7 +121,7 @@ class AdsServer:
     async def listen_unix(self, path: Path, admission: Admission) -> None:
         """Serve on a Unix socket that only its owner may open. Raises OSError."""
         _remove_stale(path)
-        server = self._server(admission)
+        server = self._server(admission, self._options())
         before = os.umask(0o177)
         try:
             server.add_insecure_port(f"unix:{path}")
@@ -124,7 +133,7 @@ class AdsServer:
 
     async def listen_tcp(self, host: str, port: int, certificates: Certificates, admission: Admission) -> int:
         """Serve on TCP, to clients with a certificate; the port (for 0, the one that was free)."""
-        server = self._server(admission)
+        server = self._server(admission, [*self._options(), *self._options_for_strangers()])
         bound: int = server.add_secure_port(f"{host}:{port}", certificates.credentials())
         await server.start()
         self._watch_writes()
@@ -204,8 +213,8 @@ class AdsServer:
 
     # Streams
 
-    def _server(self, admission: Admission) -> Any:
-        server = grpc.aio.server(options=self._options())
+    def _server(self, admission: Admission, options: list[tuple[str, int]]) -> Any:
+        server = grpc.aio.server(options=options)
         server.add_generic_rpc_handlers((_only_ads(self._serve, admission),))
         self._servers.append(server)
         return server
@@ -219,8 +228,16 @@ class AdsServer:
             ("grpc.keepalive_timeout_ms", int(self.settings.keepalive_timeout * 1000)),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_ping_interval_without_data_ms", keepalive // 2),
-            ("grpc.max_metadata_size", 16 * 1024),
+            ("grpc.max_metadata_size", _METADATA),
+            ("grpc.absolute_max_metadata_size", _METADATA),
             ("grpc.so_reuseport", 0),
+        ]
+
+    def _options_for_strangers(self) -> list[tuple[str, int]]:
+        return [
+            ("grpc.server_handshake_timeout_ms", int(self.settings.handshake * 1000)),
+            ("grpc.max_allowed_incoming_connections", self.settings.connections),
+            ("grpc.max_concurrent_streams", self.settings.streams),
         ]
 
     async def _serve(self, kind: Kind, admission: Admission, context: Any) -> None:
@@ -229,19 +246,46 @@ class AdsServer:
         assert task is not None
         self._streams.add(task)
         task.add_done_callback(self._streams.discard)
-        try:
-            first = [await asyncio.wait_for(context.read(), self.settings.greeting)]
-        except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no first message")
-        if first[0] is grpc.aio.EOF:
-            return
         caller = caller_of(context)
-        proxy = _admitted(kind, admission, caller, first[0])
-        end = proxy if isinstance(proxy, Denied) else await self._serve_proxy(kind, proxy, caller, first, context)
+        end: Close | Denied | None = self._unwelcome(admission, caller)
+        if end is None:
+            with self._counted(caller):
+                end = await self._greeted(kind, admission, caller, context)
         if end is not None and end.reason is not Reason.OK:
             if not self._stopping:
                 log.info("xds stream ends", caller=caller.address, identity=caller.identity, why=end.message)
             await context.abort(_STATUS[end.reason], end.message)
+
+    def _unwelcome(self, admission: Admission, caller: Caller) -> Denied | None:
+        """Why nothing it says is read. A certificate may have ended since the handshake, or before a resumed one."""
+        if caller.expires is not None and caller.expires <= self._clock.now():
+            return Denied(Reason.UNAUTHENTICATED, "your certificate is over: connect with a new one")
+        if self._callers[caller.key] >= self.settings.streams_of_caller:
+            return Denied(Reason.RESOURCE_EXHAUSTED, f'"{caller.identity}" has too many streams from this address')
+        return admission.knows(caller)
+
+    @contextmanager
+    def _counted(self, caller: Caller) -> Iterator[None]:
+        if caller.expires is None:
+            yield
+            return
+        self._callers[caller.key] += 1
+        try:
+            yield
+        finally:
+            self._callers[caller.key] -= 1
+            self._callers += Counter()
+
+    async def _greeted(self, kind: Kind, admission: Admission, caller: Caller, context: Any) -> Close | Denied | None:
+        """From the first message on; why it ends."""
+        try:
+            first = [await asyncio.wait_for(context.read(), self.settings.greeting)]
+        except TimeoutError:
+            return Denied(Reason.DEADLINE_EXCEEDED, "no first message")
+        if first[0] is grpc.aio.EOF:
+            return None
+        proxy = _admitted(kind, admission, caller, first[0])
+        return proxy if isinstance(proxy, Denied) else await self._serve_proxy(kind, proxy, caller, first, context)
 
     async def _serve_proxy(
         self, kind: Kind, proxy: Proxy, caller: Caller, first: list[bytes], context: Any
@@ -253,7 +297,7 @@ class AdsServer:
             view = await self._proxies.connected(number, proxy)
             if isinstance(view, Denied):
                 return view
-            connection = self._connection(kind, number, proxy, view)
+            connection = self._connection(kind, number, proxy, view, caller)
             return await self._run(connection, caller, first, context)
         finally:
             self._forget(number)
@@ -274,12 +318,20 @@ class AdsServer:
             aged.cancel()
             connection.ended()
 
-    def _connection(self, kind: Kind, number: int, proxy: Proxy, view: View) -> Connection:
+    def _connection(self, kind: Kind, number: int, proxy: Proxy, view: View, caller: Caller) -> Connection:
         scope = self._members(view).scope
-        doubts = self._doubts.pop(proxy.id, NO_DOUBTS)
-        stream = kind(scope, view, self._clock, self.quarantine, proxy.envoy_version, doubts)
+        doubts = self._doubts.pop((proxy.identity, proxy.id), NO_DOUBTS)
+        quarantine = self.quarantine.of(proxy.namespace if proxy.identity else TRUSTED)
+        stream = kind(scope, view, self._clock, quarantine, proxy.envoy_version, doubts)
         connection = Connection(
-            number, proxy, scope, stream, proxies=self._proxies, budget=self._budget, clock=self._clock
+            number,
+            proxy,
+            scope,
+            stream,
+            proxies=self._proxies,
+            budget=self._budget,
+            owner=caller.key if proxy.identity else number,
+            clock=self._clock,
         )
         self._connections[number] = self._members(view).connections[number] = connection
         return connection
@@ -295,12 +347,12 @@ class AdsServer:
         connection = self._connections.pop(number, None)
         if connection is not None:
             self._leave(connection)
-            self._remember(connection.proxy.id, connection.stream.doubts())
+            self._remember(connection.proxy, connection.stream.doubts())
 
-    def _remember(self, proxy: str, doubts: Doubts) -> None:
+    def _remember(self, proxy: Proxy, doubts: Doubts) -> None:
         """For its next stream: what it may have applied without our ever hearing of it."""
         if doubts:
-            self._doubts[proxy] = doubts
+            self._doubts[proxy.identity, proxy.id] = doubts
         while len(self._doubts) > _DOUBTING:
             del self._doubts[next(iter(self._doubts))]
 
@@ -355,15 +407,6 @@ def _admitted(kind: Kind, admission: Admission, caller: Caller, raw: bytes) -> P
     if not peer.id:
         return Denied(Reason.INVALID_ARGUMENT, "the first request of a stream must carry a node id")
     return admission(caller, peer)
-
-
-def caller_of(context: Any) -> Caller:
-    """What the transport knows of the other end."""
-    facts = context.auth_context() or {}
-    identities = tuple(facts.get("peer_spiffe_id", ()))
-    pem = tuple(facts.get("x509_pem_cert", ()))
-    expires = x509.load_pem_x509_certificate(pem[0]).not_valid_after_utc if pem else None
-    return Caller(context.peer(), identities[0].decode() if identities else "", expires)
 
 
 def _remove_stale(path: Path) -> None:

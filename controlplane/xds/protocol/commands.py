@@ -15,6 +15,7 @@ class Reason(StrEnum):
     UNAUTHENTICATED = "the client did not say who it is"
     PERMISSION_DENIED = "the client may not have this"
     RESOURCE_EXHAUSTED = "the client asks for more than we keep for one"
+    DEADLINE_EXCEEDED = "the client said nothing"
     UNAVAILABLE = "come back, here or to another replica"
 
 

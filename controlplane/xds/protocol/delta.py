@@ -69,7 +69,7 @@ class DeltaStream(Stream):
                 self._update(ledger, request)
             elif request.error is None:
                 self._first(ledger, request)
-            self._too_many(ledger)
+            self._bound_names()
 
     # Answers
 

@@ -223,9 +223,11 @@ class Scope:
         key = (protocol, type_url, self.edition(type_url), names)
         found = self._batches.get(key)
         if found is None:
-            if len(self._batches) >= _BATCHES:
-                self._batches.clear()
-            found = self._batches[key] = _batched(self._contents[protocol], type_url, names)
+            found = _batched(self._contents[protocol], type_url, names)
+            if len(found.absent) < len(names) // 2:  # what nobody has, nobody else asks for
+                if len(self._batches) >= _BATCHES:
+                    self._batches.clear()
+                self._batches[key] = found
         return found
 
     def part(self, protocol: str, type_url: str, names: tuple[str, ...]) -> Step:

@@ -70,7 +70,7 @@ class SotwStream(Stream):
                 self._shrink(ledger, request.names)
             elif ledger.started or request.error is None:
                 self._subscribe(ledger, request.names)
-            self._too_many(ledger)
+            self._bound_names()
         return self._finish()
 
     def _answer(self, ledger: Ledger, request: SotwRequest) -> None:

@@ -36,7 +36,8 @@ from controlplane.xds.protocol.status import TypeStatus, standing_of
 _WAKE_WAITING: Final = frozenset({CLUSTER, SECRET, LISTENER, ROUTE})  # types whose changes may end a wait
 _BIG: Final = 64  # names in a response
 _MOST_TYPES: Final = 32
-_MOST_NAMES: Final = 500_000  # asked for by name, of one type
+_FEW_NAMES: Final = 10_000  # kept by one stream: their bytes are counted from here on
+_MOST_BYTES: Final = 32 * 1024 * 1024  # of names that a stream keeps because nobody else has them
 
 
 class Stream(Planner):
@@ -296,11 +297,11 @@ class Stream(Planner):
             if ledger.wants(name) and self._content.get(ledger.type_url, name) is not None:
                 ledger.look_at(name, UNSEEN)
 
-    def _too_many(self, ledger: Ledger) -> bool:
-        if ledger.subscription.names.extent <= _MOST_NAMES:
-            return False
-        self._out.append(Close(Reason.RESOURCE_EXHAUSTED, f"more than {_MOST_NAMES} names of one type"))
-        return True
+    def _bound_names(self) -> None:
+        """What a stream asks for by name and nobody has is its own memory."""
+        kept = [each.subscription.names for each in self._ledgers.values()]
+        if sum(each.extent for each in kept) > _FEW_NAMES and sum(each.size for each in kept) > _MOST_BYTES:
+            self._out.append(Close(Reason.RESOURCE_EXHAUSTED, f"more than {_MOST_BYTES} bytes of names"))
 
     def _finish(self) -> list[Command]:
         """After anything but a plain answer: see what is to be sent now."""

@@ -105,6 +105,11 @@ class NameSet:
         return len(self._plus) + len(self._minus)
 
     @property
+    def size(self) -> int:
+        """Their characters, counted one by one."""
+        return sum(map(len, self._plus)) + sum(map(len, self._minus))
+
+    @property
     def absent(self) -> tuple[str, ...]:
         """Names kept beside the universe: asked for, and mostly not there."""
         return tuple(self._plus)
