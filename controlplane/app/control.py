@@ -35,7 +35,7 @@ from controlplane.snapshot.view import View
 from controlplane.sources.source import Changes, worst_first
 from controlplane.store import Change, Revision
 from controlplane.xds.admission import admit_local
-from controlplane.xds.protocol.commands import Accepted, HoldEnded, Refused
+from controlplane.xds.protocol.commands import Accepted, HoldEnded, Reason, Refused
 from controlplane.xds.protocol.status import Standing
 from controlplane.xds.protocol.status import TypeStatus as StreamType
 from controlplane.xds.proxies import Denied
@@ -58,6 +58,7 @@ _STATES: Mapping[Standing, SyncState] = {
     Standing.SYNCED: SyncState.SYNCED,
 }
 _BUILD = 10_000  # outputs in one revision: what they are made of is worth leaving out of every collection
+LATE = 2.0  # seconds a proxy may be earlier than the Pod that vouches for it
 STEP = 0.005  # seconds a large change keeps the event loop before others get a turn
 
 
@@ -103,6 +104,7 @@ class ControlPlane:
         self._shared: dict[tuple[Layer, ...], _Shared] = {}
         self._views: dict[int, ProxyView] = {}
         self._proxies: dict[int, Proxy] = {}
+        self._unvouched: dict[int, asyncio.Event] = {}  # proxies that wait for their Pods
         self._nacks = Nacks()
         self._turns = asyncio.Lock()
 
@@ -161,9 +163,21 @@ class ControlPlane:
         self._proxies[connection] = proxy
         with garbage.paused():
             self._publish(self.graph.store.apply([Change(self.graph.inputs.proxies, str(connection), proxy)]))
-        scope = self.graph.scope(str(connection))
-        assert scope is not None
+        scope = self.graph.scope(str(connection)) or await self._late_scope(connection)
+        if scope is None:
+            return Denied(Reason.PERMISSION_DENIED, self.graph.refusal(str(connection)))
         return self._join(connection, scope)
+
+    async def _late_scope(self, connection: int) -> Scope | None:
+        """A proxy may be here before the Pod that vouches for it is known."""
+        vouched = self._unvouched[connection] = asyncio.Event()
+        try:
+            await asyncio.wait_for(vouched.wait(), LATE)
+        except TimeoutError:
+            return None
+        finally:
+            del self._unvouched[connection]
+        return self.graph.scope(str(connection))
 
     def disconnected(self, connection: int) -> None:
         """It is gone, and what only it needed with it."""
@@ -226,7 +240,11 @@ class ControlPlane:
         for name, (_, scope) in revision.changes[self.graph.scopes.scopes].items():
             connection = int(name)
             view = self._views.get(connection)
-            if scope is not None and view is not None and view.shared_view.layers != scope.shared:
+            if scope is None:
+                self.server.call_back(connection, self.graph.refusal(name))
+            elif connection in self._unvouched:
+                self._unvouched[connection].set()
+            elif view is not None and view.shared_view.layers != scope.shared:
                 self._leave(connection)
                 self.server.proxy_moved(connection, self._join(connection, scope))
 

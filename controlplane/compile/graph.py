@@ -17,6 +17,7 @@ from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules
 from controlplane.compile.secrets import Secrets
 from controlplane.compile.view import LayeredView, Outputs, ProxyView
+from controlplane.mesh.vouching import Impostor
 from controlplane.model.settings import Settings
 from controlplane.snapshot import types
 from controlplane.store import Change, Store
@@ -89,6 +90,11 @@ class Graph:
     def scope(self, connection: str) -> Scope | None:
         """The layers of one connected proxy."""
         return self.store.get(self.scopes.scopes, connection)
+
+    def refusal(self, connection: str) -> str:
+        """Why a connected proxy has no scope."""
+        found = self.store.get(self.scopes.vouching, connection)
+        return found.why if isinstance(found, Impostor) else ""
 
     def shared_view(self, scope: Scope) -> LayeredView:
         """A new view of what all proxies of this scope see. Whoever serves many proxies keeps one a scope."""

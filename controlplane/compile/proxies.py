@@ -22,13 +22,13 @@ from controlplane.mesh import inbound, outbound
 from controlplane.mesh import sidecar as mesh_sidecar
 from controlplane.mesh.caller import Caller, has_labels
 from controlplane.mesh.endpoints import workload_port
-from controlplane.mesh.workload import LOCALITY_LABEL
+from controlplane.mesh.vouching import Impostor, vouched
 from controlplane.model import core
 from controlplane.model.gateway import Gateway
-from controlplane.model.proxy import InterceptionMode, Locality, Proxy, ProxyType
+from controlplane.model.proxy import InterceptionMode, Proxy, ProxyType
 from controlplane.model.sidecar import Sidecar
 from controlplane.snapshot.resource import Resource
-from controlplane.store import Fetch, Store
+from controlplane.store import Collection, Fetch, Store
 
 # Node metadata of proxies that can't bind what the configuration says (a laptop: no root, many proxies on one host).
 BIND_ADDRESS = "LATEEN_BIND_ADDRESS"
@@ -56,7 +56,8 @@ class Scopes:
         self._inputs = inputs
         self._registry = registry
         self._rules = rules
-        self.proxies = store.derive("KnownProxies", inputs.proxies, self._known)
+        self.vouching: Collection[str, Proxy | Impostor] = store.derive("Vouching", inputs.proxies, self._vouched)
+        self.proxies = store.derive("KnownProxies", self.vouching, _served)
         self._sidecars = store.index("SidecarsByNamespace", inputs.sidecars, lambda key, _: (key[0],))
         self._gateways = store.index("GatewaysBySelector", inputs.gateways, _selector_entry)
         self._chosen = store.derive("ChosenSidecars", self.proxies, self._choose)
@@ -65,17 +66,8 @@ class Scopes:
         base = store.expand("BaseLayer", inputs.settings, lambda _, __, ___: {MESH: True})
         self.layers = store.union("Layers", base, store.keys("SharedLayers", by_layer))
 
-    def _known(self, fetch: Fetch, _: str, proxy: Proxy) -> Proxy:
-        """A proxy as its platform object describes it; what its own node message claims counts without one only."""
-        workload = self._registry.workload(fetch, proxy)
-        if workload is None:
-            return msgspec.structs.replace(proxy, locality=_claimed_locality(proxy))
-        return msgspec.structs.replace(
-            proxy,
-            labels=workload.labels if workload.name == proxy.name else {**proxy.labels, **workload.labels},
-            locality=Locality.parse(workload.locality) if workload.locality else _claimed_locality(proxy),
-            node_name=workload.node or proxy.node_name,
-        )
+    def _vouched(self, fetch: Fetch, _: str, proxy: Proxy) -> Proxy | Impostor:
+        return vouched(proxy, self._registry.workload(fetch, proxy))
 
     def _choose(self, fetch: Fetch, _: str, proxy: Proxy) -> Key | None:
         """The Sidecar resource of a proxy, None without one."""
@@ -276,6 +268,10 @@ class Inbound:
         return {(scope.own, resource.name): resource for resource in encoded}
 
 
+def _served(_: Fetch, __: str, one: Proxy | Impostor) -> Proxy | None:
+    return None if isinstance(one, Impostor) else one
+
+
 def _shared_layers(_: str, scope: Scope) -> Iterable[Layer]:
     """The mesh layer is there whoever is connected."""
     return (layer for layer in scope.shared if layer != MESH)
@@ -310,12 +306,6 @@ def _target(service: Service, port: ServicePort, workload: Workload | None) -> i
     if workload is not None:
         return workload_port(service, port, workload)
     return port.target if isinstance(port.target, int) else None
-
-
-def _claimed_locality(proxy: Proxy) -> Locality:
-    """A label of the Pod says where it stands, and wins over its node, for want of the Pod as well."""
-    own = proxy.labels.get(LOCALITY_LABEL, "")
-    return Locality.parse(own.replace(".", "/")) if own else proxy.locality
 
 
 def _slice_addresses(_: Key, value: core.EndpointSlice) -> Iterable[str]:

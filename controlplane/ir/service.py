@@ -82,6 +82,7 @@ class Workload(msgspec.Struct, frozen=True):
     network: str = ""
     weight: int = 1
     mutual_tls: bool = False  # a sidecar stands before it
+    gateway: bool = False  # a Pod that is an Envoy of its own
     ready: bool = True
 
 

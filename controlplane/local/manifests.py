@@ -19,7 +19,7 @@ Manifests = Mapping[ObjectRef, Manifest]
 # Kinds with Pods that make no sense as long-running local commands, or not yet.
 _NOT_RUN: Final = {("apps", "DaemonSet"), ("apps", "ReplicaSet"), ("batch", "Job"), ("batch", "CronJob")}
 ENVOY_CONTAINERS: Final = frozenset({"istio-proxy"})  # a sidecar somebody injected by hand: we bring our own
-_GATEWAY_TEMPLATE: Final = "inject.istio.io/templates"
+GATEWAY_TEMPLATE: Final = "inject.istio.io/templates"
 
 
 class Meta(Read):
@@ -269,7 +269,7 @@ def _read_one(ref: ObjectRef, manifest: Manifest) -> Workload | Service | Proble
 
 
 def _workload(ref: ObjectRef, replicas: int, template: Template) -> Workload:
-    templates = (template.metadata.annotations or {}).get(_GATEWAY_TEMPLATE, "")
+    templates = (template.metadata.annotations or {}).get(GATEWAY_TEMPLATE, "")
     is_gateway = "gateway" in [name.strip() for name in templates.split(",")]
     return Workload(ref, min(replicas, 1) if is_gateway else replicas, template, is_gateway)
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from controlplane.local.listening import service_tcp_ports, target_of
-from controlplane.local.manifests import Manifest, Service
+from controlplane.local.manifests import GATEWAY_TEMPLATE, Manifest, Service
 from controlplane.local.plan import GatewayProxy, Plan, Replica
 from controlplane.local.sidecars import POD_LABEL
 from controlplane.mesh.workload import TLS_MODE_LABEL
@@ -53,8 +53,12 @@ def replica_pod(replica: Replica, health: Health = Health.STARTING) -> Manifest:
 
 def gateway_pod(proxy: GatewayProxy) -> Manifest:
     """The Pod of a gateway."""
-    labels = {**proxy.labels, TLS_MODE_LABEL: "istio"}
-    meta = {"name": proxy.name, "namespace": proxy.namespace, "labels": labels}
+    meta = {
+        "name": proxy.name,
+        "namespace": proxy.namespace,
+        "labels": {**proxy.labels, TLS_MODE_LABEL: "istio"},
+        "annotations": {GATEWAY_TEMPLATE: "gateway"},
+    }
     return _pod(meta, proxy.address, proxy.service_account, [], ready=True)
 
 

@@ -17,6 +17,10 @@ from controlplane.model.serviceentry import WorkloadEntry
 TLS_MODE_LABEL: Final = "security.istio.io/tlsMode"  # set by injection: a sidecar terminates mutual TLS here
 NETWORK_LABEL: Final = "topology.istio.io/network"
 LOCALITY_LABEL: Final = "istio-locality"  # overrides the node's; "." stands for "/", which labels cannot hold
+_TEMPLATES: Final = "inject.istio.io/templates"
+_GATEWAY: Final = "gateway"  # the template
+_GATEWAY_LABELS: Final = frozenset({"gateway.networking.k8s.io/gateway-name", "istio.io/gateway-name"})
+_PROXY: Final = "istio-proxy"  # the container
 _NO_PORTS: Final[Mapping[str, int]] = {}
 _OLD_REGION_LABEL: Final = "failure-domain.beta.kubernetes.io/region"
 _OLD_ZONE_LABEL: Final = "failure-domain.beta.kubernetes.io/zone"
@@ -41,7 +45,18 @@ def from_pod(pod: core.Pod, locality: str) -> Workload | None:
         locality=own.replace(".", "/") if own else locality,
         network=labels.get(NETWORK_LABEL, ""),
         mutual_tls=labels.get(TLS_MODE_LABEL) == "istio",
+        gateway=_is_gateway(pod),
         ready=pod.ready and meta.deleted is None,
+    )
+
+
+def _is_gateway(pod: core.Pod) -> bool:
+    """By the injection it was made with, as a Gateway API controller marks its own, or by what it runs."""
+    templates = pod.meta.annotations.get(_TEMPLATES, "").split(",")
+    return (
+        _GATEWAY in (template.strip() for template in templates)
+        or not _GATEWAY_LABELS.isdisjoint(pod.meta.labels)
+        or any(one.name == _PROXY and one.args[:2] == ("proxy", "router") for one in pod.spec.containers)
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 _PAST: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -44,8 +45,11 @@ def read_certificate(pem: bytes) -> tuple[str, datetime]:
 
 def _workload(certificate: x509.Certificate) -> str:
     extensions = {type(extension.value): extension.value for extension in certificate.extensions}
-    basic = extensions.get(x509.BasicConstraints)
-    names = list(extensions.get(x509.SubjectAlternativeName, ()))
-    if (isinstance(basic, x509.BasicConstraints) and basic.ca) or len(names) != 1:
+    basic, usage = extensions.get(x509.BasicConstraints), extensions.get(x509.ExtendedKeyUsage)
+    if isinstance(basic, x509.BasicConstraints) and basic.ca:
         return ""
-    return names[0].value if isinstance(names[0], x509.UniformResourceIdentifier) else ""
+    if isinstance(usage, x509.ExtendedKeyUsage) and ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
+        return ""
+    names = extensions.get(x509.SubjectAlternativeName)
+    found = list(names) if isinstance(names, x509.SubjectAlternativeName) else []
+    return found[0].value if len(found) == 1 and isinstance(found[0], x509.UniformResourceIdentifier) else ""

@@ -9,7 +9,7 @@ import asyncio
 import os
 import stat
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -39,9 +39,11 @@ from controlplane.xds.proxies import Admission, Denied, Proxies
 log = structlog.get_logger(__name__)
 
 _SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+Kind = type[DeltaStream] | type[SotwStream]
+_KINDS: Final[Mapping[str, Kind]] = {"DeltaAggregatedResources": DeltaStream, "StreamAggregatedResources": SotwStream}
+METHODS: Final = tuple(f"/{_SERVICE}/{name}" for name in _KINDS)  # all there are
 _STATUS: Final = {reason: getattr(grpc.StatusCode, reason.name) for reason in Reason}
 
-Kind = type[DeltaStream] | type[SotwStream]
 Serve = Callable[[Kind, Admission, Any], Coroutine[Any, Any, None]]
 _DOUBTING: Final = 10_000  # proxies
 _METADATA: Final = 16 * 1024  # bytes of one call's headers
@@ -236,8 +238,10 @@ class AdsServer:
     def _options_for_strangers(self) -> list[tuple[str, int]]:
         return [
             ("grpc.server_handshake_timeout_ms", int(self.settings.handshake * 1000)),
+            ("grpc.http2.settings_timeout", int(self.settings.handshake * 1000)),
             ("grpc.max_allowed_incoming_connections", self.settings.connections),
             ("grpc.max_concurrent_streams", self.settings.streams),
+            ("grpc.http2.bdp_probe", 0),  # or each stream takes up to 4 MiB before anybody asks for them
         ]
 
     async def _serve(self, kind: Kind, admission: Admission, context: Any) -> None:
@@ -386,16 +390,13 @@ class AdsServer:
 def _only_ads(serve: Serve, admission: Admission) -> Any:
     """Two methods, bytes in and out; gRPC answers UNIMPLEMENTED to all others."""
 
-    async def delta(_requests: object, context: Any) -> None:
-        await serve(DeltaStream, admission, context)
+    def handler(kind: Kind) -> Any:
+        async def one(_requests: object, context: Any) -> None:
+            await serve(kind, admission, context)
 
-    async def sotw(_requests: object, context: Any) -> None:
-        await serve(SotwStream, admission, context)
+        return grpc.stream_stream_rpc_method_handler(one)
 
-    methods = {
-        "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(delta),
-        "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(sotw),
-    }
+    methods = {name: handler(kind) for name, kind in _KINDS.items()}
     return grpc.method_handlers_generic_handler(_SERVICE, methods)
 
 

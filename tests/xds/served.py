@@ -1,7 +1,7 @@
 """A real server over gRPC, and a client that speaks raw messages."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class MemoryProxies:
         self.view = view
         self.denied: Denied | None = None
         self.here: dict[int, Proxy] = {}
+        self.seen: list[Proxy] = []  # all that ever were here
         self.gone: list[int] = []
         self.news: list[Accepted | Refused | HoldEnded] = []
 
@@ -36,6 +37,7 @@ class MemoryProxies:
         if self.denied is not None:
             return self.denied
         self.here[connection] = proxy
+        self.seen.append(proxy)
         return self.view
 
     def disconnected(self, connection: int) -> None:
@@ -96,6 +98,12 @@ class Client:
         raw = await self._call.read()
         assert raw is not grpc.aio.EOF, (await self._call.code(), await self._call.details())
         return self._response.FromString(raw)
+
+    async def drain(self) -> None:
+        """Read to the end of the stream: its status comes after all that was sent."""
+        with suppress(grpc.aio.AioRpcError):
+            while await self._call.read() is not grpc.aio.EOF:
+                pass
 
     async def ack(self, response: Any, **fields: Any) -> None:
         await self.send(response.type_url, response_nonce=response.nonce, **fields)

@@ -6,7 +6,7 @@ from controlplane.xds.budget import ByteBudget
 
 
 async def hold(budget: ByteBudget, size: int, log: list[str], name: str, release: asyncio.Event) -> None:
-    async with budget.of(size):
+    async with budget.of(size, name):
         log.append(name)
         await release.wait()
 
@@ -56,4 +56,22 @@ async def test_who_leaves_while_waiting_blocks_nobody():
         await settle()
         assert log == ["a", "c"]
         last.set()
+    assert budget.taken == 0
+
+
+async def test_who_holds_its_share_holds_up_nobody_else():
+    budget, log, release = ByteBudget(100), list[str](), asyncio.Event()
+
+    async def hold_for(owner: str, name: str) -> None:
+        async with budget.of(20, owner):
+            log.append(name)
+            await release.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        for owner, name in (("greedy", "a"), ("greedy", "b"), ("greedy", "c"), ("other", "d"), ("other", "e")):
+            tasks.create_task(hold_for(owner, name))
+        await settle()
+        assert log == ["a", "d"]  # a quarter each: 20 of 25
+        release.set()
+    assert sorted(log) == ["a", "b", "c", "d", "e"]
     assert budget.taken == 0

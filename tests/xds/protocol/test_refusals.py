@@ -268,3 +268,41 @@ def test_halves_hold_every_name_once():
     assert nack.halves(("a", "b", "c")) == (("a", "b"), ("c",))
     assert nack.halves(("a",)) == (("a",),)
     assert nack.halves(()) == ()
+
+
+# A proxy that lies
+
+
+def as_seen(quarantine: Quarantine, witness: str, **fields):
+    return delta(quarantine=quarantine.of(witness), **fields)
+
+
+def test_what_proxies_of_one_namespace_refuse_binds_them_alone():
+    quarantine = Quarantine()
+    first = delta(cluster("a"), cluster("bad"), quarantine=quarantine.of("shop"))
+    liar = run(first, recv(CLUSTER), skips)
+    run(liar, nacks(CLUSTER, BAD), skips)
+    run(as_seen(quarantine, "shop", like=liar), recv(CLUSTER), sends(CLUSTER, "a"), acks(CLUSTER), silent)
+    run(as_seen(quarantine, "bank", like=liar), recv(CLUSTER), sends(CLUSTER, "a", "bad"))
+
+
+def test_what_proxies_of_two_namespaces_refuse_binds_all():
+    quarantine = Quarantine()
+    for witness in ("shop", "bank"):
+        quarantine.of(witness).add(cluster("bad"), ENVOY, None)
+    assert quarantine.of("third").holds(cluster("bad"), ENVOY)
+
+
+def test_what_the_machine_s_own_proxies_refuse_binds_all():
+    quarantine = Quarantine()
+    quarantine.add(cluster("bad"), ENVOY, None)
+    assert quarantine.of("shop").holds(cluster("bad"), ENVOY)
+
+
+def test_nobody_chooses_what_others_are_served_instead():
+    quarantine = Quarantine()
+    quarantine.of("shop").add(cluster("a", 3), ENVOY, cluster("a", 2))
+    quarantine.of("bank").add(cluster("a", 3), ENVOY, cluster("a", 1))
+    assert quarantine.of("shop").last_good(cluster("a", 3), ENVOY) == cluster("a", 2)
+    assert quarantine.of("bank").last_good(cluster("a", 3), ENVOY) == cluster("a", 1)
+    assert quarantine.of("third").last_good(cluster("a", 3), ENVOY) in {cluster("a", 1), cluster("a", 2)}
