@@ -324,17 +324,19 @@ def resources_of(view: View) -> Iterable[Resource]:
 
 
 @asynccontextmanager
-async def open_control_plane(settings: Mapping[str, Any], xds_socket: Path) -> AsyncIterator[ControlPlane]:
-    """A control plane that serves xDS on a Unix socket; `settings` has MeshConfig's field names."""
+async def open_control_plane(settings: Mapping[str, Any], xds_socket: Path | None) -> AsyncIterator[ControlPlane]:
+    """A control plane that serves xDS on a Unix socket, if one is said; `settings` has MeshConfig's field names."""
     decoded, problems = decode_settings(settings)
     plane = ControlPlane(decoded, SystemClock(), Random().random)  # noqa: S311  jitter, not a secret
     plane.note_settings(problems)
-    await plane.server.listen_unix(xds_socket, admit_local)
+    if xds_socket is not None:
+        await plane.server.listen_unix(xds_socket, admit_local)
     try:
         yield plane
     finally:
         await plane.server.stop()
-        xds_socket.unlink(missing_ok=True)  # noqa: ASYNC240  one system call, at the end
+        if xds_socket is not None:
+            xds_socket.unlink(missing_ok=True)  # noqa: ASYNC240  one system call, at the end
 
 
 __all__ = ["ControlPlane", "ObjectRef", "open_control_plane", "resources_of"]

@@ -39,16 +39,17 @@ log = structlog.get_logger(__name__)
 
 ACCOUNT: Final = "lateend"  # the control plane's own
 BUNDLE: Final = "trusted.pem"
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104  compared, not bound
 _GRACE: Final = 1.0  # seconds for what is being answered when the process ends
 
 
 class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How identities are given out. Defaults are those of one machine."""
 
-    host: str = "127.0.0.1"  # what both ports are bound on
-    port: int = 0  # HTTPS; 0: a free one
-    xds_port: int = 0  # mTLS; likewise
-    xds_host: str = "127.0.0.1"  # where proxies find it
+    host: str = "127.0.0.1"  # what HTTPS is bound on
+    port: int = 0  # 0: a free one
+    xds_host: str = "127.0.0.1"  # what xDS is bound on, and where proxies find it
+    xds_port: int = 0
     names: tuple[str, ...] = ("lateend.lateen-system.svc",)  # of our certificate; bootstraps demand the first
     lifetimes: Lifetimes = STANDARD
     limits: Limits = Limits()
@@ -114,7 +115,7 @@ async def open_identity(  # noqa: PLR0913, PLR0917  as above
     serving = Serving(authorities, names, SECRETS, clock, settings.lifetimes)
     domains = (mesh.trust_domain, *mesh.trust_domain_aliases)
     xds_port = await control.server.listen_tcp(
-        settings.host, settings.xds_port, Certificates(serving), MeshAdmission(frozenset(domains))
+        settings.xds_host, settings.xds_port, Certificates(serving), MeshAdmission(frozenset(domains))
     )
     callers = Callers(tokens, domains, Buckets(clock, settings.failures), clock.now)
     bootstraps = _bootstraps(settings, xds_port)
@@ -134,11 +135,16 @@ async def open_identity(  # noqa: PLR0913, PLR0917  as above
 
 def _bootstraps(settings: IdentitySettings, xds_port: int) -> Bootstraps:
     return Bootstraps(
-        XdsPlace(settings.xds_host, xds_port, settings.names[0]),
+        XdsPlace(_found_at(settings), xds_port, settings.names[0]),
         prometheus_port=settings.prometheus_port,
         system_roots=settings.system_roots,
         stats=settings.stats,
     )
+
+
+def _found_at(settings: IdentitySettings) -> str:
+    """Who listens everywhere is found by name."""
+    return settings.names[0] if settings.xds_host in _EVERYWHERE else settings.xds_host
 
 
 def _endpoint(

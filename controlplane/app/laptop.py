@@ -4,18 +4,16 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from random import Random  # noqa: TID251  the root is where randomness comes from
 from typing import Any, Final
 
 import msgspec
 
-from controlplane.app.control import ControlPlane
+from controlplane.app.control import open_control_plane
 from controlplane.app.identity import IdentitySettings, LocalIdentity, open_local_identity
 from controlplane.base.identity import Identity
 from controlplane.local.ports import Laptop
 from controlplane.local.statedir import Misuse
 from controlplane.model.meshconfig import decode_settings
-from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.tasks import Supervisor
 from controlplane.security.keeping import AuthorityError, StoreError
 
@@ -53,14 +51,16 @@ class Identities(msgspec.Struct, frozen=True, eq=False):
 @asynccontextmanager
 async def open_laptop(config: Mapping[str, Any], folder: Path, tasks: Supervisor) -> AsyncIterator[Laptop]:
     """See `local.ports.OpenLaptop`. Proxies' statistics stay on their admin sockets: their agents read them there."""
-    mesh, problems = decode_settings(config)
-    plane = ControlPlane(mesh, SystemClock(), Random().random)  # noqa: S311  jitter, not a secret
-    plane.note_settings(problems)
-    settings = IdentitySettings(prometheus_port=0, system_roots=next(filter(os.path.exists, _SYSTEM_ROOTS), ""))
-    try:
-        async with open_local_identity(plane, mesh, settings, tasks, folder) as identity:
-            yield Laptop(plane, Identities(identity, mesh.trust_domain))
-    except (AuthorityError, StoreError) as error:
-        raise Misuse(str(error)) from error
-    finally:
-        await plane.server.stop()
+    settings = IdentitySettings(prometheus_port=0, settled=0.0, system_roots=system_roots())
+    async with open_control_plane(config, None) as plane:
+        mesh, _ = decode_settings(config)
+        try:
+            async with open_local_identity(plane, mesh, settings, tasks, folder) as identity:
+                yield Laptop(plane, Identities(identity, mesh.trust_domain), identity.service.authorities)
+        except (AuthorityError, StoreError) as error:
+            raise Misuse(str(error)) from error
+
+
+def system_roots() -> str:
+    """The machine's own authorities; "" where nobody knows them."""
+    return next(filter(os.path.exists, _SYSTEM_ROOTS), "")

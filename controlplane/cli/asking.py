@@ -16,9 +16,9 @@ def ask(directory: Path, target: str, **query: str) -> Any:
     return _asked(directory, "GET", target, query)
 
 
-def tell(directory: Path, target: str) -> Any:
+def tell(directory: Path, target: str, **query: str) -> Any:
     """Have something done; the answer. Refuses with one line as `ask`, or when it may not be done."""
-    return _asked(directory, "POST", target, {})
+    return _asked(directory, "POST", target, query)
 
 
 def _asked(directory: Path, method: str, target: str, query: Mapping[str, str]) -> Any:

@@ -34,6 +34,12 @@ def status(directory: Path, output: Format) -> None:
     _print_rotation(ask(directory, "/ca"), output)
 
 
+def token(directory: Path, workload: str) -> None:
+    """Print a token for `namespace/account`."""
+    namespace, _, account = workload.partition("/")
+    typer.echo(tell(directory, "/ca/token", namespace=namespace, account=account)["token"])
+
+
 def _row(certificate: Mapping[str, Any], trusted: set[str]) -> tuple[str, ...]:
     return (
         certificate["subject"],

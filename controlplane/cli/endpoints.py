@@ -33,9 +33,9 @@ def check_socket(path: Path) -> None:
         raise Refused(f"--xds-socket {path}: another process serves it")
 
 
-def check_address(host: str, port: int) -> None:
+def check_address(host: str, port: int, option: str = "--listen") -> None:
     """Refuses an address that cannot be had."""
-    where = f"--listen {host}:{port}"
+    where = f"{option} {host}:{port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as attempt:

@@ -155,16 +155,32 @@ def serve(  # noqa: PLR0913  (the options of one command)
         Path | None,
         typer.Option("--certificates", metavar="DIR", help="cert-chain.pem, key.pem, root-cert.pem for --listen"),
     ] = None,
+    identity: Annotated[
+        str | None,
+        typer.Option("--identity", metavar="HOST:PORT", help="give certificates to agents here; needs --listen"),
+    ] = None,
+    authority: Annotated[
+        Path | None,
+        typer.Option("--ca", metavar="DIR", help="its authority: kept there, or plugged in (default: in .lateen/)"),
+    ] = None,
+    server_name: Annotated[
+        str, typer.Option("--server-name", metavar="NAME", help="what proxies and agents call it")
+    ] = "lateend.lateen-system.svc",
+    certificate_lifetime: Annotated[
+        str, typer.Option("--certificate-lifetime", metavar="DURATION", help="of a workload's certificate")
+    ] = "24h",
 ) -> None:
     """Run the control plane alone.
 
-    Envoys that somebody else starts connect to it: over a Unix socket, or over TCP with mutual TLS. Problems are told
-    as log lines on standard error.
+    Envoys that somebody else starts connect to it: over a Unix socket, or over TCP with mutual TLS. With `--identity`
+    each of them has an agent (`lateen agent`), and they speak mutual TLS among themselves; `lateen ca token` says who
+    may have which certificate. Problems are told as log lines on standard error.
 
     \b
     Examples:
       lateen serve manifests
       lateen serve manifests --listen 0.0.0.0:15012 --certificates /etc/lateen/certs
+      lateen serve manifests --listen 10.0.0.1:15012 --identity 10.0.0.1:15013
     """
     _command("serve").serve(
         tuple(directories),
@@ -173,6 +189,10 @@ def serve(  # noqa: PLR0913  (the options of one command)
         xds_socket=xds_socket,
         address=address,
         certificates=certificates,
+        identity=identity,
+        authority=authority,
+        server_name=server_name,
+        certificate_lifetime=certificate_lifetime,
     )
 
 
@@ -284,6 +304,24 @@ def ca_show(*, directory: Where = Path(), output: Output = Format.TABLE) -> None
       lateen ca show -o json | jq -r '.trusted[].sha256'
     """
     _command("authority").show(directory, output)
+
+
+@ca.command("token")
+def ca_token(
+    workload: Annotated[str, typer.Argument(metavar="NAMESPACE/ACCOUNT", help="whom it speaks for")],
+    *,
+    directory: Where = Path(),
+) -> None:
+    """Prove who a workload is.
+
+    Prints a token; `lateen agent --token-file` gets its first certificate with it. It is good until the control plane
+    ends; a certificate is renewed without it.
+
+    \b
+    Example:
+      lateen ca token shop/cart > cart.token
+    """
+    _command("authority").token(directory, workload)
 
 
 @rotate.command("status")

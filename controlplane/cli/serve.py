@@ -10,9 +10,11 @@ import structlog
 
 from controlplane.app.control import ControlPlane, open_control_plane
 from controlplane.cli import endpoints
+from controlplane.cli.identities import GivenOut, given_out, giving_out, tokens
 from controlplane.cli.refusal import Refused
 from controlplane.cli.settings import read_mesh_config
 from controlplane.cli.telling import ProblemTeller
+from controlplane.local.authority import authority_actions, authority_routes
 from controlplane.local.debug import routes
 from controlplane.local.lateenfile import NAME
 from controlplane.local.statedir import Misuse, StateDirectory, state_directory
@@ -42,6 +44,7 @@ class _Options(msgspec.Struct, frozen=True):
     xds_socket: Path | None
     listen: tuple[str, int] | None
     certificates: Certificates | None
+    given_out: GivenOut | None
 
 
 class _Files:
@@ -94,19 +97,31 @@ def serve(  # noqa: PLR0913  (the options of one command)
     xds_socket: Path | None,
     address: str | None,
     certificates: Path | None,
+    identity: str | None,
+    authority: Path | None,
+    server_name: str,
+    certificate_lifetime: str,
 ) -> None:
     """Run until interrupted."""
     for path in paths:
         if not path.exists():
             raise Refused(f"{path}: no such directory or file")
-    if (address is None) != (certificates is None):
-        raise Refused("--listen and --certificates go together: xDS over TCP is served over mTLS only")
+    if address is not None and (certificates is None) == (identity is None):
+        raise Refused("--listen needs --certificates or --identity: xDS over TCP is served over mutual TLS only")
+    if address is None and (certificates is not None or identity is not None):
+        raise Refused("--certificates and --identity need --listen")
+    if identity is not None and xds_socket is not None:
+        raise Refused("--xds-socket is for proxies without certificates, --identity gives every proxy one")
+    listen = _address(address, "--listen") if address is not None else None
     options = _Options(
         Roots(paths, recursive, frozenset({NAME})),
         read_mesh_config(mesh_config),
         xds_socket,
-        _address(address) if address is not None else None,
+        listen,
         endpoints.certificates(certificates, SystemClock().now()) if certificates is not None else None,
+        given_out(listen, _address(identity, "--identity"), authority, server_name, certificate_lifetime)
+        if listen and identity
+        else None,
     )
     if xds_socket is not None:
         endpoints.check_socket(xds_socket)
@@ -122,19 +137,25 @@ def serve(  # noqa: PLR0913  (the options of one command)
 
 
 async def _until_stopped(options: _Options, state: StateDirectory) -> None:
-    socket = options.xds_socket or state.xds_socket
+    secure = options.given_out is not None
+    socket = None if secure else options.xds_socket or state.xds_socket
+    config = {"workloadCertificates": True, **options.mesh_config} if secure else options.mesh_config
     async with (
         stop_signals() as stop,
-        open_control_plane(options.mesh_config, socket) as control,
+        open_control_plane(config, socket) as control,
         Supervisor(SystemClock()) as tasks,
+        giving_out(options.given_out, control, config, tasks, state.authority) as identity,
     ):
         files = _Files(FilesSource(options.roots, decode), control)
         if options.listen is not None and options.certificates is not None:
-            await _listen(control, options.listen, options.certificates, options.mesh_config)
+            await _listen(control, options.listen, options.certificates, config)
         tasks.critical("files", files.follow)
         tasks.critical("show", files.tell)
-        async with serving(state.debug_socket, routes(control, files)):
-            log.info("serving", xds=str(socket))
+        authorities = identity.service.authorities if identity is not None else None
+        asked = {**routes(control, files), **authority_routes(authorities)}
+        told = {**authority_actions(authorities), **tokens(identity, config)}
+        async with serving(state.debug_socket, asked, told):
+            log.info("serving", **({"xds": str(socket)} if socket is not None else {}))
             await first_of(stop, tasks)
 
 
@@ -151,9 +172,9 @@ async def _listen(
     log.info("serving", xds=f"{listen[0]}:{port}")
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str, option: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise Refused(f"--listen {text}: HOST:PORT was expected")
-    endpoints.check_address(host.strip("[]"), int(port))
+        raise Refused(f"{option} {text}: HOST:PORT was expected")
+    endpoints.check_address(host.strip("[]"), int(port), option)
     return host, int(port)

@@ -9,10 +9,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from controlplane.base.identity import Identity
 from controlplane.runtime.unixhttp import Handler, NotFound, NotNow
 from controlplane.security.authorities import Authorities
 from controlplane.security.authority import Authority
 from controlplane.security.keeping import AuthorityError, StoreError
+from controlplane.security.localtokens import LocalTokens
 from controlplane.security.refusal import Refusal
 from controlplane.security.rotation import Roots, Step
 
@@ -56,6 +58,18 @@ def authority_actions(authorities: Authorities | None) -> Mapping[str, Handler]:
         "/ca/finish": action(Authorities.finish),
         "/ca/abandon": action(Authorities.abandon),
     }
+
+
+def token_action(tokens: LocalTokens, trust_domain: str) -> Mapping[str, Handler]:
+    """Proof of an identity, for a workload that somebody starts by hand."""
+
+    async def mint(query: Query) -> Any:
+        identity = Identity(trust_domain, query.get("namespace", ""), query.get("account", ""))
+        if not identity.is_spelled_right:
+            raise NotFound(f"{identity.uri} cannot be the name of a workload")
+        return {"identity": identity.uri, "token": tokens.mint(identity)}
+
+    return {"/ca/token": mint}
 
 
 def _there(authorities: Authorities | None) -> Authorities:

@@ -31,6 +31,7 @@ import msgspec
 
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.runtime.tasks import Supervisor
+from controlplane.security.authorities import Authorities
 from controlplane.sources.source import Changes
 
 BIND_ADDRESS: Final = "LATEEN_BIND_ADDRESS"
@@ -157,6 +158,7 @@ class Laptop(NamedTuple):
 
     control: ControlPlane
     identities: Identities
+    authorities: Authorities
 
 
 # (mesh settings with MeshConfig's field names, folder of the authority, who runs its tasks) -> what then runs, closed

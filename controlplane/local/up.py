@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from controlplane.local import lateenfile, sockets
+from controlplane.local.authority import authority_actions, authority_routes
 from controlplane.local.children import Children
 from controlplane.local.debug import routes
 from controlplane.local.envoys import NoEnvoy, envoy_binary
@@ -93,7 +94,7 @@ async def running(
     async with (
         Children() as children,
         Supervisor(clock) as services,
-        open_laptop(config, state.authority, services) as (control, identities),
+        open_laptop(config, state.authority, services) as (control, identities, authorities),
         Supervisor(clock) as tasks,
     ):
         tasks.critical("control plane", services.wait)
@@ -107,7 +108,8 @@ async def running(
         await first
         tasks.restarted("traffic", mesh.measure)
         tasks.restarted(lateenfile.NAME, lambda: _follow_lateenfile(mesh, request, config))
-        async with serving(state.debug_socket, routes(control, mesh, mesh)):
+        asked = {**routes(control, mesh, mesh), **authority_routes(authorities)}
+        async with serving(state.debug_socket, asked, authority_actions(authorities)):
             yield now
 
 
