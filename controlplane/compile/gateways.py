@@ -15,6 +15,7 @@ from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Routing, Rules
 from controlplane.envoy import listener as envoy_listener
 from controlplane.envoy import route as envoy_route
+from controlplane.ir.guard import WorkloadPolicy
 from controlplane.ir.listener import FilterChain
 from controlplane.mesh import gateway as mesh_gateway
 from controlplane.mesh import virtualservice as mesh_virtualservice
@@ -126,6 +127,8 @@ class Gateways:
         fetch.report(*problems)
         if host is None:
             return {}
+        if any(route.match.claims for route in host.routes) and not self._policy(fetch, layer).http.tokens:
+            fetch.report(*mesh_gateway.unjudged_claims(host))
         resource = envoy_route.encode_virtual_host(table, host)
         return {(layer, resource.name): resource}
 
@@ -133,11 +136,15 @@ class Gateways:
         layer, _ = key
         settings = settings_of(fetch, self._inputs)
         chains = {server.key: self._server_chains(fetch, layer, server) for server in plan.l4_servers}
-        policy = self._policies.of(fetch, layer.namespace, layer.caller.labels)
+        policy = self._policy(fetch, layer)
         listener = mesh_gateway.listener(
             plan, l4=chains, settings=settings, policy=policy, bind=layer.bind, offset=layer.port_offset
         )
         return {} if listener is None else {(layer, listener.name): envoy_listener.encode(listener, settings)}
+
+    def _policy(self, fetch: Fetch, layer: Layer) -> WorkloadPolicy:
+        """What guards the gateway itself."""
+        return self._policies.of(fetch, layer.namespace, layer.caller.labels)
 
     def _server_chains(self, fetch: Fetch, layer: Layer, server: mesh_gateway.Server) -> tuple[FilterChain, ...]:
         found = (

@@ -1,8 +1,8 @@
 """One call as its caller makes it: where it goes, and what its first bytes are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -67,6 +67,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "GET"
     scheme: str = ""  # of an absolute-form request (HTTP/1) or :scheme (HTTP/2); "" = what fits `tls`
     headers: tuple[tuple[str, str], ...] = ()  # in order, repeated names allowed; without pseudo-headers
+    claims: Mapping[str, Any] | None = None  # of a valid token the caller shows; real tokens are in `headers`, `path`
+    at: float | None = None  # when the call is made, in Unix seconds; None: tokens are not too old
 
     @property
     def has_known_method(self) -> bool:

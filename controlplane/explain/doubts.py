@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from controlplane.explain.cluster import is_by_name
+from controlplane.explain.headers import EARLY_MUTATION, early_mutations
 from controlplane.explain.httpfilters import CORS, FAULT, Place, fault_of, is_certain
 from controlplane.explain.listenerfilters import HTTP_INSPECTOR, KNOWN, TLS_INSPECTOR
 from controlplane.explain.route import is_drawn
+from controlplane.explain.tokens import TYPE_URL as TOKENS
 
 _HTTP: Final = "type.googleapis.com/envoy.extensions.filters.http."
 # HTTP filters that never answer a request themselves, or whose answer is simulated.
@@ -14,6 +16,7 @@ _TRANSPARENT: Final = frozenset(
     {
         CORS,
         FAULT,
+        TOKENS,
         _HTTP + "buffer.v3.Buffer",
         _HTTP + "compressor.v3.Compressor",
         _HTTP + "dynamic_forward_proxy.v3.FilterConfig",
@@ -54,6 +57,10 @@ def of_network(chain: Any) -> Iterator[str]:
 
 
 def of_filters(manager: Any, place: Place) -> Iterator[str]:
+    if any(one.typed_config.type_url != EARLY_MUTATION for one in manager.early_header_mutation_extensions):
+        yield "headers are changed before routing in ways that are not followed"
+    if not all(one.remove for one in early_mutations(manager)):
+        yield "headers are added before routing"
     for one in manager.http_filters:
         kind = one.typed_config.type_url
         if kind not in _TRANSPARENT:
@@ -77,8 +84,8 @@ def _of_match(match: Any) -> Iterable[str]:
         yield "its runtime fraction leaves it to chance; taken as a match"
     if match.WhichOneof("path_specifier") == "path_match_policy":
         yield "URI templates are not followed; taken as no match"
-    if match.dynamic_metadata or match.filter_state:
-        yield "metadata and filter state are taken as absent"
+    if match.filter_state:
+        yield "filter state is taken as absent"
 
 
 def of_action(action: Any) -> Iterator[str]:

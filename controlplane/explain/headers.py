@@ -5,9 +5,14 @@ for (the lists below, found by asking Envoy 1.40 about every one of them) become
 `x-team: a` and `x-team: b` match "exact a", `accept: a` and `accept: b` match "exact a,b" only.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
+
+EARLY_MUTATION: Final = (
+    "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+)
 Headers = Mapping[str, tuple[str, ...]]  # lower-case names, pseudo-headers included
 
 _JOINED: Final = frozenset(
@@ -43,7 +48,7 @@ def received(pairs: Iterable[tuple[str, str]], *, http2: bool = False) -> dict[s
     found: dict[str, tuple[str, ...]] = {}
     for name, value in pairs:
         lower = name.lower()
-        found[lower] = (*found.get(lower, ()), value.strip(" \t"))
+        found[lower] = (*found.get(lower, ()), value if http2 else value.strip(" \t"))
     joined = {name: (_join(values, ","),) for name, values in found.items() if name in _JOINED}
     if http2 and (cookies := found.pop("cookie", ())) and (text := _join(cookies, "; ")):
         joined["cookie"] = (text,)
@@ -69,6 +74,19 @@ def sanitized(manager: Any, headers: Headers, source_ip: str) -> dict[str, tuple
     if "x-request-id" not in kept or (edge and not manager.preserve_external_request_id):
         kept["x-request-id"] = _GENERATED
     return {**kept, **_client_address(manager, kept, source_ip)} if edge else kept
+
+
+def mutated(manager: Any, headers: Headers) -> dict[str, tuple[str, ...]]:
+    """What early mutations of the connection manager leave; those that do more than remove are a doubt."""
+    removed = {one.remove.lower() for one in early_mutations(manager) if one.remove}
+    return {name: values for name, values in headers.items() if name not in removed}
+
+
+def early_mutations(manager: Any) -> Iterator[Any]:
+    """`HeaderMutation`s that come before routing."""
+    for one in manager.early_header_mutation_extensions:
+        if one.typed_config.type_url == EARLY_MUTATION:
+            yield from header_mutation_pb2.HeaderMutation.FromString(one.typed_config.value).mutations
 
 
 def _client_address(manager: Any, headers: Headers, source_ip: str) -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from controlplane.explain.call import Call, Speaks, split_port
-from controlplane.explain.headers import Headers, first, is_grpc, received, sanitized
+from controlplane.explain.headers import Headers, first, is_grpc, mutated, received, sanitized
+from controlplane.explain.metadata import Metadata
 from controlplane.explain.outcome import Connection, Failure
 from controlplane.explain.paths import canonical, has_escaped_slash, merge_slashes, unescape_slashes
 
@@ -25,6 +26,7 @@ class Request(msgspec.Struct, frozen=True):
     method: str
     scheme: str
     headers: Headers
+    metadata: Metadata = {}  # what filters have noted
     presented_certificate: bool = False  # the client showed one and was asked to
     validated_certificate: bool = False
 
@@ -59,7 +61,7 @@ def arrive(manager: Any, call: Call, connection: Connection, *, terminated: bool
     normal = _normalize(manager, call.path.partition("#")[0] or "/", redirects=not is_grpc(raw))
     if isinstance(normal, Rejection):
         return normal
-    headers = sanitized(manager, raw, call.source.ip)
+    headers = mutated(manager, sanitized(manager, raw, call.source.ip))
     proto = _forwarded_proto(manager, call, headers)
     authority = _strip(manager, call.authority or _default_host(manager, call), connection.local.port)
     pseudo = {":authority": authority, ":path": normal, ":method": call.method, ":scheme": _scheme(call, proto)}

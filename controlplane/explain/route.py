@@ -7,6 +7,7 @@ import msgspec
 
 from controlplane.explain.headers import is_grpc
 from controlplane.explain.matchers import full_match, header_matches, parameter_matches, query_parameters
+from controlplane.explain.metadata import metadata_matches
 from controlplane.explain.request import Request
 
 
@@ -51,11 +52,17 @@ def _refusals(match: Any, config: Any, request: Request) -> Iterator[str]:
         yield from _parameters(match, query_parameters(request.path))
     if match.HasField("tls_context") and not _certificate_fits(match.tls_context, request):
         yield "the client's certificate is not as it asks"
-    if any(not metadata.invert for metadata in match.dynamic_metadata):
-        yield "it asks for metadata no filter here has set"
+    for matcher in match.dynamic_metadata:
+        if not metadata_matches(matcher, request.metadata):
+            yield f"{_noted(matcher)} is not as it asks"
     kind = match.WhichOneof("path_specifier")
     if not _PATHS[kind](match, _plain_path(config, request), request):
         yield f"{kind} {wanted_path(match)} does not fit {request.path}"
+
+
+def _noted(matcher: Any) -> str:
+    """Metadata in words: the claims of a token are what routes ask for."""
+    return f"{matcher.filter} {'.'.join(step.key for step in matcher.path)}"
 
 
 def _parameters(match: Any, parameters: Mapping[str, str]) -> Iterator[str]:

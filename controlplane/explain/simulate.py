@@ -16,6 +16,7 @@ from controlplane.explain import (
     doubts,
     filterchain,
     httpfilters,
+    judging,
     listener,
     listenerfilters,
     network,
@@ -25,6 +26,7 @@ from controlplane.explain import (
 )
 from controlplane.explain.call import Call, Speaks
 from controlplane.explain.headers import is_grpc, received
+from controlplane.explain.judging import Judgement
 from controlplane.explain.origins import in_metadata
 from controlplane.explain.outcome import (
     Connection,
@@ -153,7 +155,9 @@ class _Walk:
             return self._reject(request)
         request = self._with_certificate(chain, request)
         self._note(Stage.REQUEST, f"{request.method} {request.authority}{request.path}", "as routing sees it")
-        return self._find_host(manager, connection, request)
+        judgement = judging.judge(manager, request, self._call)
+        self._doubts += judgement.doubts
+        return self._find_host(manager, connection, judgement)
 
     def _with_certificate(self, chain: Any, request: Request) -> Request:
         context, tls = network.tls_context(chain), self._call.tls
@@ -178,24 +182,34 @@ class _Walk:
             return self._end(verdict, failure, status=failure.status)
         return self._fail(failure, location=rejection.location)
 
-    def _find_host(self, manager: Any, connection: Connection, request: Request) -> Outcome:
+    def _find_host(self, manager: Any, connection: Connection, judgement: Judgement) -> Outcome:
+        request = judgement.routed
         config = self._route_configuration(manager)
         if config is None:
-            return self._fail(_NO_ROUTE)
+            return self._refuse(judgement) or self._fail(_NO_ROUTE)
         host, domain = virtualhost.choose(config, request)
         if host is None:
             count = len(config.virtual_hosts)
             self._note(Stage.VIRTUAL_HOST, None, f"none of {count} has a domain for {request.authority!r}")
-            return self._fail(_NO_ROUTE)
+            return self._refuse(judgement) or self._fail(_NO_ROUTE)
         # A virtual host travels as `<route configuration>/<host>`; it may be called so already.
         origins = self._of(VIRTUAL_HOST, host.name) or self._of(VIRTUAL_HOST, f"{config.name}/{host.name}")
         self._note(Stage.VIRTUAL_HOST, host.name, f"domain {domain}", origins=origins, message=host)
         if virtualhost.needs_tls(host, request):
             self._note(Stage.ROUTE, "require_tls", "the virtual host wants TLS")
-            return self._refuse_upgrade(manager, None, request) or self._answer(
-                301, location=action.tls_location(request)
+            return (
+                self._refuse_upgrade(manager, None, request)
+                or self._refuse(judgement)
+                or self._answer(301, location=action.tls_location(judgement.request))
             )
-        return self._find_route(manager, connection, request, config, host)
+        return self._find_route(manager, connection, judgement, config, host)
+
+    def _refuse(self, judgement: Judgement) -> Outcome | None:
+        """Whoever judges a request is asked before routes do anything, and after they were looked at."""
+        if judgement.failure is None:
+            return None
+        self._note(Stage.HTTP_FILTER, judgement.filter, judgement.failure.details)
+        return self._fail(judgement.failure)
 
     def _route_configuration(self, manager: Any) -> Any | None:
         if manager.HasField("route_config"):
@@ -208,18 +222,21 @@ class _Walk:
         self._note(Stage.ROUTE_CONFIGURATION, found, why, origins=self._of(ROUTE, name), message=config)
         return config
 
-    def _find_route(self, manager: Any, connection: Connection, request: Request, config: Any, host: Any) -> Outcome:
-        chosen = route.choose(host, config, request)
+    def _find_route(
+        self, manager: Any, connection: Connection, judgement: Judgement, config: Any, host: Any
+    ) -> Outcome:
+        chosen = route.choose(host, config, judgement.routed)
         self._doubts += doubts.of_routes(host, len(chosen.refusals))
         if chosen.route is None:
             why = f"none of {len(host.routes)} takes the request"
             self._note(Stage.ROUTE, None, why, tried=chosen.refusals)
-            return self._fail(_NO_ROUTE)
+            return self._refuse(judgement) or self._fail(_NO_ROUTE)
         found = chosen.route
         name, why = route.name_of(found, chosen.index), f"{route.wanted_path(found.match)} fits"
         self._note(Stage.ROUTE, name, why, origins=in_metadata(found), message=found, tried=chosen.refusals)
-        if refused := self._refuse_upgrade(manager, found, request):
+        if refused := self._refuse_upgrade(manager, found, judgement.routed) or self._refuse(judgement):
             return refused
+        request = judgement.request
         place = httpfilters.Place(found, host, config)
         self._doubts += doubts.of_filters(manager, place)
         if early := httpfilters.answer(manager, place, request):

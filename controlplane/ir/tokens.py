@@ -82,6 +82,13 @@ class Tokens(msgspec.Struct, frozen=True, cache_hash=True):
         return tuple(reader for place in self.places for reader in place.readers)
 
     @property
+    def written_headers(self) -> tuple[str, ...]:
+        """Those that only claims may be in: what callers put there is no claim of theirs. Lower case, sorted."""
+        payloads = (reader.payload_header for reader in self.readers if reader.payload_header)
+        claims = (header for reader in self.readers for header, _ in reader.claim_headers)
+        return tuple(sorted({name.lower() for name in (*payloads, *claims)}))
+
+    @property
     def clusters(self) -> tuple[str, ...]:
         """Where keys are asked for."""
         return tuple(dict.fromkeys(one.keys.cluster for one in self.readers if isinstance(one.keys, RemoteKeys)))

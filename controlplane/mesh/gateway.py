@@ -24,7 +24,7 @@ from controlplane.mesh.gateways.attach import (
     unattached,
 )
 from controlplane.mesh.gateways.chains import listener, server_chains, unopened
-from controlplane.mesh.gateways.hosts import Attached, route_table, table_domains, virtual_host
+from controlplane.mesh.gateways.hosts import Attached, route_table, table_domains, unjudged_claims, virtual_host
 from controlplane.mesh.gateways.plan import GatewayPlan, ListenerPlan, TablePlan, plan
 from controlplane.mesh.gateways.server import Server
 
@@ -45,6 +45,7 @@ __all__ = [
     "server_chains",
     "table_domains",
     "unattached",
+    "unjudged_claims",
     "unopened",
     "virtual_host",
 ]

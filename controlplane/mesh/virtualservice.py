@@ -8,7 +8,7 @@ routes are merged, oldest first. `order` is that order: age, then (namespace, na
 without age, such as files.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from controlplane.ir.route import Route
@@ -17,7 +17,7 @@ from controlplane.mesh import hosts
 from controlplane.mesh.caller import Caller, has_labels
 from controlplane.mesh.destinations import Destinations, Reader, Target, TcpTimes
 from controlplane.mesh.http.check import check
-from controlplane.mesh.http.match import Place, applies, is_usable
+from controlplane.mesh.http.match import Place, applies, claims_of, is_usable
 from controlplane.mesh.http.route import draft, route
 from controlplane.mesh.http.rule import DelegateLookup, Rule, delegate_key, delegates, rules_of
 from controlplane.mesh.problems import ineffective
@@ -119,7 +119,18 @@ def source_selectors(
 
 def own_problems(vs: VirtualService, rules: Sequence[Rule]) -> tuple[Problem, ...]:
     """What is wrong with its rules whoever calls: ask once, not per caller."""
-    return tuple(check(rules)) if rules and not vs.invalid else ()
+    if not rules or vs.invalid:
+        return ()
+    return (*check(rules), *(_claims_in_mesh(rules) if binds_mesh(vs) else ()))
+
+
+def _claims_in_mesh(rules: Sequence[Rule]) -> Iterator[Problem]:
+    text = "only gateways look at tokens before they choose a route: in the mesh this never matches"
+    for rule in rules:
+        for index, match in enumerate(rule.http.match):
+            if claims_of(match) and (not match.gateways or MESH in match.gateways):
+                origin = rule.origin.at(f"match[{index}]")
+                yield Problem("VirtualServiceIneffectiveMatch", Level.ERROR, origin, text)
 
 
 def idle(vs: VirtualService, service: Service) -> tuple[Problem, ...]:
@@ -171,7 +182,7 @@ def http_routes(  # noqa: PLR0913  the rules, the place they are read for, and w
         matches = rule.http.match or _UNCONDITIONAL
         ours = [match for match in matches if match is None or applies(match, rule.namespace, place)]
         is_for_us = is_for_us or bool(ours)
-        usable = [match for match in ours if match is None or is_usable(match)]
+        usable = [match for match in ours if match is None or is_usable(match, place)]
         if not usable:
             continue
         drawn = draft(rule, read(rule.namespace), settings, tls=tls, problems=problems)

@@ -1,4 +1,7 @@
-"""Attributes of calls: what `when[].key` of an AuthorizationPolicy names, with names in brackets where they belong."""
+"""Attributes of calls: what `when[].key` of an AuthorizationPolicy names, with names in brackets where they belong.
+
+A VirtualService asks for one of them, a claim, among the headers of its matches.
+"""
 
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -8,7 +11,12 @@ import re2
 _EXPERIMENTAL: Final = "experimental."
 _BRACKETED = re2.compile(r"([^\[\]]+)((?:\[[^\[\]]+\])*)")
 _NAME = re2.compile(r"\[([^\[\]]+)\]")
+_NAMES = re2.compile(r"(?:\[[^\[\]]+\])+")
 _FILTER = re2.compile(r"experimental\.envoy\.filters\.[^\[\]]+")
+
+
+_ROUTING_CLAIM: Final = "@request.auth.claims"
+_MOST_STEPS: Final = 16  # into a claim
 
 
 class Attribute(StrEnum):
@@ -39,7 +47,7 @@ class Key(NamedTuple):
     filter: str = ""  # whose metadata
 
 
-_BRACKETS: Final = {Attribute.HEADER: 1, Attribute.CLAIM: 16, Attribute.METADATA: 1}  # most names in brackets
+_BRACKETS: Final = {Attribute.HEADER: 1, Attribute.CLAIM: _MOST_STEPS, Attribute.METADATA: 1}  # most names in brackets
 
 
 def parse_key(written: str) -> Key | None:
@@ -58,3 +66,18 @@ def parse_key(written: str) -> Key | None:
 
 
 _KEYS: Final = {str(one): one for one in Attribute if one is not Attribute.METADATA}
+
+
+def is_claim(header: str) -> bool:
+    """Whether a header of a match means a claim of a token."""
+    return header.lower().startswith(_ROUTING_CLAIM)
+
+
+def claim_path(header: str) -> tuple[str, ...]:
+    """The steps into a claim: `@request.auth.claims.a.b`, or `@request.auth.claims[a.com/b][c]`; () for others."""
+    rest = header[len(_ROUTING_CLAIM) :]
+    if rest.startswith("."):
+        steps = tuple(rest[1:].split("."))
+    else:
+        steps = tuple(_NAME.findall(rest)) if _NAMES.fullmatch(rest) else ()
+    return steps if all(steps) and len(steps) <= _MOST_STEPS else ()

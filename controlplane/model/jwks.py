@@ -17,7 +17,8 @@ MAX_RSA_BITS: Final = 16_384
 _MAX_EXPONENT: Final = 2**32
 _WEAK_RSA_BITS: Final = 2048
 _POINT_BYTES: Final = {"P-256": 32, "P-384": 48, "P-521": 66}
-_EC_ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+# What a key on this curve is for; one that does not say so Envoy would try on tokens that say anything.
+_ALGORITHMS: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "EdDSA"}
 _RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _SECRET_ALGORITHMS: Final = frozenset({"HS256", "HS384", "HS512"})
 
@@ -101,6 +102,8 @@ def _usable(raw: msgspec.Raw) -> Jwk:
         key = _KEY.decode(raw)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _UnusableError(_reason(error)) from error
+    if not key.alg and key.kty in {"EC", "OKP"}:
+        key = msgspec.structs.replace(key, alg=_ALGORITHMS.get(key.crv, ""))
     make = _MADE.get(key.kty)
     if make is None:
         raise _UnusableError(f'kty "{key.kty}" is none of {", ".join(_MADE)}')
@@ -135,7 +138,7 @@ def _ec(key: Jwk) -> Any:
 
     size = _POINT_BYTES.get(key.crv, 0)
     _demand(size > 0, f'crv "{key.crv}" is none of {", ".join(_POINT_BYTES)}')
-    _demand(key.alg in {"", _EC_ALGORITHMS[key.crv]}, f'alg "{key.alg}" does not fit {key.crv}')
+    _demand(key.alg == _ALGORITHMS[key.crv], f'alg "{key.alg}" does not fit {key.crv}')
     x, y = _bytes(key.x), _bytes(key.y)
     _demand(len(x) == len(y) == size, f"x and y of {key.crv} have {size} bytes")
     curves: dict[int, ec.EllipticCurve] = {32: ec.SECP256R1(), 48: ec.SECP384R1(), 66: ec.SECP521R1()}
@@ -146,7 +149,7 @@ def _okp(key: Jwk) -> Any:
     from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415  not paid by whoever reads no keys
 
     _demand(key.crv == "Ed25519", f'crv "{key.crv}" is not Ed25519')
-    _demand(key.alg in {"", "EdDSA"}, f'alg "{key.alg}" does not fit Ed25519')
+    _demand(key.alg == _ALGORITHMS[key.crv], f'alg "{key.alg}" does not fit Ed25519')
     return ed25519.Ed25519PublicKey.from_public_bytes(_bytes(key.x))
 
 

@@ -25,6 +25,7 @@ from envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_p
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
+from controlplane.base.varint import varint
 from controlplane.explain import Address, Call, Resources, Speaks, Tls
 from controlplane.explain.listener import addresses, is_bound
 from controlplane.explain.listenerfilters import ORIGINAL_DST
@@ -37,6 +38,7 @@ SILENCE_SECONDS = 1.0  # how long a client that says nothing waits for the conne
 _LISTENERS_WAIT_MS = 250  # a connection may meet two listeners
 _PATIENCE_SECONDS = 4.0
 _NOT_HTTP = b"\x00\x01\x02\x03" * 8 + b"\n"  # long enough for inspectors to tell what it is not
+_HPACK_MORE = 127  # lengths from here on continue in further bytes
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 _FORMAT = {
@@ -319,8 +321,9 @@ def _request2(call: Call) -> bytes:
 
 def _string2(text: str) -> bytes:
     raw = text.encode("latin-1")
-    assert len(raw) < 127
-    return bytes([len(raw)]) + raw
+    return (
+        bytes([len(raw)]) if len(raw) < _HPACK_MORE else bytes([_HPACK_MORE]) + varint(len(raw) - _HPACK_MORE)
+    ) + raw
 
 
 def _frame2(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

@@ -23,10 +23,7 @@ def test_ordinary_configurations_raise_none():
     ("match", "said"),
     [
         ({"runtime_fraction": {"default_value": {"numerator": 30}}}, "chance"),
-        (
-            {"dynamic_metadata": [{"filter": "jwt", "path": [{"key": "x"}], "value": {"present_match": True}}]},
-            "metadata",
-        ),
+        ({"filter_state": [{"key": "x", "string_match": {"exact": "x"}}]}, "filter state"),
     ],
 )
 def test_routes_up_to_the_winner(match, said):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controlplane.ir.route import HeaderMatch, MatchKind, QueryMatch, RouteMatch, StringMatch
+from controlplane.ir.route import ClaimMatch, HeaderMatch, MatchKind, QueryMatch, RouteMatch, StringMatch
 from tests.mesh.traffic import TO_REVIEWS, http, matching
 
 PRESENT = StringMatch(MatchKind.PRESENT)
@@ -138,7 +138,35 @@ def test_a_rule_for_somebody_else_leaves_the_default_route():
 
 
 @pytest.mark.parametrize("field", ["headers", "withoutHeaders"])
-def test_claims_never_match_before_tokens_are_validated(field):
+def test_claims_never_match_in_the_mesh(field):
+    """Callers' sidecars look at no token: inverted or not, nobody knows."""
     read = matching(f"{field}: {{'@request.auth.claims.group': {{exact: dev}}}}")
     assert read.routes == ()
-    assert read.complaints == [("FieldNotSupportedYet", "spec.http[0].match[0].headers[@request.auth.claims.group]")]
+    assert read.complaints == [("VirtualServiceIneffectiveMatch", "spec.http[0].match[0]")]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("@request.auth.claims.group", ("group",)),
+        ("@request.auth.claims.name.given", ("name", "given")),
+        ("@request.auth.claims[https://a.example.com/role]", ("https://a.example.com/role",)),
+        ("@request.auth.claims[name][given.first]", ("name", "given.first")),
+        ("@Request.Auth.Claims.Group", ("Group",)),
+    ],
+)
+def test_claims_at_a_gateway(name, path):
+    wanted, unwanted = ClaimMatch(path, StringMatch(MatchKind.PREFIX, "d")), ClaimMatch(path, PRESENT, invert=True)
+    at = {"at": "default/gw"}
+    found = matching(f"gateways: [gw], headers: {{'{name}': {{prefix: d}}, x-a: {{}}}}", **at).all[0].match
+    assert (found.claims, [header.name for header in found.headers]) == ((wanted,), ["x-a"])
+    assert not found.is_catch_all
+    assert matching(f"withoutHeaders: {{'{name}': {{}}}}", **at).all[0].match.claims == (unwanted,)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "x", ".", ".a.", ".a..b", "[", "[]", "[a", "[a]b", "[a].b", "a", "." + ".".join("a" * 17)]
+)
+def test_what_names_no_claim_never_matches(name):
+    read = matching(f"headers: {{'@request.auth.claims{name}': {{exact: dev}}}}", at="default/gw")
+    assert read.routes == ()

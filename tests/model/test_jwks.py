@@ -25,6 +25,13 @@ def test_a_key_is_kept_with_what_matters_of_it(algorithm: str) -> None:
     assert found.faults == ()
 
 
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "ES512", "EdDSA"])
+def test_a_key_for_one_algorithm_is_for_no_other(algorithm: str) -> None:
+    """Envoy tries a key that names none on any token, and gives up at the first that cannot be Ed25519's."""
+    (found,) = jwks.read(tokens.jwks(key(algorithm))).keys
+    assert found.alg == algorithm
+
+
 UNUSABLE: dict[str, Any] = {
     "no object": 3,
     "no kind": {**EC, "kty": ""},
@@ -59,7 +66,7 @@ UNUSABLE: dict[str, Any] = {
 @pytest.mark.parametrize("bad", UNUSABLE.values(), ids=UNUSABLE)
 def test_a_bad_key_is_left_out_and_named(bad: Any) -> None:
     found = jwks.read(json.dumps({"keys": [EC, bad]}))
-    assert json.loads(found.text) == {"keys": [EC]}
+    assert json.loads(found.text) == {"keys": [EC | {"alg": "ES256"}]}
     assert [path for path, _ in found.faults] == [".keys[1]"]
 
 

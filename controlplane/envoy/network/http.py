@@ -7,6 +7,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 
 from controlplane.envoy import source
 from controlplane.envoy.access_log import access_logs
+from controlplane.envoy.any import packed
 from controlplane.envoy.duration import duration
 from controlplane.envoy.filters import http_filters
 from controlplane.envoy.route import inline_table
@@ -15,6 +16,7 @@ from controlplane.ir.listener import HttpChain
 from controlplane.model.settings import PathNormalization, Settings
 
 NAME: Final = "envoy.filters.network.http_connection_manager"
+_EARLY_MUTATION: Final = "envoy.http.early_header_mutation.header_mutation"
 
 _Manager = http_connection_manager_pb2.HttpConnectionManager
 _NEVER: Final = timedelta(0)
@@ -34,9 +36,21 @@ def manager(chain: HttpChain, direction: Direction, settings: Settings) -> Any:
     if chain.idle_timeout is not None:
         message.common_http_protocol_options.idle_timeout.CopyFrom(duration(chain.idle_timeout))
     message.http_protocol_options.accept_http_10 = True  # old clients and proxies; Envoy's 426 surprises everybody
+    if chain.guard.tokens is not None and (forgeable := chain.guard.tokens.written_headers):
+        _remove_early(message, forgeable)
     if not chain.allow_absolute_url:
         message.http_protocol_options.allow_absolute_url.value = False
     return message
+
+
+def _remove_early(message: Any, headers: tuple[str, ...]) -> None:
+    """Before a route is chosen: the filter that writes claims takes out what callers wrote, but after that choice."""
+    from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2  # noqa: PLC0415  rare
+
+    mutation = header_mutation_pb2.HeaderMutation()
+    for header in headers:
+        mutation.mutations.add(remove=header)
+    message.early_header_mutation_extensions.add(name=_EARLY_MUTATION, typed_config=packed(mutation))
 
 
 def _set_routes(message: Any, chain: HttpChain) -> None:

@@ -64,6 +64,16 @@ def virtual_host(  # noqa: PLR0913  a table, a domain, who is attached, and what
     return _own_host(table, domain), problems
 
 
+def unjudged_claims(host: VirtualHost) -> tuple[Problem, ...]:
+    """Rules that ask for claims, where nobody looks at tokens."""
+    text = (
+        "no RequestAuthentication is for the gateway's pods, so no token is looked at there: "
+        "a claim is never found, and withoutHeaders always holds"
+    )
+    asking = dict.fromkeys(route.origin for route in host.routes if route.match.claims)
+    return tuple(Problem("JwtClaimBasedRoutingWithoutRequestAuthN", Level.ERROR, origin, text) for origin in asking)
+
+
 def _own_host(table: TablePlan, domain: str) -> VirtualHost | None:
     """What a domain answers that nobody attached to: 421 if another server of the port has it, else 404."""
     if domain not in table_domains(table):

@@ -6,9 +6,9 @@ Field by field the model has looked already; here is what only the meaning of a 
 from collections.abc import Iterator, Sequence
 
 from controlplane.mesh.http.fault import abort_percent, delay_percent
-from controlplane.mesh.http.match import claims_of, is_usable, route_match
+from controlplane.mesh.http.match import route_match
 from controlplane.mesh.http.rule import Rule
-from controlplane.mesh.problems import ineffective, not_supported
+from controlplane.mesh.problems import ineffective
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.virtualservice import HTTPFaultInjection, HTTPMatchRequest, HTTPRetry
 
@@ -37,7 +37,7 @@ def _check(rule: Rule) -> Iterator[Problem]:
 def _takes_everything(match: HTTPMatchRequest) -> bool:
     """At every proxy, for every request."""
     asks_about_proxy = match.port or match.gateways or match.source_labels or match.source_namespace
-    return not asks_about_proxy and is_usable(match) and route_match(match).is_catch_all
+    return not asks_about_proxy and not match.invalid and route_match(match).is_catch_all
 
 
 def _unreachable(rule: Rule, ended_by: Rule) -> Problem:
@@ -46,8 +46,6 @@ def _unreachable(rule: Rule, ended_by: Rule) -> Problem:
 
 
 def _check_match(match: HTTPMatchRequest, origin: Origin) -> Iterator[Problem]:
-    for name in claims_of(match):
-        yield not_supported(origin.at(f"headers[{name}]"), "matching on claims of a token", "this never matches")
     if match.gateways and (match.source_labels or match.source_namespace):
         text = "sourceLabels and sourceNamespace are not looked at where gateways are given"
         yield Problem("VirtualServiceIneffectiveMatch", Level.WARNING, origin, text)

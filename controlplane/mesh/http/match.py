@@ -9,14 +9,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from controlplane.ir.route import HeaderMatch, MatchKind, QueryMatch, RouteMatch, StringMatch
+from controlplane.ir.route import ClaimMatch, HeaderMatch, MatchKind, QueryMatch, RouteMatch, StringMatch
 from controlplane.mesh.caller import Caller, has_labels
 from controlplane.mesh.http.strings import string_match
-from controlplane.mesh.references import gateway_key
+from controlplane.mesh.references import MESH, gateway_key
+from controlplane.model.attributes import claim_path, is_claim
 from controlplane.model.virtualservice import HTTPMatchRequest
 from controlplane.model.virtualservice import StringMatch as Written
 
-CLAIM_PREFIX = "@request.auth.claims"
 MATCH_ALL = RouteMatch()
 
 
@@ -41,12 +41,14 @@ def applies(match: HTTPMatchRequest, namespace: str, place: Place) -> bool:
 
 def claims_of(match: HTTPMatchRequest) -> tuple[str, ...]:
     """The header keys that mean claims of a token."""
-    return tuple(name for name in (*match.headers, *match.without_headers) if name.startswith(CLAIM_PREFIX))
+    return tuple(name for name in (*match.headers, *match.without_headers) if is_claim(name))
 
 
-def is_usable(match: HTTPMatchRequest) -> bool:
-    """Whether it can ever match: a bad one never does, nor one on claims, which nothing validates yet."""
-    return not match.invalid and not claims_of(match)
+def is_usable(match: HTTPMatchRequest, place: Place) -> bool:
+    """Whether it can ever match: a bad one never does, nor one on claims in the mesh, where callers' sidecars look at
+    no token.
+    """
+    return not match.invalid and not (MESH in place.gateways and claims_of(match))
 
 
 def route_match(match: HTTPMatchRequest) -> RouteMatch:
@@ -55,6 +57,7 @@ def route_match(match: HTTPMatchRequest) -> RouteMatch:
         path=path_match(match.uri, ignore_case=bool(match.ignore_uri_case)),
         headers=_headers(match),
         query=_query(match.query_params) if match.query_params else (),
+        claims=_claims(match) if claims_of(match) else (),
     )
 
 
@@ -72,9 +75,13 @@ def path_match(uri: Written | None, *, ignore_case: bool) -> StringMatch | None:
 
 def _headers(match: HTTPMatchRequest) -> tuple[HeaderMatch, ...]:
     """Headers by name, then the pseudo headers: Istio's order, and the same whatever order the author wrote."""
-    found = [HeaderMatch(name.lower(), string_match(value)) for name, value in match.headers.items()]
+    found = [
+        HeaderMatch(name.lower(), string_match(value)) for name, value in match.headers.items() if not is_claim(name)
+    ]
     found += [
-        HeaderMatch(name.lower(), string_match(not_), invert=True) for name, not_ in match.without_headers.items()
+        HeaderMatch(name.lower(), string_match(not_), invert=True)
+        for name, not_ in match.without_headers.items()
+        if not is_claim(name)
     ]
     if len(found) > 1:
         found.sort(key=_name_first)
@@ -85,6 +92,14 @@ def _headers(match: HTTPMatchRequest) -> tuple[HeaderMatch, ...]:
     if match.scheme is not None:
         found.append(HeaderMatch(":scheme", string_match(match.scheme)))
     return tuple(found)
+
+
+def _claims(match: HTTPMatchRequest) -> tuple[ClaimMatch, ...]:
+    """By name, as headers are."""
+    wanted = [(name, False, value) for name, value in match.headers.items()]
+    unwanted = [(name, True, value) for name, value in match.without_headers.items()]
+    named = sorted((one for one in (*wanted, *unwanted) if is_claim(one[0])), key=lambda one: one[:2])
+    return tuple(ClaimMatch(claim_path(name), string_match(value), invert) for name, invert, value in named)
 
 
 def _name_first(header: HeaderMatch) -> tuple[str, bool]:

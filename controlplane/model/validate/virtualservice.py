@@ -5,6 +5,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from controlplane.model.attributes import claim_path, is_claim
 from controlplane.model.grpcstatus import GRPC_STATUS
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import Problem
@@ -68,7 +69,6 @@ MAX_BODY: Final = 1024 * 1024  # bytes of a direct response; Istio's limit
 MAX_QUERY_PARAM: Final = 1024  # bytes of its name; Envoy's limit
 MAX_WEIGHTS: Final = 2**32 - 1  # Envoy's limit of the sum
 REDIRECT_CODES: Final = frozenset({301, 302, 303, 307, 308})  # those Envoy can answer with
-CLAIMS: Final = "@request.auth.claims"
 RETRY_ON: Final = frozenset(
     {
         "5xx",
@@ -222,8 +222,11 @@ def _check_caller(found: Findings, path: str, match: HTTPMatchRequest | L4MatchA
 def _check_header_matches(found: Findings, path: str, matches: Mapping[str, StringMatch]) -> None:
     for name, match in matches.items():
         at = f"{path}[{name}]"
-        if not name.startswith(CLAIMS):
+        if not is_claim(name):
             check_header_name(found, at, name.removeprefix(":"))
+        elif not claim_path(name):
+            message = f'"{name}" names no claim; write @request.auth.claims.a.b or @request.auth.claims[a][b]'
+            found.error("InvalidMatch", at, message)
         if match.regex == "*" and path.endswith("withoutHeaders"):
             continue  # no RE2, but Istio takes it for "is there" in this one place
         _check_string_match(found, at, match, presence=True)
