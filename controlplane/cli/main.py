@@ -319,7 +319,7 @@ def ca_token(
 
     \b
     Example:
-      lateen ca token shop/cart > cart.token
+      lateen ca token shop/cart
     """
     _command("authority").token(directory, workload)
 

@@ -77,7 +77,7 @@ def compiled(capsys: pytest.CaptureFixture[str], *arguments: str):
         ("up /nowhere", "/nowhere: no such directory or file"),
         ("up . --bogus", "No such option"),
         ("serve /nowhere", "/nowhere: no such directory or file"),
-        ("serve . --listen 1.2.3.4:5", "--listen and --certificates go together"),
+        ("serve . --listen 1.2.3.4:5", "--listen needs --certificates or --identity"),
         ("serve . --listen nonsense --certificates .", "HOST:PORT was expected"),
         ("compile --type sidecar", "Missing option '--filename'"),
         ("compile -f . --type waypoint", "--type waypoint: there are sidecar and gateway"),
