@@ -82,7 +82,7 @@ class ProxyProcess:
         """Raises OSError, StartError."""
         machine, directory = self._machine, self._machine.state.proxy(self.name)
         token = machine.identities.token(self._node.namespace, self._node.account)
-        await asyncio.to_thread(_write_fresh, directory, token, self._node.metadata)
+        await asyncio.to_thread(write_fresh, directory, token, self._node.metadata)
         argv = agent_command(self._node, directory, machine.envoy, machine.identities)
         env = {key: value for key, value in machine.environ.items() if key in _FOR_PYTHON}
         return await machine.children.start(f"{self.name}.envoy", argv, env=env, directory=directory, log=log)
@@ -185,7 +185,7 @@ def agent_command(node: Node, directory: Path, envoy: Path, identities: Identiti
     return (sys.executable, "-m", "controlplane.agent", node.role, *words)
 
 
-def _write_fresh(directory: Path, token: str, metadata: Mapping[str, Any]) -> None:
+def write_fresh(directory: Path, token: str, metadata: Mapping[str, Any]) -> None:
     """What the agent reads. An Envoy that was killed leaves a socket behind, which the next could not bind."""
     directory.mkdir(mode=0o700, exist_ok=True)
     (directory / "admin.sock").unlink(missing_ok=True)

@@ -160,13 +160,18 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def wait_for(true: Callable[[], bool], what: Callable[[], str], alive: Callable[[], None]) -> None:
+def wait_for(
+    true: Callable[[], bool],
+    what: Callable[[], str],
+    alive: Callable[[], None],
+    patience: float = _PATIENCE_SECONDS,
+) -> None:
     """Polls until it is true; fails with words when it never is, or at once when Envoy is gone."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + patience
     while not true():
         alive()
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {_PATIENCE_SECONDS:.0f} s for {what()}")
+            raise TimeoutError(f"waited {patience:.0f} s for {what()}")
         time.sleep(_POLL_SECONDS)
 
 

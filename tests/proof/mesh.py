@@ -41,7 +41,7 @@ from tests.envoys.process import stop, wait_for
 
 # What the bootstrap packs into an Any; JSON can only be read by who has imported these.
 _PACKED = (http_protocol_options_pb2, downstream_connections_pb2)
-_OBJECTS = "local-objects.yaml"
+OBJECTS = "local-objects.yaml"
 SETTLED = frozenset({"SYNCED", "NOT SENT"})
 
 
@@ -107,10 +107,10 @@ class ProofMesh:
         self.control.start()
         for replica in self.plan.replicas:
             for spec in replica.processes:
-                stack.callback(stop, _started(spec))
+                stack.callback(stop, started(spec))
             self.envoys[f"{replica.name}.{replica.namespace}"] = stack.enter_context(self._envoy(replica))
         for address in [(replica.address, port.command) for replica in self.plan.replicas for port in replica.ports]:
-            _wait_listening(*address)
+            wait_listening(*address)
         self.wait_synced()
         return self
 
@@ -159,7 +159,7 @@ class ProofMesh:
 
     def _tell_objects(self) -> None:
         health = {replica.key: Health.READY for replica in self.plan.replicas}
-        self.write(_OBJECTS, *_plain(world(self.plan, (), health).values()))
+        self.write(OBJECTS, *plain(world(self.plan, (), health).values()))
 
     @contextmanager
     def _envoy(self, replica: Replica) -> Iterator[RunningEnvoy]:
@@ -195,18 +195,18 @@ def planned(directory: Path) -> Plan:
     return plan(inputs)
 
 
-def _started(spec: ProcessSpec) -> "subprocess.Popen[bytes]":
+def started(spec: ProcessSpec) -> "subprocess.Popen[bytes]":
     environ = {key: value for key, value in os.environ.items() if key not in PROXY_VARIABLES} | dict(spec.env)
     quiet = subprocess.DEVNULL
     return subprocess.Popen(spec.argv, cwd=spec.directory, env=environ, stdin=quiet, stdout=quiet, stderr=quiet)
 
 
-def _plain(values: Any) -> list[Any]:
+def plain(values: Any) -> list[Any]:
     """YAML knows no enumerations."""
     return [json.loads(json.dumps(value)) for value in values]
 
 
-def _wait_listening(host: str, port: int) -> None:
+def wait_listening(host: str, port: int) -> None:
     wait_for(lambda: _listens(host, port), lambda: f"a command that listens on {host}:{port}", _nothing)
 
 
