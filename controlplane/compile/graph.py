@@ -9,6 +9,7 @@ from controlplane.compile.keyservers import KeyClusters
 from controlplane.compile.members import Members
 from controlplane.compile.mesh_layer import MeshLayer
 from controlplane.compile.outbound import Outbound
+from controlplane.compile.peers import Peers
 from controlplane.compile.places import Places
 from controlplane.compile.policies import Policies
 from controlplane.compile.proxies import Inbound, Scope, Scopes
@@ -29,10 +30,11 @@ class Graph:
     def __init__(self, settings: Settings) -> None:
         store = self.store = Store()
         inputs = self.inputs = Inputs(store)
-        registry = self.registry = Registry(store, inputs)  # who can be called
+        peers = Peers(store, inputs)  # who takes mutual TLS
+        registry = self.registry = Registry(store, inputs, peers)  # who can be called
         rules = self.rules = Rules(store, inputs, registry)  # which rules act on whose calls
         places = self.places = Places(store, registry, rules)  # for which hosts it matters where a caller stands
-        policies = Policies(store, inputs, registry, rules)  # who may call whom
+        policies = Policies(store, inputs, registry, rules, peers)  # who may call whom
         scopes = self.scopes = Scopes(store, inputs, registry, rules, places, policies)  # the layers proxies see
         members = self.members = Members(store, inputs, registry, rules, places, scopes.layers)  # the hosts of each
         outbound = self.outbound = Outbound(store, inputs, registry, rules, places, members)

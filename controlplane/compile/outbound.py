@@ -210,8 +210,16 @@ class Outbound:
                 captured=layer.captured,
                 endpoints=self.resolved_endpoints(fetch, service, port),
                 at=layer.standpoint,
+                peers=self.peers(fetch, service, port),
             )
         )
+
+    def peers(self, fetch: Fetch, service: Service, port: ServicePort) -> mesh_clusters.Peers | None:
+        """Who is behind a port; None where proxies have no identities, and nobody asks."""
+        if not settings_of(fetch, self.inputs).workload_certificates:
+            return None
+        names = self.registry.identities(fetch, service)
+        return mesh_clusters.Peers(names, lambda: self.registry.all_capable(fetch, service, port))
 
     def _assignments(self, fetch: Fetch, key: MemberKey, member: Member) -> Named:
         layer, host = key
@@ -232,8 +240,8 @@ class Outbound:
         )
 
     def resolved_endpoints(self, fetch: Fetch, service: Service, port: ServicePort) -> tuple[Endpoint, ...] | None:
-        """Endpoints a selector found for a service that proxies resolve themselves: they stand in its cluster."""
-        if service.kubernetes or not service.selector or service.resolution not in SELF_RESOLVED:
+        """Endpoints of a service that proxies resolve themselves: they stand in its cluster."""
+        if service.kubernetes or service.resolution not in SELF_RESOLVED:
             return None
         return fetch(self.registry.endpoints, (service.host, service.namespace, port.number))
 

@@ -9,12 +9,12 @@ from typing import Any, Protocol, TypeVar
 
 from controlplane.compile.inputs import Inputs, Key, settings_of
 from controlplane.compile.keyservers import KnownServers
+from controlplane.compile.peers import Peers
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Labels, Rules, Selector, matched_labels
 from controlplane.ir.guard import UNGUARDED, Guard, WorkloadPolicy
 from controlplane.ir.service import Service
 from controlplane.mesh import authorization as mesh_authorization
-from controlplane.mesh import peerauthentication as mesh_peers
 from controlplane.mesh import requestauthentication as mesh_tokens
 from controlplane.mesh.caller import Caller, has_labels
 from controlplane.mesh.tenancy import exported
@@ -59,10 +59,11 @@ A = TypeVar("A", bound=_Attachable)
 class Policies:
     """The policy of a workload."""
 
-    def __init__(self, store: Store, inputs: Inputs, registry: Registry, rules: Rules) -> None:
+    def __init__(self, store: Store, inputs: Inputs, registry: Registry, rules: Rules, peers: Peers) -> None:
         self._inputs = inputs
         self._registry = registry
         self._routing = rules
+        self._modes = peers
         self._peers = store.index("PeerAuthenticationsIn", inputs.peer_authentications, _namespace)
         believing = store.derive("SelectingRequestAuthentications", inputs.request_authentications, _believing)
         self._tokens = store.index("RequestAuthenticationsIn", believing, _namespace)
@@ -90,7 +91,7 @@ class Policies:
     def _policy(self, fetch: Fetch, key: PolicyKey) -> WorkloadPolicy:
         namespace, matched = key
         labels, settings = dict(matched), settings_of(fetch, self._inputs)
-        peers, wrong = mesh_peers.peers(self._selected(fetch, self._peers, namespace, labels), settings)
+        peers, wrong = self._modes.of(fetch, namespace, labels)
         servers = KnownServers(fetch, self._inputs, self._registry, self._routing, Caller(namespace, labels))
         tokens, unread = mesh_tokens.tokens(self._selected(fetch, self._tokens, namespace, labels), servers)
         rules = self._selected(fetch, self._rules, namespace, labels)

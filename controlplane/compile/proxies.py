@@ -193,9 +193,11 @@ class Inbound:
         ports, problems = inbound.inbound_ports(self._served(fetch, proxy))
         fetch.report(*problems)
         policy = self._policies.of(fetch, proxy.namespace, proxy.labels)
+        is_captured = proxy.interception is not InterceptionMode.NONE
+        fetch.report(*inbound.remarks(ports if is_captured else (), limits, settings, policy))
         explicit, clusters = inbound.explicit_inbound(ports, limits, proxy.ips, settings, policy)
         listeners: list[Listener] = [*explicit]
-        if proxy.interception is not InterceptionMode.NONE:
+        if is_captured:
             virtual, captured = inbound.virtual_inbound(ports, limits, proxy.ips, settings, policy)
             unknown = outbound.outbound_policy(limits, settings)
             listeners.extend((virtual, outbound.virtual_outbound(unknown, settings)))

@@ -17,6 +17,7 @@ from controlplane.compile.proxies import Scopes
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules
 from controlplane.envoy import cluster as envoy_cluster
+from controlplane.ir import names
 from controlplane.ir.cluster import Cluster
 from controlplane.ir.policy import DestinationPolicy
 from controlplane.ir.service import Service
@@ -115,6 +116,7 @@ class Reached:
                 captured=captured,
                 endpoints=listed,
                 at=layer.standpoint,
+                peers=self._outbound.peers(fetch, service, port),
             )
 
     def _assignment(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
@@ -142,7 +144,7 @@ def _egress_proxy(layer: Layer, scope: SidecarScope) -> Iterable[Tagged]:
 
 def host_of(cluster: str) -> str:
     """The host in a cluster's name, "" for the fixed clusters."""
-    return cluster.rpartition("|")[2] if cluster.startswith("outbound|") else ""
+    return cluster.rpartition("|")[2] if names.is_outbound(cluster) else ""
 
 
 def _referred(number: int) -> Callable[[NamedKey, Resource], Iterable[Tagged]]:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from controlplane.compile.inputs import Inputs, Key, settings_of
-from controlplane.ir.service import Endpoint, Service, Workload
+from controlplane.compile.peers import Peers
+from controlplane.ir.service import Endpoint, Service, ServicePort, Workload
 from controlplane.mesh import endpoints as mesh_endpoints
 from controlplane.mesh import service as mesh_service
 from controlplane.mesh import serviceentry as mesh_serviceentry
@@ -23,6 +24,7 @@ from controlplane.store import Fetch, Index, Store
 HostKey = tuple[str, str]  # (host, namespace of the declaration)
 Place = tuple[str, str]  # (namespace, address or ANYWHERE)
 ANYWHERE = ""  # no address
+EndpointKey = tuple[str, str, int]  # (host, namespace of the declaration, port)
 EntryKey = tuple[str, str, str]  # (host, namespace, name) of a ServiceEntry
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -30,8 +32,9 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 class Registry:
     """Collections about what can be called."""
 
-    def __init__(self, store: Store, inputs: Inputs) -> None:
+    def __init__(self, store: Store, inputs: Inputs, peers: Peers) -> None:
         self._inputs = inputs
+        self._peers = peers
         self._localities = store.derive("NodeLocalities", inputs.nodes, _locality)
         self._pods = store.derive("PodWorkloads", inputs.pods, self._pod_workload)
         self._entries = store.derive("EntryWorkloads", inputs.workload_entries, _entry_workload)
@@ -49,6 +52,8 @@ class Registry:
 
         self._slices = store.index("SlicesByService", inputs.slices, _slice_owner)
         self.endpoints = store.query("Endpoints", self._endpoints)
+        self._identities = store.query("Identities", self._identities_of)
+        self._capable = store.query("CapableOfMutualTls", self._all_capable)
 
     def service_for(self, fetch: Fetch, host: str, namespace: str) -> Service | None:
         """The declaration of `host` that callers of `namespace` see (export apart)."""
@@ -121,8 +126,35 @@ class Registry:
         }
         return next(iter(there.values())) if len(there) == 1 else None
 
-    def _endpoints(self, fetch: Fetch, key: tuple[str, str, int]) -> tuple[Endpoint, ...] | None:
+    def identities(self, fetch: Fetch, service: Service) -> tuple[str, ...]:
+        """The names the workloads behind a service may prove; none while no account of any is known.
+
+        A value of its own, so that endpoints come and go without their clusters as long as their accounts stay.
+        """
+        return fetch(self._identities, (service.host, service.namespace)) or ()
+
+    def all_capable(self, fetch: Fetch, service: Service, port: ServicePort) -> bool:
+        """Whether every endpoint of a port takes mutual TLS of the mesh, and there are any."""
+        return fetch(self._capable, (service.host, service.namespace, port.number)) or False
+
+    def _identities_of(self, fetch: Fetch, key: HostKey) -> tuple[str, ...] | None:
+        service = fetch(self.services, key)
+        ports = () if service is None else service.ports
+        found = [fetch(self.endpoints, (*key, port.number)) or () for port in ports]
+        return mesh_endpoints.identities(found, settings_of(fetch, self._inputs).trusted_domains) or None
+
+    def _all_capable(self, fetch: Fetch, key: EndpointKey) -> bool:
+        endpoints = fetch(self.endpoints, key) or ()
+        return bool(endpoints) and all(endpoint.mutual_tls for endpoint in endpoints)
+
+    def _endpoints(self, fetch: Fetch, key: EndpointKey) -> tuple[Endpoint, ...] | None:
         """Endpoints of one port of one declaration of a host; None when there is no such port."""
+        found = self._listed(fetch, key)
+        if not found or not settings_of(fetch, self._inputs).mutual_tls:
+            return found
+        return self._peers.secured(fetch, key[1], found)
+
+    def _listed(self, fetch: Fetch, key: EndpointKey) -> tuple[Endpoint, ...] | None:
         host, namespace, number = key
         service = fetch(self.services, (host, namespace))
         port = service.port(number) if service else None

@@ -30,7 +30,6 @@ _EDS_SOURCE: Final = wire.embedded(_Cluster.EdsClusterConfig, "eds_config")(wire
 _EDS_SERVICE: Final = wire.text(_Cluster.EdsClusterConfig, "service_name")
 _METADATA: Final = wire.embedded(_Cluster, "metadata")
 _LOAD: Final = wire.embedded(_Cluster, "load_assignment")
-_SOCKET: Final = wire.embedded(_Cluster, "transport_socket")
 
 _TYPES: Final = {
     Resolution.ENDPOINTS: _Cluster.EDS,
@@ -66,8 +65,7 @@ def encode(cluster: Cluster, settings: Settings) -> Resource:
         parts.append(_LOAD(endpoint.inline(cluster.name, cluster.endpoints, cluster.groups)))
     if fields := _metadata(cluster):
         parts.append(_METADATA(metadata.istio(fields)))
-    if (socket := transport.transport_socket(cluster)) is not None:
-        parts.append(_SOCKET(wire.encoded(socket)))
+    parts.append(transport.fields(cluster))
     if cluster.bind_address:
         parts.append(_bind(cluster.bind_address))
     body = b"".join(parts)
@@ -78,7 +76,9 @@ def encode(cluster: Cluster, settings: Settings) -> Resource:
 def _blocked(cluster: Cluster) -> Cluster:
     """A destination that must not be called: it exists, so that routes to it answer, and has no endpoint."""
     policy = TrafficPolicy(pool=cluster.policy.pool)
-    return msgspec.structs.replace(cluster, resolution=Resolution.STATIC, endpoints=(), groups=(), policy=policy)
+    return msgspec.structs.replace(
+        cluster, resolution=Resolution.STATIC, endpoints=(), groups=(), policy=policy, mesh_tls=None
+    )
 
 
 def _resolution(cluster: Cluster) -> Resolution:

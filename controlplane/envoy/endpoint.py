@@ -6,7 +6,7 @@ from typing import Final
 from envoy.config.core.v3 import address_pb2, base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
-from controlplane.envoy import wire
+from controlplane.envoy import mesh_tls, wire
 from controlplane.envoy.address import is_unix, socket_address
 from controlplane.ir.cluster import Assignment, LocalityGroup
 from controlplane.ir.service import Endpoint, Health
@@ -34,7 +34,6 @@ _HEALTH: Final = {
     Health.DRAINING: wire.encoded(_Lb(health_status=health_check_pb2.DRAINING)),
     Health.UNHEALTHY: wire.encoded(_Lb(health_status=health_check_pb2.UNHEALTHY)),
 }
-_TLS_MODE_FILTER: Final = "envoy.transport_socket_match"  # what a cluster's transport_socket_matches look at
 
 
 def encode(assignment: Assignment) -> Resource:
@@ -99,6 +98,6 @@ def _unusual(endpoint: Endpoint) -> bytes:
 def _lb_tail(weight: int, mutual_tls: bool) -> bytes:  # noqa: FBT001  a cached function takes its key by position
     message = _Lb()
     if mutual_tls:
-        message.metadata.filter_metadata[_TLS_MODE_FILTER]["tlsMode"] = "istio"
+        message.metadata.filter_metadata[mesh_tls.MATCH_FILTER][mesh_tls.MODE] = mesh_tls.MUTUAL
     message.load_balancing_weight.value = weight
     return wire.encoded(message)

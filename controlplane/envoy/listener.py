@@ -11,7 +11,7 @@ from typing import Any, Final
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 
-from controlplane.envoy import refs, tls, wire
+from controlplane.envoy import mesh_tls, refs, tls, wire
 from controlplane.envoy.access_log import listener_logs
 from controlplane.envoy.address import cidr, socket_address
 from controlplane.envoy.any import packed
@@ -20,6 +20,7 @@ from controlplane.envoy.filters import dynamic_dns, network_filters
 from controlplane.envoy.listener_filters import listener_filters
 from controlplane.envoy.network import http, tcp
 from controlplane.envoy.route import host_refs
+from controlplane.ir import names
 from controlplane.ir.cluster import Direction
 from controlplane.ir.listener import MATCH_ALL, ChainMatch, FilterChain, HttpChain, Listener, TcpChain
 from controlplane.model.problem import Origin
@@ -44,9 +45,10 @@ def _listener(listener: Listener, settings: Settings) -> Any:
     message.address.CopyFrom(socket_address(listener.address, listener.port))
     for address in listener.extra_addresses:
         message.additional_addresses.add().address.CopyFrom(socket_address(address, listener.port))
-    message.filter_chains.extend(_chain(chain, listener, settings) for chain in listener.chains)
+    made: _Made = {}
+    message.filter_chains.extend(_chain(chain, listener, settings, made) for chain in listener.chains)
     if listener.default_chain is not None:
-        message.default_filter_chain.CopyFrom(_chain(listener.default_chain, listener, settings))
+        message.default_filter_chain.CopyFrom(_chain(listener.default_chain, listener, settings, made))
     message.listener_filters.extend(listener_filters(listener))
     _set_inspection(message, listener)
     _set_sockets(message, listener)
@@ -72,14 +74,20 @@ def _set_sockets(message: Any, listener: Listener) -> None:
         message.transparent.value = True
 
 
-def _chain(chain: FilterChain, listener: Listener, settings: Settings) -> Any:
+# By identity: what is behind several ways into a port is encoded once.
+_Made = dict[int, list[Any]]
+
+
+def _chain(chain: FilterChain, listener: Listener, settings: Settings, made: _Made) -> Any:
     message = listener_components_pb2.FilterChain(name=chain.name)
     if chain.match != MATCH_ALL:
         message.filter_chain_match.CopyFrom(_match(chain.match))
-    message.filters.extend(_filters(chain, listener, settings))
+    filters = made.get(id(chain.network))
+    if filters is None:
+        filters = made[id(chain.network)] = _filters(chain, listener, settings)
+    message.filters.extend(filters)
     if chain.tls is not None:
-        message.transport_socket.name = tls.TLS_SOCKET
-        message.transport_socket.typed_config.CopyFrom(packed(tls.downstream_context(chain.tls)))
+        message.transport_socket.CopyFrom(tls.downstream_socket(chain.tls))
         message.transport_socket_connect_timeout.CopyFrom(duration(_HANDSHAKE))
     return message
 
@@ -101,12 +109,15 @@ def _filters(chain: FilterChain, listener: Listener, settings: Settings) -> list
     network = chain.network
     if isinstance(network, HttpChain):
         return [_filter(http.NAME, http.manager(network, listener.direction, settings))]
-    judges = network_filters(network.guard)
-    proxy = _filter(tcp.NAME, tcp.proxy(network, settings))
+    filters = network_filters(network.guard)
+    if settings.workload_certificates and any(names.is_outbound(one.cluster) for one in network.destinations):
+        filters.append(_filter(mesh_tls.MARK_FILTER, mesh_tls.mark()))
     if network.by_name_at:
         resolver = dynamic_dns.sni_config(settings.dns_refresh_rate, network.by_name_at)
-        return [*judges, _filter(dynamic_dns.SNI_NAME, resolver), proxy]
-    return [*judges, *([_filter(tcp.SNI_NAME, tcp.sni_cluster())] if network.by_sni else ()), proxy]
+        filters.append(_filter(dynamic_dns.SNI_NAME, resolver))
+    elif network.by_sni:
+        filters.append(_filter(tcp.SNI_NAME, tcp.sni_cluster()))
+    return [*filters, _filter(tcp.NAME, tcp.proxy(network, settings))]
 
 
 def _filter(name: str, config: Any) -> Any:

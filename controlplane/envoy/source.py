@@ -1,4 +1,4 @@
-"""Where Envoy asks for a resource: always the aggregated stream it already has."""
+"""Where Envoy asks for a resource: the aggregated stream it already has, or a file beside it."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -16,4 +16,12 @@ def ads(patience: timedelta = _PATIENCE) -> Any:
     source = config_source_pb2.ConfigSource(resource_api_version=config_source_pb2.V3)
     source.ads.SetInParent()
     source.initial_fetch_timeout.CopyFrom(duration(patience))
+    return source
+
+
+def file(path: str, watched: str) -> Any:
+    """`ConfigSource` in a file, read again when something moves in a folder. Relative: where Envoy was started."""
+    source = config_source_pb2.ConfigSource(resource_api_version=config_source_pb2.V3)
+    source.path_config_source.path = path
+    source.path_config_source.watched_directory.path = watched
     return source

@@ -2,27 +2,35 @@
 
 Every certificate, key and bundle is a secret that Envoy asks for by name over its stream, those in files of the
 proxy's machine too: a missing file then delays one secret instead of refusing a whole cluster or listener, and a file
-that is replaced is read again. The machine's own authorities alone come with the bootstrap: only who starts an Envoy
-knows where they lie. (`system_root_certs` is no way to them: Envoy takes it and verifies nothing.)
+that is replaced is read again. Two kinds come otherwise, because the key is no business of the control plane. The
+proxy's own identity, and the roots of the mesh, lie in files that its agent keeps in the directory Envoy is started
+in: relative paths, the same for every proxy. The machine's own authorities come with the bootstrap: only who starts an
+Envoy knows where they lie. (`system_root_certs` is no way to them: Envoy takes it and verifies nothing.)
 """
 
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final
 
+from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 
 from controlplane.envoy import source
+from controlplane.envoy.any import packed
 from controlplane.ir import names
 from controlplane.ir.listener import ServerTls, ServerTlsMode
 from controlplane.ir.policy import TlsMode, UpstreamTls
 
 TLS_SOCKET: Final = "envoy.transport_sockets.tls"
 
-# The proxy's own identity and the roots of the mesh, by the names Istio's proxies know.
+# The proxy's own identity and the roots of the mesh, by the names Istio's proxies know, and the files that say where
+# they are: each holds one secret. The folder is watched; it changes as a whole.
 WORKLOAD_SECRET: Final = "default"  # noqa: S105  a name, not a secret
 ROOT_SECRET: Final = "ROOTCA"  # noqa: S105
+IDENTITY_FOLDER: Final = "identity"
+IDENTITY_FILES: Final = {WORKLOAD_SECRET: "sds-certificate.json", ROOT_SECRET: "sds-roots.json"}
 SYSTEM_BUNDLE: Final = "system"
 
 _SDS_PATIENCE: Final = timedelta(seconds=5)
@@ -31,14 +39,14 @@ _San = common_pb2.SubjectAltNameMatcher
 
 
 def secret_config(name: str) -> Any:
-    """An `SdsSecretConfig` over the aggregated stream."""
+    """An `SdsSecretConfig`: over the aggregated stream, or from the agent's file."""
+    if name in IDENTITY_FILES:
+        return secret_pb2.SdsSecretConfig(name=name, sds_config=source.file(IDENTITY_FILES[name], IDENTITY_FOLDER))
     return secret_pb2.SdsSecretConfig(name=name, sds_config=source.ads(_SDS_PATIENCE))
 
 
 def upstream_secrets(tls: UpstreamTls) -> tuple[str, str]:
-    """(certificate, bundle): the secrets a client needs, "" for none."""
-    if tls.mode is TlsMode.MESH:
-        return WORKLOAD_SECRET, ROOT_SECRET
+    """(certificate, bundle): the secrets a client asks for, "" for none."""
     if tls.credential_name:
         own = names.credential_secret(tls.credential_name) if tls.mode is TlsMode.MUTUAL else ""
         return own, "" if tls.skip_verify else names.credential_ca_secret(tls.credential_name)
@@ -75,13 +83,21 @@ def verifies(tls: UpstreamTls) -> bool:
 
 def _names_to_check(sans: Iterable[str]) -> Any:
     checks = common_pb2.CertificateValidationContext()
-    checks.match_typed_subject_alt_names.extend(map(_san, sans))
+    checks.match_typed_subject_alt_names.extend(map(exactly, sans))
     return checks
 
 
-def _san(name: str) -> Any:
+def exactly(name: str) -> Any:
+    """A `SubjectAltNameMatcher` for one name."""
     matcher = _San(san_type=_san_type(name))
     matcher.matcher.exact = name
+    return matcher
+
+
+def anybody_of(trust_domain: str) -> Any:
+    """One for every workload of a trust domain."""
+    matcher = _San(san_type=_San.URI)
+    matcher.matcher.prefix = f"spiffe://{trust_domain}/"
     return matcher
 
 
@@ -99,15 +115,21 @@ def _san_type(name: str) -> int:
 
 
 def downstream_secrets(tls: ServerTls) -> tuple[tuple[str, ...], str]:
-    """(certificates, bundle): the secrets a server needs, "" for no bundle."""
+    """(certificates, bundle): the secrets a server asks for, "" for no bundle. Its own identity is none of them."""
     if tls.mode is ServerTlsMode.MESH:
-        return (WORKLOAD_SECRET,), ROOT_SECRET
+        return (), ""
     own = (*tls.secrets, *(names.file_certificate_secret(chain, key) for chain, key in tls.certificates))
     if tls.mode is ServerTlsMode.SIMPLE or tls.skip_verify:
         return own, ""
     if tls.ca_file:
         return own, names.file_ca_secret(tls.ca_file, tls.crl_file)
     return own, tls.ca_secret
+
+
+@lru_cache(maxsize=256)
+def downstream_socket(tls: ServerTls) -> Any:
+    """A `TransportSocket`. A sidecar's ports have the same, and so have sidecars."""
+    return base_pb2.TransportSocket(name=TLS_SOCKET, typed_config=packed(downstream_context(tls)))
 
 
 def downstream_context(tls: ServerTls) -> Any:
@@ -117,7 +139,8 @@ def downstream_context(tls: ServerTls) -> Any:
     common = context.common_tls_context
     _set_parameters(common.tls_params, tls)
     common.alpn_protocols.extend(tls.alpn)
-    certificates, bundle = downstream_secrets(tls)
+    of_mesh = tls.mode is ServerTlsMode.MESH
+    certificates, bundle = ((WORKLOAD_SECRET,), ROOT_SECRET) if of_mesh else downstream_secrets(tls)
     common.tls_certificate_sds_secret_configs.extend(map(secret_config, certificates))
     if tls.mode is not ServerTlsMode.SIMPLE:
         _set_client_checks(common, tls, bundle)
@@ -141,6 +164,7 @@ def _version(name: str) -> int:
 
 def _set_client_checks(common: Any, tls: ServerTls, bundle: str) -> None:
     checks = _names_to_check(tls.subject_alt_names)
+    checks.match_typed_subject_alt_names.extend(map(anybody_of, tls.trust_domains))
     checks.verify_certificate_spki.extend(tls.spki_pins)
     checks.verify_certificate_hash.extend(tls.hash_pins)
     if tls.skip_verify:

@@ -2,47 +2,43 @@
 
 from typing import Any, Final
 
+from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import base_pb2, proxy_protocol_pb2
 
-from controlplane.envoy import pool, refs, tls
+from controlplane.envoy import mesh_tls, pool, refs, tls, wire
 from controlplane.envoy.any import packed
-from controlplane.ir import names
 from controlplane.ir.cluster import Cluster, Upstream
 from controlplane.ir.policy import TlsMode, UpstreamTls
 from controlplane.snapshot.resource import Ref
 
 _PROXY_SOCKET: Final = "envoy.transport_sockets.upstream_proxy_protocol"
-_RAW_SOCKET: Final = "envoy.transport_sockets.raw_buffer"
-
-# Servers know calls of the mesh by these protocols; with no filter that sees the caller's HTTP version, the cluster's
-# own protocol decides.
-_MESH_ALPN: Final = {
-    Upstream.HTTP1: ("istio-http/1.1", "istio"),
-    Upstream.HTTP2: ("istio-h2", "istio", "h2"),
-    Upstream.AUTO: ("istio",),
-    Upstream.TCP: ("istio",),
-}
+_SOCKET: Final = wire.embedded(cluster_pb2.Cluster, "transport_socket")
+_VERIFIED: Final = (TlsMode.SIMPLE, TlsMode.MUTUAL)
 _VERSIONS: Final = {
     1: proxy_protocol_pb2.ProxyProtocolConfig.V1,
     2: proxy_protocol_pb2.ProxyProtocolConfig.V2,
 }
 
 
-def client_tls(cluster: Cluster) -> UpstreamTls | None:
-    """The TLS this cluster speaks to its endpoints. `AUTO` is plaintext until proxies have identities."""
-    tls_policy = cluster.policy.tls
-    if tls_policy is None or tls_policy.mode in (TlsMode.DISABLE, TlsMode.AUTO):
-        return None
-    return tls_policy
-
-
-def transport_socket(cluster: Cluster) -> Any | None:
-    """A `TransportSocket`, or None for plain bytes."""
-    client = client_tls(cluster)
-    inner = None if client is None else _socket(tls.TLS_SOCKET, _context(cluster, client))
+def fields(cluster: Cluster) -> bytes:
+    """The fields of a `Cluster` that say how its connections are secured; none for plain bytes."""
+    made = _secured(cluster)
     if cluster.policy.proxy_protocol is None:
-        return inner
-    return _proxy_protocol(_VERSIONS[cluster.policy.proxy_protocol], inner)
+        return made
+    return _behind_header(_VERSIONS[cluster.policy.proxy_protocol], made)
+
+
+def _secured(cluster: Cluster) -> bytes:
+    if cluster.mesh_tls is not None:
+        return mesh_tls.fields(cluster.mesh_tls, _speaks(cluster))
+    client = client_tls(cluster)
+    return b"" if client is None else _SOCKET(wire.encoded(_socket(tls.TLS_SOCKET, _context(cluster, client))))
+
+
+def client_tls(cluster: Cluster) -> UpstreamTls | None:
+    """The TLS a rule asks for towards its endpoints, that of the mesh apart."""
+    asked = cluster.policy.tls
+    return asked if asked is not None and asked.mode in _VERIFIED else None
 
 
 def secrets(cluster: Cluster) -> tuple[Ref, ...]:
@@ -54,7 +50,7 @@ def secrets(cluster: Cluster) -> tuple[Ref, ...]:
 def wants_auto_sni(cluster: Cluster) -> bool:
     """With no SNI of its own, a connection takes the host of its first request."""
     client = client_tls(cluster)
-    return client is not None and client.mode is not TlsMode.MESH and not client.sni
+    return client is not None and not client.sni
 
 
 def wants_auto_san(cluster: Cluster, *, verify: bool) -> bool:
@@ -68,27 +64,37 @@ def _sans(cluster: Cluster, client: UpstreamTls) -> tuple[str, ...]:
 
 
 def _context(cluster: Cluster, client: UpstreamTls) -> Any:
-    mesh = client.mode is TlsMode.MESH
-    sni = client.sni or (names.sni_cluster(cluster.host, cluster.port, cluster.subset) if mesh else "")
-    return tls.upstream_context(client, sni=sni, sans=_sans(cluster, client), alpn=_alpn(cluster, mesh=mesh))
+    alpn = ("h2",) if _speaks(cluster) is Upstream.HTTP2 else ()
+    return tls.upstream_context(client, sni=client.sni, sans=_sans(cluster, client), alpn=alpn)
 
 
-def _alpn(cluster: Cluster, *, mesh: bool) -> tuple[str, ...]:
-    http2 = pool.is_http2(cluster.policy, cluster.upstream)
-    if mesh:
-        return _MESH_ALPN[Upstream.HTTP2 if http2 else cluster.upstream]
-    return ("h2",) if http2 else ()
+def _speaks(cluster: Cluster) -> Upstream:
+    """HTTP/2 also where a policy wishes it."""
+    return Upstream.HTTP2 if pool.is_http2(cluster.policy, cluster.upstream) else cluster.upstream
 
 
 def _socket(name: str, config: Any) -> Any:
     return base_pb2.TransportSocket(name=name, typed_config=packed(config))
 
 
-def _proxy_protocol(version: int, inner: Any | None) -> Any:
-    from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2  # noqa: PLC0415  rare
+def _behind_header(version: int, made: bytes) -> bytes:
+    """The same with a PROXY header before everything else. Rare, so it may be taken apart and put together again."""
     from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2  # noqa: PLC0415  rare
+
+    cluster = cluster_pb2.Cluster.FromString(made)
+    for match in cluster.transport_socket_matches:
+        match.transport_socket.CopyFrom(_with_header(version, match.transport_socket))
+    if not cluster.transport_socket_matches:
+        bare = not cluster.HasField("transport_socket")
+        raw = _socket(mesh_tls.RAW_SOCKET, raw_buffer_pb2.RawBuffer())
+        cluster.transport_socket.CopyFrom(_with_header(version, raw if bare else cluster.transport_socket))
+    return wire.encoded(cluster)
+
+
+def _with_header(version: int, inner: Any) -> Any:
+    from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2  # noqa: PLC0415  rare
 
     outer = upstream_proxy_protocol_pb2.ProxyProtocolUpstreamTransport()
     outer.config.version = version
-    outer.transport_socket.CopyFrom(inner if inner is not None else _socket(_RAW_SOCKET, raw_buffer_pb2.RawBuffer()))
+    outer.transport_socket.CopyFrom(inner)
     return _socket(_PROXY_SOCKET, outer)

@@ -23,6 +23,16 @@ class Direction(StrEnum):
     INBOUND = "inbound"
 
 
+class MeshTls(msgspec.Struct, frozen=True):
+    """Mutual TLS of the mesh: the proxy shows its own identity, and asks for one of those the destination may have."""
+
+    sni: str
+    names: tuple[str, ...] = ()  # what the server's certificate must be made out to: one of these
+    trust_domains: tuple[str, ...] = ()  # where no name is known: whose identities are taken
+    by_endpoint: bool = False  # endpoints that cannot do it are called in plain text
+    sniffed: bool = False  # HTTP and other bytes arrive as what they are: the port is declared as neither
+
+
 class Cluster(msgspec.Struct, frozen=True):
     """For `Resolution.ENDPOINTS` the endpoints travel apart (EDS); otherwise they stand in `groups`, as in an
     assignment, or without any order among them in `endpoints`.
@@ -41,7 +51,8 @@ class Cluster(msgspec.Struct, frozen=True):
     endpoints: tuple[Endpoint, ...] = ()
     groups: tuple["LocalityGroup", ...] = ()
     bind_address: str = ""  # inbound: source address of connections to the application
-    service_sans: tuple[str, ...] = ()  # identities accepted under mutual TLS of the mesh
+    service_sans: tuple[str, ...] = ()  # names its servers may have, where a rule asks for TLS and lists none
+    mesh_tls: MeshTls | None = None
     external: bool = False
 
 

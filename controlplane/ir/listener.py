@@ -29,6 +29,7 @@ class ServerTls(msgspec.Struct, frozen=True):
     ca_file: str = ""
     crl_file: str = ""
     subject_alt_names: tuple[str, ...] = ()
+    trust_domains: tuple[str, ...] = ()  # MESH: whose identities are taken
     spki_pins: tuple[str, ...] = ()
     hash_pins: tuple[str, ...] = ()
     skip_verify: bool = False

@@ -27,6 +27,11 @@ def key_server_cluster(host: str, port: int, *, tls: bool) -> str:
     return f"{KEY_SERVER}{port}|{'https' if tls else 'http'}|{host}"
 
 
+def is_outbound(cluster: str) -> bool:
+    """Whether a cluster stands for a service of the registry."""
+    return cluster.startswith("outbound|")
+
+
 def inbound_cluster(port: int) -> str:
     return f"inbound|{port}||"
 

@@ -110,7 +110,6 @@ class TlsMode(StrEnum):
     SIMPLE = "simple"
     MUTUAL = "mutual"
     MESH = "mesh"  # the mesh's own identity (ISTIO_MUTUAL)
-    AUTO = "auto"  # per endpoint, by what that endpoint can do
 
 
 class UpstreamTls(msgspec.Struct, frozen=True):
@@ -140,7 +139,7 @@ class TrafficPolicy(msgspec.Struct, frozen=True, cache_hash=True):
     load_balancer: LoadBalancer = LoadBalancer()
     pool: ConnectionPool = ConnectionPool()
     outlier: OutlierDetection | None = None
-    tls: UpstreamTls | None = None  # None: plaintext, because nothing asks for TLS
+    tls: UpstreamTls | None = None  # None: no rule says; then it is the mesh's, as each endpoint can
     tunnel: Tunnel | None = None
     proxy_protocol: int | None = None  # 1 or 2
     retry_budget: RetryBudget | None = None

@@ -5,13 +5,13 @@ in the cluster. A cluster that cannot be made as asked is made empty, so that ca
 with less protection than its rule demands.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from controlplane.ir import names
-from controlplane.ir.cluster import Cluster, Direction, LocalityGroup, Upstream
+from controlplane.ir import names as ir_names
+from controlplane.ir.cluster import Cluster, Direction, LocalityGroup, MeshTls, Upstream
 from controlplane.ir.policy import Algorithm, DestinationPolicy, LoadBalancer, TlsMode, TrafficPolicy
 from controlplane.ir.service import Endpoint, Protocol, Resolution, Service, ServicePort
 from controlplane.mesh import connections, locality
@@ -101,15 +101,17 @@ def outbound(  # noqa: PLR0913  one destination, and what its caller can do
     gateway: bool = False,
     endpoints: Sequence[Endpoint] | None = None,
     at: Standpoint = NOWHERE,
+    peers: "Peers | None" = None,
 ) -> tuple[Cluster, ...]:
     """The cluster of a port, and one for each subset.
 
     `gateway`: the caller does not sniff, and sends HTTP/1.1 where nothing is declared. `endpoints` are those a
-    workloadSelector found, for services a proxy resolves itself; `at` ranks these.
+    workloadSelector found, for services a proxy resolves itself; `at` ranks these. `peers`: who is behind the service;
+    None where proxies have no identities.
     """
     listed = service.static.get(port.number, _NO_ENDPOINTS) if endpoints is None else endpoints
     upgrades = settings.h2_upgrade_policy is H2UpgradePolicy.UPGRADE
-    caller = _Caller(captured and not gateway, not gateway, upgrades, at)
+    caller = _Caller(captured and not gateway, not gateway, upgrades, at, settings, peers)
     origins = (service.origin, *policy.origins)
     subsets = ((subset.name, subset.labels) for subset in policy.subsets)
     return tuple(
@@ -120,6 +122,13 @@ def outbound(  # noqa: PLR0913  one destination, and what its caller can do
     )
 
 
+class Peers(NamedTuple):
+    """Who is behind a service, as far as its callers may ask."""
+
+    names: tuple[str, ...]  # their identities; none while no account is known
+    all_capable: Callable[[], bool]  # whether every endpoint of the port takes mutual TLS
+
+
 class _Caller(NamedTuple):
     """What the caller's proxy can do."""
 
@@ -127,6 +136,8 @@ class _Caller(NamedTuple):
     sniffs: bool
     upgrades: bool  # the mesh wishes HTTP/2 between proxies
     at: Standpoint
+    settings: Settings
+    peers: Peers | None
 
 
 def _destination(  # noqa: PLR0913, PLR0917  one cluster's worth of what `outbound` was given
@@ -143,7 +154,7 @@ def _destination(  # noqa: PLR0913, PLR0917  one cluster's worth of what `outbou
     if resolution in _NAMES_RESOLVE:
         resolution, groups = _placed(service, resolution, traffic, usable(listed, subset[1]), caller.at)
     return Cluster(
-        name=names.outbound_cluster(service.host, port.number, subset[0]),
+        name=ir_names.outbound_cluster(service.host, port.number, subset[0]),
         direction=Direction.OUTBOUND,
         resolution=resolution,
         upstream=upstream(port.protocol, traffic, upgrade=caller.upgrades, sniffs=caller.sniffs),
@@ -155,8 +166,50 @@ def _destination(  # noqa: PLR0913, PLR0917  one cluster's worth of what `outbou
         subset=subset[0],
         groups=groups,
         service_sans=service.subject_alt_names,
+        mesh_tls=_mesh_tls(service, port, subset[0], traffic, resolution, groups, caller),
         external=service.external,
     )
+
+
+def _mesh_tls(  # noqa: PLR0913, PLR0917  what one cluster is, and what its caller can do
+    service: Service,
+    port: ServicePort,
+    subset: str,
+    traffic: TrafficPolicy,
+    resolution: Resolution,
+    groups: tuple[LocalityGroup, ...],
+    caller: _Caller,
+) -> MeshTls | None:
+    """Mutual TLS of the mesh: to all endpoints where a rule says so, else to those that can."""
+    peers, rule = caller.peers, traffic.tls
+    if peers is None or (rule is not None and rule.mode is not TlsMode.MESH):
+        return None
+    by_endpoint = rule is None and resolution is not Resolution.PASSTHROUGH
+    if rule is None and not _is_automatic(service, resolution, groups, caller, peers):
+        return None
+    names = rule.subject_alt_names if rule is not None else ()
+    return MeshTls(
+        sni=(rule.sni if rule is not None else "") or ir_names.sni_cluster(service.host, port.number, subset),
+        names=names or (*peers.names, *service.subject_alt_names),
+        trust_domains=caller.settings.trusted_domains,
+        by_endpoint=by_endpoint,
+        sniffed=port.protocol is Protocol.AUTO,
+    )
+
+
+def _is_automatic(
+    service: Service, resolution: Resolution, groups: tuple[LocalityGroup, ...], caller: _Caller, peers: Peers
+) -> bool:
+    """Whether endpoints are called under mutual TLS without any rule.
+
+    An endpoint says what it can do where the proxy knows it. Addresses that callers dialled say nothing, so all must
+    be able; and what no endpoint in the cluster can, the cluster need not.
+    """
+    if service.external or not caller.settings.enable_auto_mtls or resolution is Resolution.DYNAMIC_DNS:
+        return False
+    if resolution is Resolution.PASSTHROUGH:
+        return peers.all_capable()
+    return resolution is Resolution.ENDPOINTS or any(one.mutual_tls for group in groups for one in group.endpoints)
 
 
 def _placed(
@@ -227,7 +280,7 @@ def inbound(  # noqa: PLR0913  one port of the application
         pool=base if pool is None else connections.connection_pool(pool, base),
     )
     return Cluster(
-        name=names.inbound_cluster(port),
+        name=ir_names.inbound_cluster(port),
         direction=Direction.INBOUND,
         resolution=Resolution.STATIC if target else Resolution.PASSTHROUGH,
         upstream=upstream(protocol, traffic),
@@ -251,7 +304,7 @@ def fixed(settings: Settings) -> tuple[Cluster, ...]:
     pool = base_connection_pool(settings)
     as_dialled = TrafficPolicy(load_balancer=_DIALLED, pool=pool)
     passed_on = Cluster(
-        name=names.PASSTHROUGH_CLUSTER,
+        name=ir_names.PASSTHROUGH_CLUSTER,
         direction=Direction.OUTBOUND,
         resolution=Resolution.PASSTHROUGH,
         upstream=Upstream.AUTO,
@@ -260,7 +313,7 @@ def fixed(settings: Settings) -> tuple[Cluster, ...]:
         external=True,
     )
     refused = Cluster(
-        name=names.BLACK_HOLE_CLUSTER,
+        name=ir_names.BLACK_HOLE_CLUSTER,
         direction=Direction.OUTBOUND,
         resolution=Resolution.STATIC,
         upstream=Upstream.TCP,
@@ -268,7 +321,7 @@ def fixed(settings: Settings) -> tuple[Cluster, ...]:
         origins=_SETTINGS_ORIGIN,
     )
     to_application = Cluster(
-        name=names.INBOUND_PASSTHROUGH_CLUSTER,
+        name=ir_names.INBOUND_PASSTHROUGH_CLUSTER,
         direction=Direction.INBOUND,
         resolution=Resolution.PASSTHROUGH,
         upstream=Upstream.AUTO,

@@ -74,14 +74,16 @@ def outlier_detection(settings: api.OutlierDetection) -> OutlierDetection:
     )
 
 
-def upstream_tls(settings: api.ClientTLSSettings, *, verify: bool) -> UpstreamTls | None:
+def upstream_tls(settings: api.ClientTLSSettings, *, verify: bool, certificates: bool) -> UpstreamTls | None:
     """TLS towards a destination.
 
-    `verify`: without a bundle of its own the server is checked against the operating system's. ISTIO_MUTUAL gives
-    None, plaintext, until proxies have identities; the rule's author is told (see `destinationrule`).
+    `verify`: without a bundle of its own the server is checked against the operating system's. `certificates`: proxies
+    have identities; without, ISTIO_MUTUAL gives None, plaintext, and the rule's author is told (`destinationrule`).
     """
     if settings.mode is api.ClientTLSMode.ISTIO_MUTUAL:
-        return None
+        if not certificates:
+            return None
+        return UpstreamTls(TlsMode.MESH, subject_alt_names=settings.subject_alt_names, sni=settings.sni or "")
     mode = _TLS_MODES[settings.mode or api.ClientTLSMode.DISABLE]
     if mode is TlsMode.DISABLE:
         return _PLAINTEXT

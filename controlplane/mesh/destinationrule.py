@@ -88,7 +88,7 @@ def merge(rules: Sequence[DestinationRule], settings: Settings) -> tuple[Destina
         return mesh.unruled, NO_PROBLEMS
     problems: list[Problem] = []
     for rule in acting:
-        problems.extend(_unsupported(rule))
+        problems.extend(_unsupported(rule, settings))
     top = _top_policy(acting, problems)
     subsets = _united_subsets(acting, problems)
     policy = _complete(top, subsets, mesh, tuple([origin_of(rule) for rule in acting]))
@@ -220,12 +220,12 @@ class _Mesh(msgspec.Struct, frozen=True):
     def policy(self, blocks: _Blocks) -> ir.TrafficPolicy:
         """Blocks with every default decided."""
         lb, pool, outlier, tls = blocks.load_balancer, blocks.connection_pool, blocks.outlier_detection, blocks.tls
-        verify = self.settings.verify_certificate_at_client
+        by = {"verify": self.settings.verify_certificate_at_client, "certificates": self.settings.workload_certificates}
         return ir.TrafficPolicy(
             load_balancer=self.balancer if lb is None else balancing.load_balancer(lb, self.balancer.locality),
             pool=self.pool if pool is None else connections.connection_pool(pool, self.base_pool),
             outlier=self.outlier if outlier is None else connections.outlier_detection(outlier),
-            tls=None if tls is None or tls.invalid else connections.upstream_tls(tls, verify=verify),
+            tls=None if tls is None or tls.invalid else connections.upstream_tls(tls, **by),
             tunnel=None if blocks.tunnel is None or blocks.tunnel.invalid else _tunnel(blocks.tunnel),
             proxy_protocol=None if blocks.proxy_protocol is None else _proxy_protocol(blocks.proxy_protocol),
             retry_budget=None if blocks.retry_budget is None else _retry_budget(blocks.retry_budget),
@@ -343,25 +343,27 @@ def _every_block(top: api.TrafficPolicy | None, subsets: Mapping[str, api.Subset
 # What is understood and not done yet
 
 
-def _unsupported(rule: DestinationRule) -> Iterator[Problem]:
+def _unsupported(rule: DestinationRule, settings: Settings) -> Iterator[Problem]:
     origin = origin_of(rule, "spec")
     if rule.spec.traffic_policy is not None:
-        yield from _unsupported_in(rule.spec.traffic_policy, origin.at("trafficPolicy"))
+        yield from _unsupported_in(rule.spec.traffic_policy, origin.at("trafficPolicy"), settings)
     for index, subset in enumerate(rule.spec.subsets):
         if subset.traffic_policy is not None:
-            yield from _unsupported_in(subset.traffic_policy, origin.at(f"subsets[{index}].trafficPolicy"))
+            yield from _unsupported_in(subset.traffic_policy, origin.at(f"subsets[{index}].trafficPolicy"), settings)
 
 
-def _unsupported_in(policy: api.TrafficPolicy, at: Origin) -> Iterator[Problem]:
-    yield from _unsupported_blocks(policy, at)
+def _unsupported_in(policy: api.TrafficPolicy, at: Origin, settings: Settings) -> Iterator[Problem]:
+    yield from _unsupported_blocks(policy, at, settings)
     for index, port in enumerate(policy.port_level_settings):
-        yield from _unsupported_blocks(port, at.at(f"portLevelSettings[{index}]"))
+        yield from _unsupported_blocks(port, at.at(f"portLevelSettings[{index}]"), settings)
     if policy.retry_budget is not None and policy.retry_budget.budget_interval is not None:
         text = "the budget counts the requests under way, as Envoy's does"
         yield not_supported(at.at("retryBudget.budgetInterval"), "budgetInterval", text)
 
 
-def _unsupported_blocks(policy: api.TrafficPolicy | api.PortTrafficPolicy, at: Origin) -> Iterator[Problem]:
+def _unsupported_blocks(
+    policy: api.TrafficPolicy | api.PortTrafficPolicy, at: Origin, settings: Settings
+) -> Iterator[Problem]:
     lb = policy.load_balancer
     if lb is not None and lb.zone_aware_lb_setting is not None:
         text = "Envoy is told, but a proxy that does not know its peers keeps to no zone; localityLbSetting does"
@@ -369,6 +371,7 @@ def _unsupported_blocks(policy: api.TrafficPolicy | api.PortTrafficPolicy, at: O
     if lb is not None and lb.backend_utilization is not None:
         text = "endpoints weigh the same whatever load they report"
         yield not_supported(at.at("loadBalancer.backendUtilization"), "backendUtilization", text)
-    if policy.tls is not None and policy.tls.mode is api.ClientTLSMode.ISTIO_MUTUAL:
+    wants_mesh = policy.tls is not None and policy.tls.mode is api.ClientTLSMode.ISTIO_MUTUAL
+    if wants_mesh and not settings.workload_certificates:
         text = "proxies have no mesh certificates, so calls to this destination go in PLAINTEXT"
         yield not_supported(at.at("tls.mode"), "ISTIO_MUTUAL", text)

@@ -6,17 +6,19 @@ workload's Services; a Sidecar with ingress listeners replaces them. A listener 
 NONE) stands beside it; where nothing is captured these are all there is, because a listener made from a Service would
 take the port the application itself needs (as Istio).
 
-So far everything is plain text. Mutual TLS will add chains beside these, per port: `_chains` is the place.
+Who may come in, and as what, is a matter of each port's mode (`doors`): every way in is a chain of its own, and no
+chain takes the rest, or a caller that found no way into a strict port would come in there.
 """
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Final, NamedTuple
 
 import msgspec
 
 from controlplane.ir import names
 from controlplane.ir.cluster import Cluster, Direction
-from controlplane.ir.guard import UNGUARDED, WorkloadPolicy
+from controlplane.ir.guard import UNGUARDED, PeerMode, WorkloadPolicy
 from controlplane.ir.listener import (
     MATCH_ALL,
     ChainMatch,
@@ -29,12 +31,15 @@ from controlplane.ir.listener import (
 from controlplane.ir.route import Forward, Retry, Route, RouteMatch, VirtualHost, WeightedCluster
 from controlplane.ir.service import Protocol, Service, ServicePort
 from controlplane.mesh import clusters as mesh_clusters
-from controlplane.mesh.chains import HTTP_BYTES, PLAIN_HTTP
+from controlplane.mesh.chains import PLAIN_HTTP
+from controlplane.mesh.doors import Door, Ends, Spoken, doors
 from controlplane.mesh.guarding import guarded
 from controlplane.mesh.http.retry import retry
 from controlplane.mesh.ingress import Ingress
 from controlplane.mesh.listeners import ANY_ADDRESS
 from controlplane.mesh.policy import MESH_SETTINGS
+from controlplane.mesh.protocol import SERVER_SPEAKS_FIRST
+from controlplane.mesh.servertls import mesh_tls
 from controlplane.mesh.sidecar import SidecarScope
 from controlplane.model.destinationrule import ConnectionPoolSettings
 from controlplane.model.problem import Level, Origin, Problem
@@ -47,6 +52,9 @@ BLACK_HOLE = "virtualInbound-blackhole"
 SAFE_RETRY = Retry(attempts=2, on="reset-before-request", ignore_previous_hosts=False)
 
 _NO_TIMEOUT = timedelta(0)
+# How long a port of its own listens for a call of the mesh before it takes the caller for one that waits for the
+# application to speak first.
+_PATIENCE: Final = timedelta(seconds=1)
 
 
 class InboundPort(msgspec.Struct, frozen=True):
@@ -85,20 +93,23 @@ def virtual_inbound(
 ) -> tuple[Listener, tuple[Cluster, ...]]:
     """The listener of captured calls, and the clusters that lead to the application."""
     served = _captured(ports, scope)
+    peers = policy.peers
     chains = [_trap(settings)]
     for one in served:
-        chains += _chains(one, ChainMatch(destination_port=one.port), settings)
+        chains += _chains(one, ChainMatch(destination_port=one.port), settings, peers.at(one.port))
+    unnamed = {port: mode for port, mode in peers.ports if all(one.port != port for one in served)}
+    for port, mode in unnamed.items():
+        chains += _passthrough(ChainMatch(destination_port=port), settings, mode)
     listener = Listener(
         name=names.VIRTUAL_INBOUND,
         address=ANY_ADDRESS,
         port=settings.proxy_inbound_listen_port,
         direction=Direction.INBOUND,
-        chains=(*chains, _passthrough_http(settings)),
-        default_chain=FilterChain(names.VIRTUAL_INBOUND, MATCH_ALL, _tcp(names.INBOUND_PASSTHROUGH_CLUSTER)),
+        chains=(*chains, *_passthrough(MATCH_ALL, settings, peers.mode)),
         original_destination_filter=True,
         inspect_http=True,
         inspect_tls=True,
-        uninspected_ports=tuple(one.port for one in served if _may_wait(one)),
+        uninspected_ports=tuple(one.port for one in served if not _is_inspected(one, peers.at(one.port))),
         inspection_timeout=settings.protocol_detection_timeout or None,
     )
     clusters = tuple(_cluster(one, scope, addresses, settings) for one in served if not one.closed)
@@ -117,10 +128,44 @@ def explicit_inbound(
     bound = [one for one in scope.ingress if one.bound] if scope is not None else []
     served = [_Served.of_ingress(one) for one in bound]
     listeners = tuple(
-        guarded(_listener(one, ingress.bind, addresses, settings), policy)
+        guarded(_listener(one, ingress.bind, addresses, settings, policy.peers.at(one.port)), policy)
         for one, ingress in zip(served, bound, strict=True)
     )
     return listeners, tuple(_cluster(one, scope, addresses, settings) for one in served)
+
+
+def remarks(
+    ports: tuple[InboundPort, ...], scope: SidecarScope | None, settings: Settings, policy: WorkloadPolicy
+) -> tuple[Problem, ...]:
+    """What does not work for every caller, or works for more than a mode says."""
+    captured = _captured(ports, scope)
+    waiting = () if settings.protocol_detection_timeout else captured
+    bound = [_Served.of_ingress(one) for one in scope.ingress if one.bound] if scope is not None else []
+    peers = policy.peers
+    return (
+        *(_waits(one) for one in waiting if _speaks_first(one) and peers.at(one.port) is PeerMode.PERMISSIVE),
+        *(_lets_in(one, policy) for one in (*captured, *bound) if one.tls and peers.at(one.port) is PeerMode.STRICT),
+    )
+
+
+def _speaks_first(served: "_Served") -> bool:
+    known = served.protocol is Protocol.MYSQL or {served.port, served.service_port} & SERVER_SPEAKS_FIRST
+    return _may_wait(served) and bool(known)
+
+
+def _waits(served: "_Served") -> Problem:
+    text = (
+        f"port {served.service_port}: the server speaks first, and callers without an identity of the mesh wait for it "
+        f"for ever, as its proxy waits for them. A PeerAuthentication with STRICT or DISABLE for the workload's port "
+        f"{served.port} settles it, or protocolDetectionTimeout"
+    )
+    return Problem("ServerSpeaksFirst", Level.INFO, served.origin, text)
+
+
+def _lets_in(served: "_Served", policy: WorkloadPolicy) -> Problem:
+    strict = policy.peers.origins[-1].ref if policy.peers.origins else "the mesh"
+    text = f"{strict} says STRICT, but this TLS is the port's own: its callers come in without an identity of the mesh"
+    return Problem("OwnTlsBesideStrict", Level.WARNING, served.origin.at("tls"), text)
 
 
 class _Served(msgspec.Struct, frozen=True):
@@ -162,6 +207,13 @@ def _may_wait(served: _Served) -> bool:
     return served.tls is None and not client_first
 
 
+def _is_inspected(served: _Served, mode: PeerMode) -> bool:
+    """Whether the caller's first bytes are waited for. Where the application may speak first, they are if it takes
+    them to tell callers of the mesh, who do speak first, from others.
+    """
+    return not _may_wait(served) or mode is PeerMode.PERMISSIVE
+
+
 def _captured(ports: tuple[InboundPort, ...], scope: SidecarScope | None) -> list[_Served]:
     if scope is None or not scope.ingress:
         return [_Served.of_service(port) for port in ports]
@@ -169,48 +221,58 @@ def _captured(ports: tuple[InboundPort, ...], scope: SidecarScope | None) -> lis
     return [_Served.of_ingress(unbound[port]) for port in sorted(unbound)]
 
 
-def _listener(served: _Served, bind: str, addresses: tuple[str, ...], settings: Settings) -> Listener:
+def _listener(served: _Served, bind: str, addresses: tuple[str, ...], settings: Settings, mode: PeerMode) -> Listener:
     address, *more = (bind,) if bind else addresses or (ANY_ADDRESS,)
     name = names.http_listener(served.port, address)
-    chains = _chains(served, MATCH_ALL, settings)
-    whole = [chain for chain in chains if chain.match == MATCH_ALL]
-    parts = tuple(chain for chain in chains if chain.match != MATCH_ALL)
+    chains = _chains(served, MATCH_ALL, settings, mode)
+    waits = _may_wait(served) and mode is PeerMode.PERMISSIVE
     return Listener(
         name=name,
         address=address,
         port=served.port,
         direction=Direction.INBOUND,
-        chains=parts or (whole[0],),
-        default_chain=whole[0] if parts and whole else None,
+        chains=chains,
         extra_addresses=tuple(more),
-        inspect_http=served.protocol is Protocol.AUTO,
-        inspect_tls=served.tls is not None,
-        inspection_timeout=settings.protocol_detection_timeout or None,
+        inspect_http=any(chain.match.application_protocols == PLAIN_HTTP for chain in chains),
+        inspect_tls=any(chain.match.transport for chain in chains),
+        inspection_timeout=settings.protocol_detection_timeout or (_PATIENCE if waits else None),
         origins=(served.origin,),
     )
 
 
-def _chains(served: _Served, match: ChainMatch, settings: Settings) -> list[FilterChain]:
-    """The chains of one port: HTTP, bytes, or (sniffed) both. Of each there is one per kind of transport security."""
+def _chains(served: _Served, match: ChainMatch, settings: Settings, mode: PeerMode) -> tuple[FilterChain, ...]:
+    """The chains of one port: one for each way in."""
     name = names.http_listener(served.port)
     cluster = names.inbound_cluster(served.port)
-    origins = (served.origin,)
     if served.closed:
-        return [FilterChain(name, match, _tcp(names.BLACK_HOLE_CLUSTER), origins=origins)]
-    if served.tls is not None:
-        match = msgspec.structs.replace(match, transport="tls")
-    if served.protocol.is_http:
-        return [FilterChain(name, match, _http(served, cluster, settings), served.tls, origins)]
-    tcp = FilterChain(name, match, _tcp(cluster), served.tls, origins)
-    if served.protocol is not Protocol.AUTO or served.tls is not None:
-        return [tcp]
-    sniffed = msgspec.structs.replace(match, transport="raw_buffer", application_protocols=PLAIN_HTTP)
-    http = FilterChain(name, sniffed, _http(served, cluster, settings), origins=origins)
-    if match == MATCH_ALL:
-        return [http, tcp]
-    # Plain bytes are told from TLS above, so plain bytes that are no HTTP need a chain too: Envoy never goes back.
-    plain = msgspec.structs.replace(tcp, match=msgspec.structs.replace(match, transport="raw_buffer"))
-    return [http, plain, tcp]
+        return (FilterChain(name, match, _tcp(names.BLACK_HOLE_CLUSTER), origins=(served.origin,)),)
+    found = doors(Spoken.on(served.protocol), mode, own_tls=served.tls is not None)
+    if not _is_inspected(served, mode):
+        found = tuple(door._replace(transport="") for door in found)
+    behind = _Behind(name, _http(served, cluster, settings), name, _tcp(cluster), served.tls, (served.origin,))
+    return tuple(_opened(door, match, behind, settings) for door in found)
+
+
+class _Behind(NamedTuple):
+    """What is behind the ways into a port, and what they are called."""
+
+    http_name: str
+    http: HttpChain
+    tcp_name: str
+    tcp: TcpChain
+    own_tls: ServerTls | None = None
+    origins: tuple[Origin, ...] = ()
+
+
+def _opened(door: Door, match: ChainMatch, behind: _Behind, settings: Settings) -> FilterChain:
+    tls = mesh_tls(settings, http=door.http) if door.ends is Ends.MESH else None
+    return FilterChain(
+        name=behind.http_name if door.http else behind.tcp_name,
+        match=msgspec.structs.replace(match, transport=door.transport, application_protocols=door.alpn),
+        network=behind.http if door.http else behind.tcp,
+        tls=behind.own_tls if door.ends is Ends.OWN else tls,
+        origins=behind.origins,
+    )
 
 
 def _http(served: _Served, cluster: str, settings: Settings) -> HttpChain:
@@ -249,11 +311,13 @@ def _trap(settings: Settings) -> FilterChain:
     return FilterChain(BLACK_HOLE, match, _tcp(names.BLACK_HOLE_CLUSTER))
 
 
-def _passthrough_http(settings: Settings) -> FilterChain:
+def _passthrough(match: ChainMatch, settings: Settings, mode: PeerMode) -> tuple[FilterChain, ...]:
+    """The chains of ports no Service names: what they speak is found out call by call."""
     cluster = names.INBOUND_PASSTHROUGH_CLUSTER
     origin = MESH_SETTINGS.at("inboundTrafficPolicy")
-    speaks = _http_to(cluster, cluster, "inbound|http|0", ":0/*", origin, settings)
-    return FilterChain(CATCH_ALL_HTTP, HTTP_BYTES, speaks)
+    http = _http_to(cluster, cluster, "inbound|http|0", ":0/*", origin, settings)
+    behind = _Behind(CATCH_ALL_HTTP, http, names.VIRTUAL_INBOUND, _tcp(cluster))
+    return tuple(_opened(door, match, behind, settings) for door in doors(Spoken.EITHER, mode))
 
 
 def _cluster(served: _Served, scope: SidecarScope | None, addresses: tuple[str, ...], settings: Settings) -> Cluster:

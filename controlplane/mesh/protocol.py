@@ -28,7 +28,7 @@ _KUBERNETES_NAMES: Final = {
     "kubernetes.io/ws": Protocol.HTTP,
     "kubernetes.io/wss": Protocol.HTTPS,
 }
-_SERVER_SPEAKS_FIRST: Final = frozenset({25, 53, 3306, 27017})  # SMTP, DNS, MySQL, MongoDB
+SERVER_SPEAKS_FIRST: Final = frozenset({25, 53, 3306, 27017})  # SMTP, DNS, MySQL, MongoDB
 
 
 def of_service_port(name: str, number: int, app_protocol: str | None) -> Protocol:
@@ -60,4 +60,4 @@ def _by_prefix(name: str, number: int) -> Protocol:
     found = _BY_NAME.get(lowered.partition("-")[0])
     if found is not None:
         return found
-    return Protocol.TCP if number in _SERVER_SPEAKS_FIRST else Protocol.AUTO
+    return Protocol.TCP if number in SERVER_SPEAKS_FIRST else Protocol.AUTO

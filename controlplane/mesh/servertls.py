@@ -4,11 +4,14 @@ Certificates come from Secrets, which a proxy gets by name and only from its own
 proxy's machine. What cannot be served is left closed: a listener never falls back to plain text.
 """
 
+import msgspec
+
 from controlplane.ir import names
 from controlplane.ir.listener import ServerTls, ServerTlsMode
 from controlplane.mesh.problems import invalid, not_supported
 from controlplane.model.gateway import ServerTLSMode, ServerTLSSettings, TLSProtocol
 from controlplane.model.problem import Origin, Problem
+from controlplane.model.settings import MinProtocolVersion, Settings
 
 HTTP_ALPN = ("h2", "http/1.1")
 
@@ -16,6 +19,11 @@ _MODES = {
     ServerTLSMode.SIMPLE: ServerTlsMode.SIMPLE,
     ServerTLSMode.MUTUAL: ServerTlsMode.MUTUAL,
     ServerTLSMode.OPTIONAL_MUTUAL: ServerTlsMode.OPTIONAL_MUTUAL,
+}
+_OLDEST = {
+    MinProtocolVersion.TLS_AUTO: "TLSV1_2",
+    MinProtocolVersion.TLSV1_2: "TLSV1_2",
+    MinProtocolVersion.TLSV1_3: "TLSV1_3",
 }
 _VERSIONS = {
     TLSProtocol.TLSV1_0: "TLSV1_0",
@@ -30,8 +38,8 @@ def terminates(tls: ServerTLSSettings) -> bool:
     return tls.mode not in {None, ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH}
 
 
-def server_tls(tls: ServerTLSSettings, origin: Origin, *, alpn: tuple[str, ...] = HTTP_ALPN) -> ServerTls | Problem:
-    """The TLS of a listener, or why there is none. `origin` is the field `tls`."""
+def server_tls(tls: ServerTLSSettings, origin: Origin, *, http: bool = True) -> ServerTls | Problem:
+    """The TLS of a listener, or why there is none. `origin` is the field `tls`; `http`: that is spoken inside."""
     mode = _MODES.get(tls.mode) if tls.mode is not None else None
     if mode is None:
         return not_supported(origin.at("mode"), f"TLS mode {tls.mode}", "this port stays closed for these hosts")
@@ -61,7 +69,33 @@ def server_tls(tls: ServerTLSSettings, origin: Origin, *, alpn: tuple[str, ...] 
         max_version=_version(tls.max_protocol_version),
         cipher_suites=tls.cipher_suites,
         curves=tls.ecdh_curves,
-        alpn=alpn,
+        alpn=HTTP_ALPN if http else (),
+    )
+
+
+def istio_mutual(tls: ServerTLSSettings, settings: Settings, *, http: bool) -> ServerTls:
+    """Mutual TLS of the mesh as a Gateway asks for it: names that it lists are the only ones."""
+    base = mesh_tls(settings, http=http)
+    return msgspec.structs.replace(
+        base,
+        subject_alt_names=tls.subject_alt_names,
+        trust_domains=() if tls.subject_alt_names else base.trust_domains,
+        spki_pins=tls.verify_certificate_spki,
+        hash_pins=tls.verify_certificate_hash,
+        min_version=_version(tls.min_protocol_version) or base.min_version,
+        max_version=_version(tls.max_protocol_version),
+        cipher_suites=tls.cipher_suites,
+        curves=tls.ecdh_curves,
+    )
+
+
+def mesh_tls(settings: Settings, *, http: bool) -> ServerTls:
+    """Mutual TLS of the mesh: callers prove to be a workload of it, or of one that is trusted like it."""
+    return ServerTls(
+        ServerTlsMode.MESH,
+        trust_domains=settings.trusted_domains,
+        min_version=_OLDEST[settings.mesh_mtls.min_protocol_version],
+        alpn=HTTP_ALPN if http else (),
     )
 
 

@@ -32,6 +32,7 @@ from controlplane.model.destinationrule import (
 from controlplane.model.gateway import Port, Server, ServerTLSSettings, TLSCertificate
 from controlplane.model.jwks import MAX_BYTES as MAX_JWKS
 from controlplane.model.jwksuri import MAX_LENGTH as MAX_URI
+from controlplane.model.peerauthentication import PeerAuthenticationSpec
 from controlplane.model.requestauthentication import ClaimToHeader, JWTHeader, JWTRule, RequestAuthenticationSpec
 from controlplane.model.serviceentry import ServiceEntryPort, ServiceEntrySpec, WorkloadEntrySpec
 from controlplane.model.sidecar import EgressListener, IngressListener, SidecarSpec
@@ -302,6 +303,13 @@ RULES: Final[Mapping[type, Sequence[Schema | Cel]]] = {
             "!has(self.outboundTrafficPolicy) || !has(self.outboundTrafficPolicy.egressProxy)"
             " || !has(self.outboundTrafficPolicy.mode) || self.outboundTrafficPolicy.mode == 'ALLOW_ANY'",
             "egressProxy needs mode ALLOW_ANY",
+        ),
+    ),
+    PeerAuthenticationSpec: (
+        Cel(
+            "!has(self.portLevelMtls) || size(self.portLevelMtls) == 0"
+            " || (has(self.selector) && has(self.selector.matchLabels) && size(self.selector.matchLabels) > 0)",
+            "portLevelMtls needs a selector",
         ),
     ),
     RequestAuthenticationSpec: (_at_most_one("selector", "targetRef", "targetRefs"),),

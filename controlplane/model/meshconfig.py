@@ -38,7 +38,6 @@ _NOT_YET: Final = frozenset(
         "configSources",
         "defaultProviders",
         "disableEnvoyListenerLog",
-        "enableAutoMtls",
         "discoverySelectors",
         "enableEnvoyAccessLogService",
         "enablePrometheusMerge",
@@ -50,7 +49,6 @@ _NOT_YET: Final = frozenset(
         "ingressControllerMode",
         "ingressSelector",
         "ingressService",
-        "meshMTLS",
         "mixerCheckServer",
         "outboundClusterStatName",
         "proxyMetadata",
@@ -61,6 +59,7 @@ _NOT_YET: Final = frozenset(
         "zoneAwareLbSetting",
     }
 )
+_NOT_YET_IN_MTLS: Final = frozenset({"cipherSuites", "ecdhCurves"})
 # Kinds of extensionProviders that Lateen does not ask.
 _PROVIDERS_NOT_YET: Final = frozenset(
     {
@@ -81,7 +80,6 @@ _PROVIDERS_NOT_YET: Final = frozenset(
 )
 # What holds anyway.
 _SO_ANYWAY: Final[Mapping[str, object]] = {
-    "enableAutoMtls": False,
     "enablePrometheusMerge": False,
     "inboundTrafficPolicy": {"mode": "PASSTHROUGH"},
 }
@@ -111,6 +109,8 @@ def _flattened(document: object, walker: Walker) -> object:
         fields.setdefault("rootNamespaces", [root])
     if "extensionProviders" in fields:
         fields["extensionProviders"] = _known_providers(fields["extensionProviders"], walker)
+    if isinstance(mutual := fields.get("meshMTLS"), Mapping):
+        fields["meshMTLS"] = {key: value for key, value in mutual.items() if not _unread(key, walker)}
     proxy = fields.pop("defaultConfig", None)
     if isinstance(proxy, Mapping):
         fields |= _from_proxy_config(proxy, walker)
@@ -151,6 +151,14 @@ def _said(key: str, value: object, walker: Walker) -> bool:
     return key in _NOT_YET
 
 
+def _unread(key: object, walker: Walker) -> bool:
+    """Whether a field of `meshMTLS` is one that is not done yet."""
+    if key not in _NOT_YET_IN_MTLS:
+        return False
+    _not_yet(f"meshMTLS.{key}", walker)
+    return True
+
+
 def _not_yet(path: str, walker: Walker) -> None:
     walker.report("NotSupportedYet", path, f"{path} is not supported yet: it has no effect", Level.WARNING)
 
@@ -182,6 +190,7 @@ def _check(found: Findings, settings: Settings) -> None:
     check_fqdn(found, "trustDomain", settings.trust_domain)
     for i, alias in enumerate(settings.trust_domain_aliases):
         check_fqdn(found, f"trustDomainAliases[{i}]", alias)
+    check_port(found, "privilegedPortOffset", settings.privileged_port_offset or None)
     check_fqdn(found, "clusterDomain", settings.cluster_domain)
     check_providers(found, "extensionProviders", settings.extension_providers)
     for i, name in enumerate(settings.root_namespaces):

@@ -23,6 +23,7 @@ class MutualTLS(Value):
     """What a workload, or one of its ports, takes."""
 
     mode: MutualTLSMode | None = None  # UNSET or absent: as the namespace, the mesh, PERMISSIVE.
+    invalid: Mark = False
 
 
 class PeerAuthenticationSpec(Value):

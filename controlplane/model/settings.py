@@ -5,6 +5,8 @@ Unlike the kinds, a `Settings` carries its defaults: there is one, everything re
 
 from datetime import timedelta
 
+import msgspec
+
 from controlplane.model.destinationrule import (
     ConnectionPoolSettings,
     H2UpgradePolicy,
@@ -40,6 +42,20 @@ class Tenancy(WireEnum):
 
     OWNER = "owner", 0
     ISTIO = "istio", 1
+
+
+class MinProtocolVersion(WireEnum):
+    """The oldest TLS that is spoken inside the mesh."""
+
+    TLS_AUTO = "TLS_AUTO", 0  # TLSV1_2
+    TLSV1_2 = "TLSV1_2", 1
+    TLSV1_3 = "TLSV1_3", 2
+
+
+class MeshMTLS(Value):
+    """Mutual TLS between proxies."""
+
+    min_protocol_version: MinProtocolVersion = MinProtocolVersion.TLS_AUTO
 
 
 class MeshOutboundTrafficPolicy(Value):
@@ -94,7 +110,20 @@ class Settings(Value):
     tenancy: Tenancy = Tenancy.OWNER
     scope_gateway_to_namespace: bool = False
     workload_certificates: bool = False  # proxies have identities: without, nobody can speak mutual TLS of the mesh
+    enable_auto_mtls: bool = True  # clients use it where the endpoint can and no rule says otherwise
+    mesh_mtls: MeshMTLS = msgspec.field(name="meshMTLS", default=MeshMTLS())
+    privileged_port_offset: Int32 = 0  # workloads' ports below 1024 are this much higher: nobody may open these here
     refuse_local_endpoints: bool = False  # loopback and link-local: a mesh on one machine lives there
+
+    @property
+    def trusted_domains(self) -> tuple[str, ...]:
+        """Trust domains whose workloads are taken for what their certificates say, our own first."""
+        return tuple(dict.fromkeys((self.trust_domain, *self.trust_domain_aliases)))
+
+    @property
+    def mutual_tls(self) -> bool:
+        """Whether calls are secured without any rule."""
+        return self.workload_certificates and self.enable_auto_mtls
 
     @property
     def root_namespace(self) -> str:

@@ -38,20 +38,15 @@ GROUPS = {
     "EndpointSlice": ("discovery.k8s.io", "v1"),
     "AuthorizationPolicy": ("security.istio.io", "v1"),
     "RequestAuthentication": ("security.istio.io", "v1"),
+    "PeerAuthentication": ("security.istio.io", "v1"),
 }
+# Proxies have identities, as in every mesh but those of hand-started Envoys.
+USUAL = {"workloadCertificates": True}
 
 # Fields that are no business of the compiler, by kind and pattern, with the reason.
 EXCEPT: dict[str, dict[str, str]] = {
     "Gateway": {r"servers\[\]\.name": "a label for people"},
     "Sidecar": {r"ingress\[\]\.port\.name": "a label for people"},
-    "ServiceEntry": {
-        r"endpoints\[\]\.serviceAccount": "whom mutual TLS expects; nobody speaks it yet",
-        r"location": "whether mutual TLS is spoken; nobody speaks it yet",
-    },
-    "WorkloadEntry": {r"serviceAccount": "whom mutual TLS expects; nobody speaks it yet"},
-    "Settings": {
-        r"workloadCertificates": "whether proxies have identities; nothing asks for them yet",
-    },
     "Service": {
         r"ports\[\]\.nodePort": "where the nodes listen; kube-proxy's",
     },
@@ -64,7 +59,6 @@ EXCEPT: dict[str, dict[str, str]] = {
     "Pod": {
         r"spec\.(init)?[cC]ontainers\[\]\.(name|image|command|args|workingDir|env.*|restartPolicy)": "of `lateen up`",
         r"spec\.(hostname|subdomain)": "the DNS's",
-        r"spec\.serviceAccountName": "whom mutual TLS expects; nobody speaks it yet",
         r"spec\.hostNetwork": "its address is the node's, and says so itself",
         r"metadata\.(annotations|creationTimestamp|uid|resourceVersion|generation|owner.*)": "of the platform",
         r"metadata\.(name|namespace)": "the object's key",
@@ -120,7 +114,7 @@ endpoints:
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: reviews-v1, namespace: default, labels: {app: reviews, version: v1}}
+metadata: {name: reviews-v1, namespace: default, labels: {app: reviews, version: v1, security.istio.io/tlsMode: istio}}
 spec: {nodeName: n1, containers: [{ports: [{name: named, containerPort: 9000}, {name: second, containerPort: 9280}]}]}
 status: {podIP: 10.1.0.1, phase: Running, conditions: [{type: Ready, status: "True"}]}
 ---
@@ -316,7 +310,7 @@ class Seen(NamedTuple):
 
 
 def ground(context: str) -> tuple[World, list[Any]]:
-    world = World().apply(CONTEXT)
+    world = World(decode_settings(USUAL)[0]).apply(CONTEXT)
     if context.strip(" -\n"):
         world.apply("---\n".join(part for part in context.split("---\n") if part.strip()))
     front = {"app": "front", "version": "v1"}
@@ -349,12 +343,12 @@ def shown(case: Case, document: dict[str, Any]) -> Iterator[tuple[World, list[An
     world, clients = stage(case.kind, case.context)
     inputs = world.graph.inputs
     if case.kind == "Settings":
-        settings, found = decode_settings(document)
+        settings, found = decode_settings({**USUAL, **document})
         _apply(world, [Change(inputs.settings, SETTINGS_KEY, settings)])
         try:
             yield world, clients, found
         finally:
-            _apply(world, [Change(inputs.settings, SETTINGS_KEY, Settings())])
+            _apply(world, [Change(inputs.settings, SETTINGS_KEY, decode_settings(USUAL)[0])])
         return
     group, version = GROUPS.get(case.kind, (MESH, "v1"))
     metadata = {"name": "subject", "namespace": "default", **document.get("metadata", {})}

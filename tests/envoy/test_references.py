@@ -3,7 +3,7 @@
 import pytest
 
 from controlplane.envoy import cluster, listener, route
-from controlplane.ir.cluster import Cluster
+from controlplane.ir.cluster import Cluster, MeshTls
 from controlplane.ir.listener import MATCH_ALL, FilterChain, HttpChain, ServerTls, ServerTlsMode
 from controlplane.ir.policy import TlsMode, TrafficPolicy, UpstreamTls
 from controlplane.ir.route import DirectResponse, Mirror, WeightedCluster
@@ -45,7 +45,6 @@ def test_listener_names_route_tables_clusters_of_chains_and_secrets() -> None:
     [
         (None, []),
         (UpstreamTls(TlsMode.DISABLE, credential_name="x"), []),
-        (UpstreamTls(TlsMode.MESH), ["ROOTCA", "default"]),
         (UpstreamTls(TlsMode.SIMPLE, credential_name="x"), ["kubernetes://x-cacert"]),
         (UpstreamTls(TlsMode.MUTUAL, credential_name="x"), ["kubernetes://x", "kubernetes://x-cacert"]),
         (UpstreamTls(TlsMode.SIMPLE, ca_certificates="/ca"), ["file-root:/ca"]),
@@ -58,6 +57,16 @@ def test_listener_names_route_tables_clusters_of_chains_and_secrets() -> None:
 def test_cluster_names_the_secrets_of_its_tls(tls: UpstreamTls | None, secrets: list[str]) -> None:
     resource = cluster.encode(values.cluster(policy=TrafficPolicy(tls=tls)), values.SETTINGS)
     assert names(resource, SECRET) == secrets
+
+
+def test_what_the_agent_keeps_in_files_is_no_resource() -> None:
+    """Nobody serves it, and nobody waits for it."""
+    mutual = ServerTls(ServerTlsMode.MESH, trust_domains=("cluster.local",))
+    server = listener.encode(
+        values.listener(FilterChain("mesh", MATCH_ALL, HttpChain("s", route="9080"), tls=mutual)), values.SETTINGS
+    )
+    client = cluster.encode(values.cluster(mesh_tls=MeshTls("sni", ("name",), by_endpoint=True)), values.SETTINGS)
+    assert names(server, SECRET) == names(client, SECRET) == []
 
 
 def test_origins_are_those_of_the_host_its_routes_and_their_destinations() -> None:
@@ -95,5 +104,13 @@ def test_unused_weight_still_names_its_cluster() -> None:
 
 
 def test_blocked_cluster_asks_for_nothing() -> None:
-    blocked: Cluster = values.cluster(policy=TrafficPolicy(tls=UpstreamTls(TlsMode.MESH), blocked=True))
+    asked = UpstreamTls(TlsMode.SIMPLE, ca_certificates="/ca")
+    blocked: Cluster = values.cluster(policy=TrafficPolicy(tls=asked, blocked=True))
     assert cluster.encode(blocked, values.SETTINGS).refs == ()
+
+
+def test_blocked_cluster_of_the_mesh_speaks_to_nobody() -> None:
+    secured, bare = (
+        values.cluster(policy=TrafficPolicy(blocked=True), mesh_tls=mesh) for mesh in (MeshTls("sni"), None)
+    )
+    assert cluster.encode(secured, values.SETTINGS).body == cluster.encode(bare, values.SETTINGS).body

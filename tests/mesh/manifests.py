@@ -8,10 +8,12 @@ import yaml
 from controlplane.model import core
 from controlplane.model.decode import decode
 from controlplane.model.destinationrule import DestinationRule
+from controlplane.model.peerauthentication import PeerAuthentication
 from controlplane.model.serviceentry import ServiceEntry, WorkloadEntry
 from controlplane.model.settings import Settings
 
 SETTINGS = Settings()
+SECURED = Settings(workload_certificates=True, trust_domain_aliases=("old.example",))
 
 
 def manifest(api_version: str, kind: str, body: str, *, name: str, namespace: str = "default", **meta: Any) -> Any:
@@ -59,4 +61,9 @@ def workload_entry(body: str, name: str = "vm", **meta: Any) -> WorkloadEntry:
 
 def destination_rule(body: str, name: str = "reviews", **meta: Any) -> DestinationRule:
     found: DestinationRule = manifest("networking.istio.io/v1", "DestinationRule", _spec(body), name=name, **meta)
+    return found
+
+
+def peer_authentication(body: str, name: str = "peers", **meta: Any) -> PeerAuthentication:
+    found: PeerAuthentication = manifest("security.istio.io/v1", "PeerAuthentication", _spec(body), name=name, **meta)
     return found

@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from controlplane.ir import policy as ir
-from controlplane.ir.cluster import Cluster, Direction, Upstream
+from controlplane.ir.cluster import Cluster, Direction, MeshTls, Upstream
 from controlplane.ir.policy import Algorithm, TrafficPolicy
 from controlplane.ir.service import Endpoint, Protocol, Resolution, Service
 from controlplane.mesh import clusters
@@ -14,7 +15,7 @@ from controlplane.mesh.service import from_service
 from controlplane.mesh.serviceentry import from_service_entry
 from controlplane.model.destinationrule import ConnectionPoolSettings, H2UpgradePolicy, TCPSettings
 from controlplane.model.settings import Settings
-from tests.mesh.manifests import SETTINGS, destination_rule, service, service_entry
+from tests.mesh.manifests import SECURED, SETTINGS, destination_rule, service, service_entry
 
 PLAIN = "clusterIP: 10.0.0.1\nports: [{port: 80, name: http}]"
 
@@ -356,3 +357,104 @@ def test_the_fixed_clusters():
     assert (found["BlackHoleCluster"].resolution, found["BlackHoleCluster"].endpoints) == (Resolution.STATIC, ())
     assert found["InboundPassthroughCluster"].bind_address == "127.0.0.6"
     assert found["InboundPassthroughCluster"].direction is Direction.INBOUND
+
+
+# Mutual TLS of the mesh
+
+ACCOUNTS = ("spiffe://cluster.local/ns/default/sa/reviews",)
+HOST = "reviews.default.svc.cluster.local"
+
+
+def secured(of: Service, rule: str = "", settings: Settings = SECURED, *, able: bool = True, **caller) -> Cluster:
+    return one(of, rule, settings, peers=clusters.Peers(ACCOUNTS, lambda: able), **caller)
+
+
+def of_port(name: str) -> Service:
+    return kubernetes(f"clusterIP: 10.0.0.1\nports: [{{port: 80, name: {name}}}]")
+
+
+def tls_rule(body: str) -> str:
+    return f"trafficPolicy: {{tls: {{{body}}}}}"
+
+
+def test_endpoints_that_can_are_called_under_mutual_tls():
+    assert secured(kubernetes()).mesh_tls == MeshTls(
+        f"outbound_.80_._.{HOST}", ACCOUNTS, ("cluster.local", "old.example"), by_endpoint=True
+    )
+
+
+def test_each_subset_has_a_server_name_of_its_own():
+    peers = clusters.Peers(ACCOUNTS, lambda: True)
+    _, v1 = made(kubernetes(), "subsets: [{name: v1, labels: {version: v1}}]", SECURED, peers=peers)
+    assert v1.mesh_tls is not None
+    assert v1.mesh_tls.sni == f"outbound_.80_.v1_.{HOST}"
+
+
+def test_a_rule_may_ask_for_it_of_all_endpoints():
+    found = secured(kubernetes(), tls_rule("mode: ISTIO_MUTUAL")).mesh_tls
+    assert found is not None
+    assert (found.by_endpoint, found.sni, found.names) == (False, f"outbound_.80_._.{HOST}", ACCOUNTS)
+
+
+def test_a_rule_may_say_whom_it_expects_and_by_which_name_to_ask():
+    found = secured(kubernetes(), tls_rule("mode: ISTIO_MUTUAL, sni: other, subjectAltNames: [a, b]")).mesh_tls
+    assert found is not None
+    assert (found.sni, found.names) == ("other", ("a", "b"))
+
+
+@pytest.mark.parametrize("mode", ["DISABLE", "SIMPLE"])
+def test_a_rule_that_says_otherwise_has_its_way(mode):
+    assert secured(kubernetes(), tls_rule(f"mode: {mode}")).mesh_tls is None
+
+
+def test_the_mesh_may_leave_it_to_rules():
+    by_hand = msgspec.structs.replace(SECURED, enable_auto_mtls=False)
+    assert secured(kubernetes(), settings=by_hand).mesh_tls is None
+    assert secured(kubernetes(), tls_rule("mode: ISTIO_MUTUAL"), by_hand).mesh_tls is not None
+
+
+def test_nobody_uses_what_nobody_has():
+    assert one(kubernetes()).mesh_tls is None
+    assert one(kubernetes(), tls_rule("mode: ISTIO_MUTUAL")).mesh_tls is None
+
+
+@pytest.mark.parametrize(("location", "secure"), [("MESH_INTERNAL", True), ("MESH_EXTERNAL", False)])
+def test_only_what_belongs_to_the_mesh_is_asked_for_its_identity(location, secure):
+    of = external(f"location: {location}\nresolution: STATIC\nendpoints: [{{address: 10.9.0.1}}]")
+    assert (secured(of).mesh_tls is not None) is secure
+
+
+def test_names_a_service_entry_accepts_are_accepted_beside_the_accounts():
+    of = external("location: MESH_INTERNAL\nresolution: STATIC\nsubjectAltNames: [a]\nendpoints: [{address: 10.9.0.1}]")
+    found = secured(of).mesh_tls
+    assert found is not None
+    assert found.names == (*ACCOUNTS, "a")
+
+
+@pytest.mark.parametrize("labels", ["{security.istio.io/tlsMode: istio}", "{}"])
+def test_endpoints_in_the_cluster_say_themselves_what_they_can(labels):
+    of = external(f"location: MESH_INTERNAL\nresolution: DNS\nendpoints: [{{address: a.example, labels: {labels}}}]")
+    assert (secured(of).mesh_tls is not None) is (labels != "{}")
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_where_callers_say_the_address_all_endpoints_must_be_able(able):
+    headless = kubernetes("clusterIP: None\nports: [{port: 80, name: http}]")
+    found = secured(headless, able=able).mesh_tls
+    assert (found is not None) is able
+    assert found is None or not found.by_endpoint
+    balanced = secured(headless, able=able, captured=False).mesh_tls
+    assert balanced is not None
+    assert balanced.by_endpoint
+
+
+def test_what_is_resolved_by_name_call_by_call_is_nobody_known():
+    assert secured(external("location: MESH_INTERNAL\nresolution: DYNAMIC_DNS")).mesh_tls is None
+
+
+@pytest.mark.parametrize(("port", "sniffed"), [("http", False), ("grpc", False), ("tcp", False), ("web", True)])
+@pytest.mark.parametrize("gateway", [False, True])
+def test_what_a_port_does_not_say_the_connection_does(port, sniffed, gateway):
+    found = secured(of_port(port), gateway=gateway).mesh_tls
+    assert found is not None
+    assert found.sniffed is sniffed

@@ -28,7 +28,7 @@ from controlplane.model.gateway import Gateway
 from controlplane.model.problem import Problem
 from controlplane.model.settings import Settings, Tenancy
 from controlplane.model.virtualservice import VirtualService
-from tests.mesh.manifests import SETTINGS
+from tests.mesh.manifests import SECURED, SETTINGS
 from tests.mesh.traffic import TO_REVIEWS, Known, gateway, short, virtual_service
 
 HTTP = "port: {number: 80, name: http, protocol: HTTP}"
@@ -180,12 +180,35 @@ def test_tls_settings(tls, expected):
     assert one.chains[0].tls == expected
 
 
-@pytest.mark.parametrize(("mode", "protocol"), [("ISTIO_MUTUAL", "HTTPS"), ("AUTO_PASSTHROUGH", "TLS")])
-def test_modes_that_are_not_supported_yet_are_said_and_nothing_else_closes(mode, protocol):
+@pytest.mark.parametrize(
+    ("mode", "protocol", "code"),
+    [("ISTIO_MUTUAL", "HTTPS", "InvalidValue"), ("AUTO_PASSTHROUGH", "TLS", "FieldNotSupportedYet")],
+)
+def test_modes_that_cannot_be_served_are_said_and_nothing_else_closes(mode, protocol, code):
     unsupported = f"{{port: {{number: 443, name: one, protocol: {protocol}}}, hosts: [a.com], tls: {{mode: {mode}}}}}"
     found, problems = plan([servers(unsupported, https("b.com", "two"))], SETTINGS)
-    assert told(problems) == [("FieldNotSupportedYet", "Gateway default/gw spec.servers[0].tls.mode")]
+    assert told(problems) == [(code, "Gateway default/gw spec.servers[0].tls.mode")]
     assert [server.port_name for server in found.listeners["0.0.0.0_443"].servers] == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("tls", "expected"),
+    [
+        ("mode: ISTIO_MUTUAL", {"trust_domains": ("cluster.local", "old.example")}),
+        (
+            "mode: ISTIO_MUTUAL, subjectAltNames: ['spiffe://a/ns/b/sa/c'], minProtocolVersion: TLSV1_3",
+            {"subject_alt_names": ("spiffe://a/ns/b/sa/c",), "min_version": "TLSV1_3"},
+        ),
+    ],
+)
+def test_mutual_tls_of_the_mesh(tls, expected):
+    """Names that a server lists are the only ones it takes, not some beside everybody."""
+    found, problems = plan([servers(https("a.com", "one", tls=tls))], SECURED)
+    one = opened(found, "0.0.0.0_443")
+    assert problems == ()
+    assert one is not None
+    assert one.chains[0].tls == ServerTls(ServerTlsMode.MESH, **expected)
+    assert paths(one) == [(("a.com",), "https.443.one.gw.default")]
 
 
 def test_a_server_may_bind_an_address():

@@ -1,18 +1,31 @@
 """What a sidecar listens on for calls to its workload."""
 
+from datetime import timedelta
+
 import msgspec
 import pytest
 
 from controlplane.ir.cluster import Cluster
-from controlplane.ir.listener import MATCH_ALL, ChainMatch, FilterChain, HttpChain, Listener, ServerTlsMode, TcpChain
+from controlplane.ir.guard import PeerMode, Peers, WorkloadPolicy
+from controlplane.ir.listener import (
+    MATCH_ALL,
+    ChainMatch,
+    FilterChain,
+    HttpChain,
+    Listener,
+    ServerTls,
+    ServerTlsMode,
+    TcpChain,
+)
 from controlplane.ir.route import Forward, Retry
 from controlplane.ir.service import Protocol, Resolution, Service, ServicePort
-from controlplane.mesh.chains import HTTP_BYTES
-from controlplane.mesh.inbound import InboundPort, explicit_inbound, inbound_ports, virtual_inbound
+from controlplane.mesh.chains import HTTP_BYTES, PLAIN_HTTP
+from controlplane.mesh.doors import MESH_BYTES, MESH_HTTP
+from controlplane.mesh.inbound import InboundPort, explicit_inbound, inbound_ports, remarks, virtual_inbound
 from controlplane.mesh.sidecar import SidecarScope, scope
-from controlplane.model.settings import Settings
+from controlplane.model.settings import MeshMTLS, MinProtocolVersion, Settings
 from controlplane.model.virtualservice import HTTPRetry
-from tests.mesh.manifests import SETTINGS
+from tests.mesh.manifests import SECURED, SETTINGS
 from tests.mesh.traffic import sidecar, svc
 
 OWN = ("10.1.0.7",)
@@ -114,15 +127,18 @@ def test_ports_no_service_names_pass_through_and_the_listeners_own_goes_nowhere(
     assert [(chain.name, chain.match, where(chain)) for chain in listener.chains] == [
         ("virtualInbound-blackhole", ChainMatch(destination_port=15006), "tcp BlackHoleCluster"),
         ("virtualInbound-catchall-http", HTTP_BYTES, "http InboundPassthroughCluster"),
+        ("virtualInbound", ChainMatch(transport="raw_buffer"), "tcp InboundPassthroughCluster"),
+        ("virtualInbound", MATCH_ALL, "tcp InboundPassthroughCluster"),
     ]
-    http = listener.chains[-1].network
+    http = listener.chains[1].network
     assert isinstance(http, HttpChain)
     assert http.stat_prefix == "inbound_InboundPassthroughCluster"
-    assert listener.default_chain is not None
-    assert (listener.default_chain.name, where(listener.default_chain)) == (
-        "virtualInbound",
-        "tcp InboundPassthroughCluster",
-    )
+
+
+def test_no_chain_takes_what_a_port_turned_away():
+    """Envoy tries the default chain when a port's own chains take none: it would let plain text into a strict port."""
+    assert virtual_inbound(served((80, Protocol.HTTP)), None, OWN, SECURED, guarded(STRICT))[0].default_chain is None
+    assert virtual_inbound((), None, OWN, SETTINGS)[0].default_chain is None
 
 
 def test_browsers_grpc_is_translated_where_a_port_says_so():
@@ -298,3 +314,154 @@ def test_a_good_listener_of_the_same_port_is_served():
     good = "port: {number: 8080, protocol: HTTP, name: b}"
     listener, _ = virtual_inbound((), limited(good, BAD_PROTOCOL), OWN, SETTINGS)
     assert [where(chain) for chain in chains_of(listener, 8080)] == ["http inbound|8080||"]
+
+
+# Mutual TLS of the mesh
+
+DISABLE, PERMISSIVE, STRICT = PeerMode.DISABLE, PeerMode.PERMISSIVE, PeerMode.STRICT
+ISTIO = MESH_HTTP + MESH_BYTES
+
+
+def guarded(mode: PeerMode, **ports: PeerMode) -> WorkloadPolicy:
+    """`p8080=STRICT`: the mode of one port."""
+    named = tuple(sorted((int(name.removeprefix("p")), one) for name, one in ports.items()))
+    return WorkloadPolicy(Peers(mode, named))
+
+
+def ways(listener: Listener, port: int | None) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Of each chain of a port: what is inside ("mesh http": in mutual TLS of the mesh), the transport, the ALPN."""
+    return [
+        (
+            ("mesh " if chain.tls and chain.tls.mode is ServerTlsMode.MESH else "own " if chain.tls else "")
+            + where(chain).split()[0],
+            chain.match.transport,
+            chain.match.application_protocols,
+        )
+        for chain in listener.chains
+        if chain.match.destination_port == port
+    ]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "mode", "expected"),
+    [
+        (Protocol.HTTP, DISABLE, [("http", "", ())]),
+        (Protocol.HTTP, PERMISSIVE, [("mesh http", "tls", ISTIO), ("http", "raw_buffer", ())]),
+        (Protocol.HTTP, STRICT, [("mesh http", "tls", ())]),
+        (Protocol.TCP, DISABLE, [("tcp", "", ())]),
+        (
+            Protocol.TCP,
+            PERMISSIVE,
+            [("mesh tcp", "tls", ISTIO), ("tcp", "raw_buffer", ()), ("tcp", "tls", ())],
+        ),
+        (Protocol.TCP, STRICT, [("mesh tcp", "", ())]),
+        (Protocol.TLS, STRICT, [("mesh tcp", "tls", ())]),
+        (
+            Protocol.AUTO,
+            PERMISSIVE,
+            [
+                ("mesh http", "tls", MESH_HTTP),
+                ("http", "raw_buffer", PLAIN_HTTP),
+                ("mesh tcp", "tls", MESH_BYTES),
+                ("tcp", "raw_buffer", ()),
+                ("tcp", "tls", ()),
+            ],
+        ),
+        (Protocol.AUTO, STRICT, [("mesh http", "tls", MESH_HTTP), ("mesh tcp", "tls", ())]),
+    ],
+)
+def test_the_ways_into_a_port(protocol, mode, expected):
+    listener, _ = virtual_inbound(served((8080, protocol)), None, OWN, SECURED, guarded(mode))
+    assert ways(listener, 8080) == expected
+
+
+def test_the_ways_into_ports_no_service_names():
+    listener, _ = virtual_inbound((), None, OWN, SECURED, guarded(STRICT, p9090=DISABLE))
+    assert ways(listener, None) == [("mesh http", "tls", MESH_HTTP), ("mesh tcp", "tls", ())]
+    assert ways(listener, 9090) == [("http", "raw_buffer", PLAIN_HTTP), ("tcp", "raw_buffer", ()), ("tcp", "", ())]
+    assert {where(chain).split()[1] for chain in chains_of(listener, 9090)} == {"InboundPassthroughCluster"}
+
+
+def test_a_mode_of_a_served_port_makes_no_chain_twice():
+    listener, _ = virtual_inbound(served((8080, Protocol.HTTP)), None, OWN, SECURED, guarded(PERMISSIVE, p8080=STRICT))
+    assert ways(listener, 8080) == [("mesh http", "tls", ())]
+
+
+def test_callers_prove_to_be_of_a_trusted_domain():
+    listener, _ = virtual_inbound(served((8080, Protocol.HTTP)), None, OWN, SECURED, guarded(STRICT))
+    (chain,) = chains_of(listener, 8080)
+    assert chain.tls == ServerTls(ServerTlsMode.MESH, trust_domains=("cluster.local", "old.example"))
+
+
+def test_the_mesh_may_insist_on_the_newest_tls():
+    newest = msgspec.structs.replace(SECURED, mesh_mtls=MeshMTLS(min_protocol_version=MinProtocolVersion.TLSV1_3))
+    listener, _ = virtual_inbound(served((8080, Protocol.HTTP)), None, OWN, newest, guarded(STRICT))
+    (chain,) = chains_of(listener, 8080)
+    assert chain.tls is not None
+    assert chain.tls.min_version == "TLSV1_3"
+
+
+@pytest.mark.parametrize(("mode", "waited_for"), [(DISABLE, False), (PERMISSIVE, True), (STRICT, False)])
+def test_the_callers_first_bytes_are_waited_for_only_to_tell_callers_apart(mode, waited_for):
+    listener, _ = virtual_inbound(served((3306, Protocol.MYSQL)), None, OWN, SECURED, guarded(mode))
+    assert (listener.uninspected_ports == ()) is waited_for
+
+
+@pytest.mark.parametrize(
+    ("port", "protocol", "mode", "settings", "said"),
+    [
+        (3306, Protocol.TCP, PERMISSIVE, SECURED, ["ServerSpeaksFirst"]),
+        (3307, Protocol.MYSQL, PERMISSIVE, SECURED, ["ServerSpeaksFirst"]),
+        (6379, Protocol.REDIS, PERMISSIVE, SECURED, []),
+        (3306, Protocol.TCP, STRICT, SECURED, []),
+        (3306, Protocol.TCP, DISABLE, SECURED, []),
+        (
+            3306, Protocol.TCP, PERMISSIVE,
+            msgspec.structs.replace(SECURED, protocol_detection_timeout=timedelta(seconds=1)), [],
+        ),
+    ],
+)  # fmt: skip
+def test_what_waits_for_ever_is_said(port, protocol, mode, settings, said):
+    ports = served((port, protocol))
+    assert [problem.code for problem in remarks(ports, None, settings, guarded(mode))] == said
+
+
+BOUND = "captureMode: NONE, bind: 10.1.0.7, defaultEndpoint: '127.0.0.1:1'"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "mode", "expected", "patience"),
+    [
+        ("HTTP", PERMISSIVE, [("mesh http", "tls", ISTIO), ("http", "raw_buffer", ())], None),
+        ("HTTP", STRICT, [("mesh http", "tls", ())], None),
+        ("TCP", PERMISSIVE, [("mesh tcp", "tls", ISTIO), ("tcp", "raw_buffer", ()), ("tcp", "tls", ())], 1),
+        ("TCP", STRICT, [("mesh tcp", "", ())], None),
+        ("TCP", DISABLE, [("tcp", "", ())], None),
+    ],
+)
+def test_the_ways_into_a_listener_of_its_own(protocol, mode, expected, patience):
+    """Whoever waits for the application there waits a second: the listener is this port's alone."""
+    found = limits(f"ingress: [{{port: {{number: 9090, protocol: {protocol}, name: a}}, {BOUND}}}]", captured=False)
+    (listener,), _ = explicit_inbound((), found, OWN, SECURED, guarded(DISABLE, p9090=mode))
+    assert ways(listener, None) == expected
+    assert listener.default_chain is None
+    assert listener.inspect_tls is any(transport for _, transport, _ in expected)
+    assert listener.inspection_timeout == (None if patience is None else timedelta(seconds=patience))
+
+
+OWN_TLS = "tls: {mode: SIMPLE, serverCertificate: /c.pem, privateKey: /k.pem}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected", "said"),
+    [
+        (DISABLE, [("own http", "tls", ())], []),
+        (PERMISSIVE, [("mesh http", "tls", ISTIO), ("own http", "tls", ())], []),
+        (STRICT, [("mesh http", "tls", ISTIO), ("own http", "tls", ())], ["OwnTlsBesideStrict"]),
+    ],
+)
+def test_a_port_keeps_tls_of_its_own_for_callers_from_outside(mode, expected, said):
+    found = limits(f"ingress: [{{port: {{number: 8443, protocol: HTTPS, name: https}}, {OWN_TLS}}}]")
+    listener, _ = virtual_inbound((), found, OWN, SECURED, guarded(mode))
+    assert ways(listener, 8443) == expected
+    assert [problem.code for problem in remarks((), found, SECURED, guarded(mode))] == said

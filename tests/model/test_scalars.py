@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from controlplane.model.durations import format_duration, parse_duration
 from controlplane.model.meshconfig import decode_settings
 from controlplane.model.proxy import BadNodeError, InterceptionMode, Locality, ProxyType, parse_node
-from controlplane.model.settings import Settings
+from controlplane.model.settings import MinProtocolVersion, Settings
 from controlplane.model.virtualservice import HTTPRetry
 
 
@@ -104,6 +104,7 @@ def test_settings_are_read_from_mesh_config():
             "rootNamespace": "istio-config",
             "defaultConfig": {"gatewayTopology": {"numTrustedProxies": 2}},
             "enableAutoMtls": False,
+            "meshMTLS": {"minProtocolVersion": "TLSV1_3"},
             "inboundTrafficPolicy": {"mode": "PASSTHROUGH"},
             "defaultHttpRetryPolicy": {"attempts": 0},
             "tenancy": "istio",
@@ -112,6 +113,8 @@ def test_settings_are_read_from_mesh_config():
     assert problems == ()
     assert settings.root_namespaces == ("istio-config",)
     assert settings.num_trusted_proxies == 2
+    assert not settings.enable_auto_mtls
+    assert settings.mesh_mtls.min_protocol_version is MinProtocolVersion.TLSV1_3
     assert settings.default_http_retry_policy == HTTPRetry(attempts=0)
 
 
@@ -119,11 +122,15 @@ def test_what_mesh_config_has_and_lateen_has_not_is_said():
     topology = {"numTrustedProxies": 1, "forwardClientCertDetails": "APPEND_FORWARD"}
     proxy = {"concurrency": 2, "drainDuration": "5s", "gatewayTopology": topology}
     providers = [{"name": "tracer", "zipkin": {"service": "zipkin.example.com", "port": 9411}}]
-    unread = {"extensionProviders": providers, "enableAutoMtls": True, "inboundTrafficPolicy": {"mode": "LOCALHOST"}}
+    unread = {
+        "extensionProviders": providers,
+        "meshMTLS": {"cipherSuites": ["X"]},
+        "inboundTrafficPolicy": {"mode": "LOCALHOST"},
+    }
     _, problems = decode_settings({**unread, "defaultConfig": proxy, "acessLogFile": "x"})
     assert {(one.code, one.origin.path) for one in problems} == {
         ("NotSupportedYet", "extensionProviders[0].zipkin"),
-        ("NotSupportedYet", "enableAutoMtls"),
+        ("NotSupportedYet", "meshMTLS.cipherSuites"),
         ("NotSupportedYet", "inboundTrafficPolicy"),
         ("NotSupportedYet", "defaultConfig.concurrency"),
         ("NotSupportedYet", "defaultConfig.drainDuration"),

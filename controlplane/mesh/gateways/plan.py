@@ -84,7 +84,7 @@ def _servers(gateways: Sequence[Gateway], settings: Settings, problems: list[Pro
         for index, written in enumerate(gateway.spec.servers):
             if written.invalid:
                 continue
-            server, found = read_server(gateway, index, written, spec.at(f"servers[{index}]"), settings.cluster_domain)
+            server, found = read_server(gateway, index, written, spec.at(f"servers[{index}]"), settings)
             problems += found
             if server is not None:
                 yield server

@@ -9,10 +9,11 @@ from controlplane.ir.listener import ServerTls
 from controlplane.ir.service import Protocol
 from controlplane.mesh import hosts, protocol
 from controlplane.mesh.problems import ineffective, invalid, not_supported
-from controlplane.mesh.servertls import server_tls, terminates
+from controlplane.mesh.servertls import istio_mutual, server_tls, terminates
 from controlplane.model import gateway as model
 from controlplane.model.gateway import Gateway, ServerTLSMode
 from controlplane.model.problem import Origin, Problem
+from controlplane.model.settings import Settings
 
 UNIX = "unix://"
 EVERY_NAMESPACE = "*"
@@ -87,17 +88,17 @@ class Server(msgspec.Struct, frozen=True):
 
 
 def read_server(
-    gateway: Gateway, index: int, written: model.Server, origin: Origin, domain: str
+    gateway: Gateway, index: int, written: model.Server, origin: Origin, settings: Settings
 ) -> tuple[Server | None, tuple[Problem, ...]]:
     """A server that cannot be opened is None, and the problem says why."""
     if written.port is None or (not written.port.number and not _is_socket(written.bind)):
         return None, (invalid(origin.at("port.number"), "a server needs a port number; it is not opened"),)
-    kind = _kind(written, origin)
+    kind = _kind(written, origin, settings)
     if isinstance(kind, Problem):
         return None, (kind,)
     tls: ServerTls | None = None
     if kind in {Kind.HTTPS, Kind.TLS} and written.tls is not None:
-        found = server_tls(written.tls, origin.at("tls"), **_alpn(kind))
+        found = _terminated(written.tls, origin.at("tls"), settings, http=kind is Kind.HTTPS)
         if isinstance(found, Problem):
             return None, (found,)
         tls = found
@@ -106,7 +107,7 @@ def read_server(
         kind=kind,
         port=written.port.number or 0,
         bind=written.bind or "",
-        admits=_admissions(written.hosts, gateway.meta.namespace, domain),
+        admits=_admissions(written.hosts, gateway.meta.namespace, settings.cluster_domain),
         origin=origin,
         port_name=written.port.name,
         tls=tls,
@@ -116,11 +117,13 @@ def read_server(
     return server, _remarks(written, kind, origin)
 
 
-def _alpn(kind: Kind) -> dict[str, tuple[str, ...]]:
-    return {"alpn": ()} if kind is Kind.TLS else {}
+def _terminated(tls: model.ServerTLSSettings, origin: Origin, settings: Settings, *, http: bool) -> ServerTls | Problem:
+    if tls.mode is ServerTLSMode.ISTIO_MUTUAL:
+        return istio_mutual(tls, settings, http=http)
+    return server_tls(tls, origin, http=http)
 
 
-def _kind(written: model.Server, origin: Origin) -> Kind | Problem:
+def _kind(written: model.Server, origin: Origin, settings: Settings) -> Kind | Problem:
     assert written.port is not None
     spoken = protocol.of_declared(written.port.protocol) if written.port.protocol else None
     if spoken is None or spoken is Protocol.UDP:
@@ -130,17 +133,20 @@ def _kind(written: model.Server, origin: Origin) -> Kind | Problem:
         return Kind.HTTP
     if not spoken.is_tls and written.tls is None:
         return Kind.TCP
-    return _tls_kind(written, spoken, origin)
+    return _tls_kind(written, spoken, origin, settings)
 
 
-def _tls_kind(written: model.Server, spoken: Protocol, origin: Origin) -> Kind | Problem:
+def _tls_kind(written: model.Server, spoken: Protocol, origin: Origin, settings: Settings) -> Kind | Problem:
     """TLS around HTTP or around bytes. Whoever writes `tls` beside TCP means TLS: it must never come out as plain."""
     if written.tls is None:
         return invalid(
             origin.at("tls"), f"a server for {written.port and written.port.protocol} needs tls; it is not opened"
         )
-    if written.tls.mode in {ServerTLSMode.AUTO_PASSTHROUGH, ServerTLSMode.ISTIO_MUTUAL}:
+    if written.tls.mode is ServerTLSMode.AUTO_PASSTHROUGH:
         return not_supported(origin.at("tls.mode"), f"TLS mode {written.tls.mode}", "the server is not opened")
+    if written.tls.mode is ServerTLSMode.ISTIO_MUTUAL and not settings.workload_certificates:
+        text = "proxies of this mesh have no certificates (workloadCertificates): the server is not opened"
+        return invalid(origin.at("tls.mode"), text)
     if not terminates(written.tls):
         return Kind.PASSTHROUGH
     return Kind.HTTPS if spoken is Protocol.HTTPS else Kind.TLS

@@ -10,6 +10,7 @@ from typing import Any, Final
 from controlplane.model.authorizationpolicy import AuthorizationPolicy
 from controlplane.model.destinationrule import DestinationRule
 from controlplane.model.gateway import Gateway
+from controlplane.model.peerauthentication import PeerAuthentication
 from controlplane.model.problem import Problem
 from controlplane.model.requestauthentication import RequestAuthentication
 from controlplane.model.serviceentry import ServiceEntry, WorkloadEntry
@@ -17,6 +18,7 @@ from controlplane.model.sidecar import Sidecar
 from controlplane.model.validate.authorizationpolicy import validate_authorization_policy
 from controlplane.model.validate.destinationrule import validate_destination_rule
 from controlplane.model.validate.gateway import validate_gateway
+from controlplane.model.validate.peerauthentication import validate_peer_authentication
 from controlplane.model.validate.requestauthentication import validate_request_authentication
 from controlplane.model.validate.serviceentry import validate_service_entry, validate_workload_entry
 from controlplane.model.validate.sidecar import validate_sidecar
@@ -30,6 +32,7 @@ _VALIDATORS: Final[Mapping[type, Callable[[Any], tuple[Problem, ...]]]] = {
     ServiceEntry: validate_service_entry,
     WorkloadEntry: validate_workload_entry,
     Sidecar: validate_sidecar,
+    PeerAuthentication: validate_peer_authentication,
     AuthorizationPolicy: validate_authorization_policy,
     RequestAuthentication: validate_request_authentication,
 }

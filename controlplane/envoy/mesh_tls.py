@@ -1,0 +1,172 @@
+"""Mutual TLS of the mesh, towards servers: sockets that show the proxy's own identity and take those of the
+destination alone.
+
+Nearly every cluster has one, and they differ in a few names only. So the bytes of a socket are joined from parts that
+are made once: what stands before the names, the names, what stands behind them.
+
+A cluster whose port is sniffed carries HTTP and other bytes, and the server must know which before it reads them: all
+it has by then is the ALPN of the handshake. Two sockets then differ in that. Connections of filter chains that forward
+bytes carry a mark (`marked_as_bytes`), and by this mark the cluster chooses; what has no mark is a request, whoever
+made it (docs/adr/0010-mesh-tls.md).
+"""
+
+from functools import lru_cache
+from typing import Any, Final
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
+from envoy.extensions.matching.common_inputs.transport_socket.v3 import transport_socket_inputs_pb2
+from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
+from google.protobuf import any_pb2
+from xds.type.matcher.v3 import matcher_pb2
+
+from controlplane.envoy import tls, wire
+from controlplane.envoy.any import packed
+from controlplane.ir.cluster import MeshTls, Upstream
+
+RAW_SOCKET: Final = "envoy.transport_sockets.raw_buffer"
+MATCH_FILTER: Final = "envoy.transport_socket_match"  # the metadata of endpoints that sockets are chosen by
+MODE: Final = "tlsMode"
+MUTUAL: Final = "istio"
+MARK_FILTER: Final = "envoy.filters.network.set_filter_state"
+
+_MARK: Final = "io.lateen.protocol"
+_BYTES: Final = "bytes"
+# Names of sockets, as Istio gives them.
+_SOCKET_MUTUAL: Final = "tlsMode-istio"
+_SOCKET_MUTUAL_BYTES: Final = "tlsMode-istio-bytes"
+_SOCKET_PLAIN: Final = "tlsMode-disabled"
+
+# Servers know calls of the mesh, and whether they are HTTP, by these.
+_HTTP1: Final = ("istio-http/1.1", "istio")
+_HTTP2: Final = ("istio-h2", "istio", "h2")
+_OTHER: Final = ("istio",)
+_ALPN: Final = {Upstream.HTTP1: _HTTP1, Upstream.HTTP2: _HTTP2, Upstream.AUTO: _HTTP1, Upstream.TCP: _OTHER}
+
+_OnMatch = matcher_pb2.Matcher.OnMatch
+_Match = cluster_pb2.Cluster.TransportSocketMatch
+_Socket = base_pb2.TransportSocket
+_Common = tls_pb2.CommonTlsContext
+_Combined = tls_pb2.CommonTlsContext.CombinedCertificateValidationContext
+_Validation = common_pb2.CertificateValidationContext
+
+_MATCHES: Final = wire.embedded(cluster_pb2.Cluster, "transport_socket_matches")
+_MATCHER: Final = wire.embedded(cluster_pb2.Cluster, "transport_socket_matcher")
+_SOCKET: Final = wire.embedded(cluster_pb2.Cluster, "transport_socket")
+_SOCKET_OF_MATCH: Final = wire.embedded(_Match, "transport_socket")
+_TLS_NAME: Final = wire.text(_Socket, "name")(tls.TLS_SOCKET)
+_TLS_CONFIG: Final = wire.embedded(_Socket, "typed_config")
+_TYPE_URL: Final = wire.text(any_pb2.Any, "type_url")(
+    f"type.googleapis.com/{tls_pb2.UpstreamTlsContext.DESCRIPTOR.full_name}"
+)
+_VALUE: Final = wire.embedded(any_pb2.Any, "value")
+_COMMON: Final = wire.embedded(tls_pb2.UpstreamTlsContext, "common_tls_context")
+_SNI: Final = wire.text(tls_pb2.UpstreamTlsContext, "sni")
+_COMBINED: Final = wire.embedded(_Common, "combined_validation_context")
+_CHECKS: Final = wire.embedded(_Combined, "default_validation_context")
+_ROOTS: Final = wire.encoded(_Combined(validation_context_sds_secret_config=tls.secret_config(tls.ROOT_SECRET)))
+
+
+def fields(mesh: MeshTls, upstream: Upstream) -> bytes:
+    """The fields of a `Cluster` that say how its connections are secured. `upstream`: the HTTP it speaks."""
+    alpn = _ALPN[upstream]
+    if not (mesh.by_endpoint or mesh.sniffed):
+        return _SOCKET(socket(mesh, alpn))
+    sockets = [_matched(_SOCKET_MUTUAL, socket(mesh, alpn))]
+    if mesh.sniffed:
+        sockets.append(_matched(_SOCKET_MUTUAL_BYTES, socket(mesh, _OTHER), named_only=True))
+    if mesh.by_endpoint:
+        sockets.append(_plain())
+    if mesh.sniffed:
+        sockets.append(_matcher(by_endpoint=mesh.by_endpoint))
+    return b"".join(sockets)
+
+
+def socket(mesh: MeshTls, alpn: tuple[str, ...]) -> bytes:
+    """A `TransportSocket`."""
+    checks = _names(mesh.names) if mesh.names else _members(mesh.trust_domains)
+    common = _before(alpn) + _COMBINED(_CHECKS(checks) + _ROOTS)
+    return _TLS_NAME + _TLS_CONFIG(_TYPE_URL + _VALUE(_COMMON(common) + _SNI(mesh.sni)))
+
+
+@lru_cache(maxsize=16)
+def _before(alpn: tuple[str, ...]) -> bytes:
+    """Of a `CommonTlsContext`, what stands before the names to check."""
+    common = _Common(alpn_protocols=alpn)
+    common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
+    common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
+    common.tls_certificate_sds_secret_configs.append(tls.secret_config(tls.WORKLOAD_SECRET))
+    return wire.encoded(common)
+
+
+@lru_cache(maxsize=4096)
+def _names(names: tuple[str, ...]) -> bytes:
+    """A `CertificateValidationContext` that takes these names; the ports and subsets of a service share theirs."""
+    return wire.encoded(_Validation(match_typed_subject_alt_names=map(tls.exactly, names)))
+
+
+@lru_cache(maxsize=16)
+def _members(trust_domains: tuple[str, ...]) -> bytes:
+    """One that takes every workload of these trust domains."""
+    return wire.encoded(_Validation(match_typed_subject_alt_names=map(tls.anybody_of, trust_domains)))
+
+
+def _matched(name: str, encoded: bytes, *, named_only: bool = False) -> bytes:
+    return _MATCHES(_criteria(name, named_only) + _SOCKET_OF_MATCH(encoded))
+
+
+@lru_cache(maxsize=16)
+def _criteria(name: str, named_only: bool) -> bytes:  # noqa: FBT001  a cached function takes its key by position
+    match = _Match(name=name)
+    match.match.SetInParent()
+    if not named_only:
+        match.match[MODE] = MUTUAL
+    return wire.encoded(match)
+
+
+@lru_cache(maxsize=1)
+def _plain() -> bytes:
+    """For endpoints that ask for nothing."""
+    raw = _Socket(name=RAW_SOCKET, typed_config=packed(raw_buffer_pb2.RawBuffer()))
+    return _matched(_SOCKET_PLAIN, wire.encoded(raw), named_only=True)
+
+
+@lru_cache(maxsize=2)
+def _matcher(*, by_endpoint: bool) -> bytes:
+    """Which socket a connection takes: by the mark of those that carry bytes, and by what the endpoint can do."""
+    found = matcher_pb2.Matcher(on_no_match=_take(_SOCKET_MUTUAL))
+    mark = transport_socket_inputs_pb2.FilterStateInput(key=_MARK)
+    _branch(found, "envoy.matching.inputs.transport_socket_filter_state", mark, _BYTES, _take(_SOCKET_MUTUAL_BYTES))
+    if by_endpoint:
+        outer = matcher_pb2.Matcher(on_no_match=_take(_SOCKET_PLAIN))
+        mode = transport_socket_inputs_pb2.EndpointMetadataInput(filter=MATCH_FILTER)
+        mode.path.add(key=MODE)
+        _branch(outer, "envoy.matching.inputs.endpoint_metadata", mode, MUTUAL, _OnMatch(matcher=found))
+        found = outer
+    return _MATCHER(wire.encoded(found))
+
+
+def _branch(matcher: Any, name: str, asked: Any, value: str, then: Any) -> None:
+    matcher.matcher_tree.input.name = name
+    matcher.matcher_tree.input.typed_config.CopyFrom(packed(asked))
+    matcher.matcher_tree.exact_match_map.map[value].CopyFrom(then)
+
+
+def _take(name: str) -> Any:
+    action = transport_socket_inputs_pb2.TransportSocketNameAction(name=name)
+    found = _OnMatch()
+    found.action.name = "envoy.matching.action.transport_socket.name"
+    found.action.typed_config.CopyFrom(packed(action))
+    return found
+
+
+@lru_cache(maxsize=1)
+def mark() -> Any:
+    """The network filter that marks a connection as bytes: its `Config`."""
+    config = set_filter_state_pb2.Config()
+    value = config.on_new_connection.add(object_key=_MARK, factory_key="envoy.string")
+    value.format_string.text_format_source.inline_string = _BYTES
+    value.shared_with_upstream = value.ONCE
+    return config
