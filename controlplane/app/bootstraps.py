@@ -13,11 +13,11 @@ from typing import Any, Final
 import msgspec
 
 from controlplane.base.identity import Identity
+from controlplane.ir.names import IDENTITY_FOLDER as IDENTITY
 from controlplane.local.ports import BIND_ADDRESS
 from controlplane.security.endpoint import Node
 from controlplane.security.refusal import Refusal, Why
 
-IDENTITY: Final = "identity"
 ADMIN: Final = "admin.sock"
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104  a Pod's statistics are for whoever may reach the Pod
 _LARGEST: Final = 2.0**53  # what a JSON number can be without being another one

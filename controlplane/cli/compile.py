@@ -4,7 +4,7 @@ import ipaddress
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 
@@ -25,6 +25,8 @@ from controlplane.sources.source import Batch
 
 _TYPES = {"sidecar": "sidecar", "gateway": "router", "router": "router"}
 _STDIN = "-"
+# As in a cluster and under `lateen up`; a mesh of hand-started Envoys (`lateen serve`) says otherwise in its settings.
+_USUAL: Final[Mapping[str, Any]] = {"workloadCertificates": True}
 Who = tuple[str, str, str, str, str | None, str, str]
 
 
@@ -40,7 +42,7 @@ def compile_(  # noqa: PLR0913  (the options of one command)
 ) -> None:
     """Print one document."""
     proxy = _proxy(who)
-    settings, settings_problems = decode_settings(read_mesh_config(mesh_config))
+    settings, settings_problems = decode_settings({**_USUAL, **read_mesh_config(mesh_config)})
     batch = _read(paths, recursive=recursive)
     objects = {ref: value for ref, value in batch.changes.items() if value is not None}
     compiled = compile_proxy(objects, proxy, settings)

@@ -77,8 +77,8 @@ FILE: Final = "bootstrap.json"
 XDS_CLUSTER: Final = "xds-grpc"
 # DNS clusters have fields, as Istio's, that Envoy calls deprecated; it would say so at every update.
 LOG_OPTIONS: Final = ("--component-log-level", "misc:error")
-_CERTIFICATE_FILE: Final = "sds-certificate.json"
-_ROOTS_FILE: Final = "sds-roots.json"
+_CERTIFICATE_FILE: Final = names.IDENTITY_FILES[names.WORKLOAD_SECRET]
+_ROOTS_FILE: Final = names.IDENTITY_FILES[names.ROOT_SECRET]
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 _OWNER_ONLY: Final = 0o600
@@ -251,10 +251,12 @@ def _transport_socket(server: TlsServer, folder: Path) -> TransportSocket:
         san_type=SubjectAltNameMatcherSanType.DNS, matcher=StringMatcher(exact=server.server_name)
     )
     common = CommonTlsContext(
-        tls_certificate_sds_secret_configs=[_sds_config("default", folder / _CERTIFICATE_FILE, server.folder)],
+        tls_certificate_sds_secret_configs=[
+            _sds_config(names.WORKLOAD_SECRET, folder / _CERTIFICATE_FILE, server.folder)
+        ],
         combined_validation_context=CommonTlsContextCombinedCertificateValidationContext(
             default_validation_context=CertificateValidationContext(match_typed_subject_alt_names=[name]),
-            validation_context_sds_secret_config=_sds_config("ROOTCA", folder / _ROOTS_FILE, server.folder),
+            validation_context_sds_secret_config=_sds_config(names.ROOT_SECRET, folder / _ROOTS_FILE, server.folder),
         ),
         alpn_protocols=["h2"],
     )
@@ -274,14 +276,14 @@ def _certificate(server: TlsServer) -> Secret:
         private_key=DataSource(filename=server.key),
         watched_directory=WatchedDirectory(path=server.folder),
     )
-    return Secret(name="default", tls_certificate=pair)
+    return Secret(name=names.WORKLOAD_SECRET, tls_certificate=pair)
 
 
 def _roots(server: TlsServer) -> Secret:
     roots = CertificateValidationContext(
         trusted_ca=DataSource(filename=server.roots), watched_directory=WatchedDirectory(path=server.folder)
     )
-    return Secret(name="ROOTCA", validation_context=roots)
+    return Secret(name=names.ROOT_SECRET, validation_context=roots)
 
 
 def _system_roots(bundle: str) -> list[Secret]:

@@ -24,6 +24,7 @@ from xds.type.matcher.v3 import matcher_pb2
 
 from controlplane.envoy import tls, wire
 from controlplane.envoy.any import packed
+from controlplane.ir import names as ir_names
 from controlplane.ir.cluster import MeshTls, Upstream
 
 RAW_SOCKET: Final = "envoy.transport_sockets.raw_buffer"
@@ -66,7 +67,7 @@ _COMMON: Final = wire.embedded(tls_pb2.UpstreamTlsContext, "common_tls_context")
 _SNI: Final = wire.text(tls_pb2.UpstreamTlsContext, "sni")
 _COMBINED: Final = wire.embedded(_Common, "combined_validation_context")
 _CHECKS: Final = wire.embedded(_Combined, "default_validation_context")
-_ROOTS: Final = wire.encoded(_Combined(validation_context_sds_secret_config=tls.secret_config(tls.ROOT_SECRET)))
+_ROOTS: Final = wire.encoded(_Combined(validation_context_sds_secret_config=tls.secret_config(ir_names.ROOT_SECRET)))
 
 
 def fields(mesh: MeshTls, upstream: Upstream) -> bytes:
@@ -97,7 +98,7 @@ def _before(alpn: tuple[str, ...]) -> bytes:
     common = _Common(alpn_protocols=alpn)
     common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
     common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
-    common.tls_certificate_sds_secret_configs.append(tls.secret_config(tls.WORKLOAD_SECRET))
+    common.tls_certificate_sds_secret_configs.append(tls.secret_config(ir_names.WORKLOAD_SECRET))
     return wire.encoded(common)
 
 

@@ -25,12 +25,6 @@ from controlplane.ir.policy import TlsMode, UpstreamTls
 
 TLS_SOCKET: Final = "envoy.transport_sockets.tls"
 
-# The proxy's own identity and the roots of the mesh, by the names Istio's proxies know, and the files that say where
-# they are: each holds one secret. The folder is watched; it changes as a whole.
-WORKLOAD_SECRET: Final = "default"  # noqa: S105  a name, not a secret
-ROOT_SECRET: Final = "ROOTCA"  # noqa: S105
-IDENTITY_FOLDER: Final = "identity"
-IDENTITY_FILES: Final = {WORKLOAD_SECRET: "sds-certificate.json", ROOT_SECRET: "sds-roots.json"}
 SYSTEM_BUNDLE: Final = "system"
 
 _SDS_PATIENCE: Final = timedelta(seconds=5)
@@ -40,8 +34,10 @@ _San = common_pb2.SubjectAltNameMatcher
 
 def secret_config(name: str) -> Any:
     """An `SdsSecretConfig`: over the aggregated stream, or from the agent's file."""
-    if name in IDENTITY_FILES:
-        return secret_pb2.SdsSecretConfig(name=name, sds_config=source.file(IDENTITY_FILES[name], IDENTITY_FOLDER))
+    if name in names.IDENTITY_FILES:
+        return secret_pb2.SdsSecretConfig(
+            name=name, sds_config=source.file(names.IDENTITY_FILES[name], names.IDENTITY_FOLDER)
+        )
     return secret_pb2.SdsSecretConfig(name=name, sds_config=source.ads(_SDS_PATIENCE))
 
 
@@ -140,7 +136,7 @@ def downstream_context(tls: ServerTls) -> Any:
     _set_parameters(common.tls_params, tls)
     common.alpn_protocols.extend(tls.alpn)
     of_mesh = tls.mode is ServerTlsMode.MESH
-    certificates, bundle = ((WORKLOAD_SECRET,), ROOT_SECRET) if of_mesh else downstream_secrets(tls)
+    certificates, bundle = ((names.WORKLOAD_SECRET,), names.ROOT_SECRET) if of_mesh else downstream_secrets(tls)
     common.tls_certificate_sds_secret_configs.extend(map(secret_config, certificates))
     if tls.mode is not ServerTlsMode.SIMPLE:
         _set_client_checks(common, tls, bundle)

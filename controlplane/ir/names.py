@@ -15,6 +15,12 @@ FILE_CA: Final = "file-root:"
 SYSTEM_ROOTS: Final = "file-root:system"  # the machine's own authorities; in every proxy's bootstrap, never sent
 KEY_SERVER: Final = "jwks|"  # clusters of hosts that are asked for nothing but keys of token issuers
 HTTP_PROXY: Final = "http_proxy"  # route configuration of a sidecar's explicit forward proxy
+# The proxy's own identity and the roots of the mesh, by the names Istio's proxies know, and the files that say where
+# they are: each holds one secret. The folder is watched; it changes as a whole.
+WORKLOAD_SECRET: Final = "default"  # noqa: S105  a name, not a secret
+ROOT_SECRET: Final = "ROOTCA"  # noqa: S105
+IDENTITY_FOLDER: Final = "identity"
+IDENTITY_FILES: Final = {WORKLOAD_SECRET: "sds-certificate.json", ROOT_SECRET: "sds-roots.json"}
 
 
 @lru_cache(maxsize=65_536)  # named by its cluster, its endpoints and all routes to it: one string for all

@@ -52,11 +52,11 @@ def replica_pod(replica: Replica, health: Health = Health.STARTING) -> Manifest:
 
 
 def gateway_pod(proxy: GatewayProxy) -> Manifest:
-    """The Pod of a gateway."""
+    """The Pod of a gateway. It takes mutual TLS only where a server of a Gateway says so: no label promises it."""
     meta = {
         "name": proxy.name,
         "namespace": proxy.namespace,
-        "labels": {**proxy.labels, TLS_MODE_LABEL: "istio"},
+        "labels": dict(proxy.labels),
         "annotations": {GATEWAY_TEMPLATE: "gateway"},
     }
     return _pod(meta, proxy.address, proxy.service_account, [], ready=True)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from controlplane.local import lateenfile, sockets
+from controlplane.local.addresses import OFFSET
 from controlplane.local.authority import authority_actions, authority_routes
 from controlplane.local.children import Children
 from controlplane.local.debug import routes
@@ -50,8 +51,9 @@ class Request(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys(directory_of(path) / lateenfile.NAME for path in self.paths))
 
     def settings(self, file: LateenFile) -> Mapping[str, Any]:
-        """Mesh-wide settings: everything here has an agent, and so a certificate."""
-        return {"workloadCertificates": True, **file.mesh_config, **self.mesh_config}
+        """Mesh-wide settings: everything here has an agent, and so a certificate, and no low port is bound."""
+        here = {"workloadCertificates": True, "privilegedPortOffset": OFFSET}
+        return {**here, **file.mesh_config, **self.mesh_config}
 
     @property
     def roots(self) -> Roots:

@@ -468,7 +468,7 @@ def test_a_selector_nobody_answers_to_gets_an_envoy_where_people_look_first() ->
     assert (proxy.key, proxy.address) == (("istio-system", "istio-ingressgateway"), "127.0.0.1")
     assert [(port.number, port.bound) for port in proxy.ports] == [(80, 10080)]
     labels = plan.objects[pod_ref(*proxy.key)]["metadata"]["labels"]
-    assert labels == {"istio": "ingressgateway", "security.istio.io/tlsMode": "istio"}
+    assert labels == {"istio": "ingressgateway"}
 
 
 def test_gateways_with_one_selector_share_an_envoy_and_others_have_another() -> None:

@@ -17,7 +17,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from google.protobuf import json_format
 
 from controlplane.envoy.render import redact, register_types
-from controlplane.envoy.tls import ROOT_SECRET, WORKLOAD_SECRET
+from controlplane.ir.names import ROOT_SECRET, WORKLOAD_SECRET
 
 Section = dict[str, Any]  # resource name -> something comparable
 _HEALTHY = (health_check_pb2.UNKNOWN, health_check_pb2.HEALTHY)
