@@ -108,7 +108,7 @@ def describe(status: int) -> str:
     """An exit status in words."""
     if status >= 0:
         return f"exit status {status}"
-    name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
     return f"{name} (out of memory?)" if -status == signal.SIGKILL else name
 
 

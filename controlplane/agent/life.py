@@ -17,14 +17,17 @@ from controlplane.agent.authority import AuthorityClient
 from controlplane.agent.bundle import BundleFile
 from controlplane.agent.drain import drain
 from controlplane.agent.envoy import EnvoyProcess, check, describe, start_envoy
+from controlplane.agent.figures import Scrapes, figures
 from controlplane.agent.generations import IdentityWriter
 from controlplane.agent.http.server import Request, Response, serving, text
 from controlplane.agent.identity import IdentityRunner
 from controlplane.agent.logs import Log
+from controlplane.agent.probes import ProbeRunner
 from controlplane.agent.readiness import Readiness
 from controlplane.agent.renewal import Random
+from controlplane.agent.scraping import Application, MetricsRunner
 from controlplane.agent.settings import Settings
-from controlplane.agent.status import QUIT, READY, routed
+from controlplane.agent.status import QUIT, Status, readiness_routes, routed, status_routes
 from controlplane.base.clock import Clock
 
 WELL: Final = 0
@@ -52,6 +55,13 @@ class Agent:
             random=random,
         )
         self._readiness = Readiness(self._admin, self._identity, log)
+        self._status = Status(
+            ready=self._ready,
+            metrics=self._metrics().answer,
+            probe=ProbeRunner(settings.status.application, settings.status.port, settings.status.probe_from).answer,
+            probers=settings.status.probers,
+            quit=self._quit,
+        )
 
     async def run(self) -> int:
         """The exit code. Raises OSError and `NoEnvoy` when it cannot even begin."""
@@ -60,11 +70,16 @@ class Agent:
         ports = self._settings.status
         with _signals(self._end):
             async with (
-                serving(ports.address, ports.readiness_port, routed({READY: self._ready})),
-                serving(ports.address, ports.port, routed({READY: self._ready}, {QUIT: self._quit})),
+                serving(ports.address, ports.readiness_port, routed(readiness_routes(self._status))),
+                serving(ports.address, ports.port, routed(status_routes(self._status))),
             ):
                 code: int = await _first_of(self._live(), self._identity.run())
         return code
+
+    def _metrics(self) -> MetricsRunner:
+        scrapes, status = Scrapes(), self._settings.status
+        application = Application(status.scraped_at, status.scrape.path) if status.scrape is not None else None
+        return MetricsRunner(lambda: figures(self._identity, scrapes), self._admin, application, scrapes, self._log)
 
     async def _live(self) -> int:
         await _first_of(self._identity.first.wait(), self._asked.wait())

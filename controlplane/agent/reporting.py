@@ -40,6 +40,11 @@ class ReportRunner:
         self._wanted = told
         self._wake.set()
 
+    @property
+    def pending(self) -> bool:
+        """Whether something is not told yet."""
+        return self._wanted is not self.told
+
     async def run(self) -> None:
         """Until cancelled."""
         backoff = Backoff(_POLICY, self._random)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,14 @@ class StatusOptions(msgspec.Struct, frozen=True, kw_only=True):
     probers: Mapping[str, Prober]
     probe_from: str  # the address to come from; "": any
     scrape: Scrape | None
+
+    @property
+    def scraped_at(self) -> Address:
+        """Where its metrics are: inside the Pod, unless it has a loopback address of its own (one machine's mesh)."""
+        assert self.scrape is not None
+        address = ip_address(self.application)
+        inside = "127.0.0.1" if address.version == 4 else "::1"
+        return Address(self.application if address.is_loopback else inside, int(self.scrape.port))
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

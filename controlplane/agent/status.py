@@ -1,44 +1,80 @@
 """What others may ask the agent, port by port. Everything is here: a path that is not listed answers 404.
 
 The readiness port is for the platform. The status port has what a Pod's neighbours may know as well (metrics, the
-application's probes), and two words that only the Pod itself may say.
+application's health), and one order that only the Pod itself may give.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from controlplane.agent.http.server import Handler, Request, Response, text
+from controlplane.agent.probers import Prober
 
-READY: Final = "/healthz/ready"
 QUIT: Final = "/quitquitquit"
+_READY: Final = "/healthz/ready"
+_METRICS: Final = ("/stats/prometheus", "/metrics")  # Istio's, and where scrapers look by themselves
+_ANYBODY: Final = "anybody"
 
 Answer = Callable[[Request], Awaitable[Response]]
 
 
-def routed(gets: Mapping[str, Answer], posts: Mapping[str, Answer] | None = None) -> Handler:
-    """By exact path. Methods are GET for `gets`, and POST from this machine for `posts`."""
-    orders = posts or {}
+class Route(NamedTuple):
+    """One thing that is answered; `callers` says to whom, in words."""
+
+    method: str
+    path: str  # exactly
+    answer: Answer
+    callers: str = _ANYBODY
+    inside: bool = False  # only for who is on this machine
+
+
+class Status(NamedTuple):
+    """What answers."""
+
+    ready: Answer
+    metrics: Answer
+    probe: Callable[[Prober, Request], Awaitable[Response]]
+    probers: Mapping[str, Prober]
+    quit: Answer
+
+
+def readiness_routes(status: Status) -> Iterable[Route]:
+    """Of the readiness port."""
+    yield Route("GET", _READY, status.ready)
+
+
+def status_routes(status: Status) -> Iterable[Route]:
+    """Of the status port."""
+    yield Route("GET", _READY, status.ready)
+    for path in _METRICS:
+        yield Route("GET", path, status.metrics)
+    for path, prober in status.probers.items():
+        yield Route("GET", path, partial(status.probe, prober))
+    yield Route("POST", QUIT, status.quit, "the Pod itself, over loopback", inside=True)
+
+
+def routed(routes: Iterable[Route]) -> Handler:
+    """Finds whom to ask."""
+    known = {route.path: route for route in routes}
 
     async def handle(request: Request) -> Response:
-        if (order := orders.get(request.path)) is not None:
-            return await order(request) if _may_order(request) else _refuse_order(request)
-        if (answer := gets.get(request.path)) is None:
+        route = known.get(request.path)
+        if route is None:
             return text(404, "there is nothing here")
-        return await answer(request) if request.method == "GET" else text(405, "only GET is answered here")
+        if request.method != route.method:
+            return text(405, f"only {route.method} is answered here")
+        if route.inside and not _is_inside(request):
+            return text(403, "only the Pod itself may ask for this")
+        return await route.answer(request)
 
     return handle
 
 
-def _may_order(request: Request) -> bool:
-    """A page in a browser could send such a POST, too; browsers say where it came from."""
-    return request.method == "POST" and is_loopback(request.peer) and "origin" not in request.headers
-
-
-def _refuse_order(request: Request) -> Response:
-    if request.method != "POST":
-        return text(405, "only POST is answered here")
-    return text(403, "only the Pod itself may ask for this")
+def _is_inside(request: Request) -> bool:
+    """A page in somebody's browser on this machine could send such a request, too; browsers say where it is from."""
+    return is_loopback(request.peer) and "origin" not in request.headers
 
 
 def is_loopback(peer: str) -> bool:

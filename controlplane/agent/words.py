@@ -101,6 +101,8 @@ class Words:
 
 def parse_duration(text: str) -> float:
     """Seconds, from "5s", "1.5s", "1h30m": Go's syntax. Raises ValueError."""
+    if text == "0":
+        return 0.0
     wrong = ValueError(f'"{text}" is no duration up to a year, such as "5s" or "1m30s"')
     rest, total = text, 0.0
     while rest:

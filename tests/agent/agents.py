@@ -106,6 +106,11 @@ class RunningAgent:
     def wait_until_ready(self) -> None:
         wait_for(lambda: self.readiness()[0] == 200, lambda: f"readiness, it is {self.readiness()}:\n{self.output}")
 
+    def metric(self, series: str) -> float:
+        """One of the agent's own."""
+        _, body, _ = self.get("/metrics")
+        return float(next(line for line in body.splitlines() if line.startswith(f"{series} ")).split()[-1])
+
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

@@ -6,6 +6,7 @@ caller (`asyncio.timeout`). Everything that goes wrong on the wire is one error.
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
@@ -68,6 +69,15 @@ class Answer:
                 raise TooLarge(f"more than {limit} bytes")
             yield bytes(event.data)
 
+    async def start(self, limit: int) -> bytes:
+        """The body as far as `limit` bytes; what follows is left unread."""
+        found = b""
+        async for chunk in self.chunks(sys.maxsize):
+            found += chunk
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
     async def body(self, limit: int) -> bytes:
         """All of it. Raises `TooLarge`."""
         return b"".join([chunk async for chunk in self.chunks(limit)])
@@ -102,13 +112,14 @@ async def exchange(connect: Connect, request: Request) -> AsyncIterator[Answer]:
     reader, writer = await _connected(connect)
     try:
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD)
-        writer.write(_encoded(connection, request))
-        await writer.drain()
+        await _send(writer, _encoded(connection, request))
         yield await _answer(connection, reader)
-    except (OSError, h11.RemoteProtocolError) as error:
-        raise NoAnswer(str(error) or type(error).__name__) from error
     finally:
         writer.transport.abort()  # nothing is left to say: no waiting for goodbyes
+
+
+def _no_answer(error: Exception) -> NoAnswer:
+    return NoAnswer(str(error) or type(error).__name__)
 
 
 async def _connected(connect: Connect) -> Streams:
@@ -120,22 +131,33 @@ async def _connected(connect: Connect) -> Streams:
         raise NoConnection(str(error) or type(error).__name__) from error
 
 
+async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
+    try:
+        writer.write(data)
+        await writer.drain()
+    except OSError as error:
+        raise _no_answer(error) from error
+
+
 def _encoded(connection: h11.Connection, request: Request) -> bytes:
     headers = {"Host": "localhost", "Connection": "close", **request.headers}
     if request.body:
         headers["Content-Length"] = str(len(request.body))
-    events: list[Any] = [
-        h11.Request(method=request.method, target=request.target, headers=list(headers.items())),
-        *([h11.Data(data=request.body)] if request.body else []),
-        h11.EndOfMessage(),
-    ]
+    try:
+        head = h11.Request(method=request.method, target=request.target, headers=list(headers.items()))
+    except h11.LocalProtocolError as error:  # a path from a Pod's annotation, or from where it redirects to
+        raise NoAnswer(f"this cannot be asked for: {error}") from error
+    events: list[Any] = [head, *([h11.Data(data=request.body)] if request.body else []), h11.EndOfMessage()]
     return b"".join(connection.send(event) or b"" for event in events)
 
 
 async def _answer(connection: h11.Connection, reader: asyncio.StreamReader) -> Answer:
     async def next_event() -> Any:
-        while (event := connection.next_event()) is h11.NEED_DATA:
-            connection.receive_data(await reader.read(_CHUNK))
+        try:
+            while (event := connection.next_event()) is h11.NEED_DATA:
+                connection.receive_data(await reader.read(_CHUNK))
+        except (OSError, h11.RemoteProtocolError) as error:
+            raise _no_answer(error) from error
         return event
 
     while isinstance(head := await next_event(), h11.InformationalResponse):

@@ -8,7 +8,7 @@ connections and stay silent cannot keep the platform's probes out.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import h11
 
@@ -29,11 +29,19 @@ class Request(NamedTuple):
     peer: str  # the address it came from
 
 
+class Body(Protocol):
+    """Pieces as they come. Closed at the end, read or not."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None: ...
+
+
 class Response(NamedTuple):
-    """What they get: bytes, or pieces as they come."""
+    """What they get."""
 
     status: int
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | Body = b""
     content_type: str = TEXT
     headers: Mapping[str, str] = {}
 
@@ -109,7 +117,12 @@ class _Door:
             return
         self._silent.pop(writer, None)
         peer = writer.get_extra_info("peername") or ("",)
-        await _send(connection, writer, await self._handler(_plain(head, str(peer[0]))))
+        response = await self._handler(_plain(head, str(peer[0])))
+        try:
+            await _send(connection, writer, response)
+        finally:
+            if not isinstance(response.body, bytes):
+                await response.body.aclose()
 
 
 async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
@@ -132,8 +145,8 @@ async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, respon
     if isinstance(response.body, bytes):
         writer.write(_bytes(connection, h11.Data(data=response.body)))
     else:
-        async for chunk in response.body:
-            writer.write(_bytes(connection, h11.Data(data=chunk)))
+        async for piece in response.body:
+            writer.write(_bytes(connection, h11.Data(data=piece)))
             await writer.drain()
     writer.write(_bytes(connection, h11.EndOfMessage()))
     await writer.drain()
