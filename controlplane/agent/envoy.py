@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from controlplane.agent.admin import SOCKET
 from controlplane.agent.generations import BOOTSTRAP
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -91,6 +92,7 @@ async def start_envoy(options: EnvoyOptions, directory: Path) -> EnvoyProcess:
     From the main thread: the kernel's "parent" is the thread that started it.
     """
     prctl = _prctl()
+    _remove_socket(directory)
     try:
         process = await asyncio.create_subprocess_exec(
             *command(options),
@@ -102,6 +104,11 @@ async def start_envoy(options: EnvoyOptions, directory: Path) -> EnvoyProcess:
     except OSError as error:
         raise NoEnvoy(f"{options.binary} cannot be started: {error.strerror or error}") from error
     return EnvoyProcess(process)
+
+
+def _remove_socket(directory: Path) -> None:
+    """Of an Envoy that was killed: the next could not bind it."""
+    (directory / SOCKET).unlink(missing_ok=True)
 
 
 def describe(status: int) -> str:

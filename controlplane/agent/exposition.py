@@ -70,6 +70,7 @@ class Page:
         self.dropped = 0
         self._taken: set[bytes] = set()  # names of the families that are ours
         self._typed: set[bytes] = set()
+        self._last = (b"", False)  # a name, and whether it is taken
 
     def ours(self, lines: list[bytes]) -> Iterator[bytes]:
         """Lines of well-formed text, in the page's format."""
@@ -110,9 +111,11 @@ class Page:
         return True
 
     def _is_taken(self, name: bytes) -> bool:
-        return name in self._taken or any(
-            name.endswith(suffix) and name[: -len(suffix)] in self._taken for suffix in _SUFFIXES
-        )
+        """Lines of one family follow one another: the last answer is kept."""
+        if name != self._last[0]:
+            families = (name, *(name[: -len(suffix)] for suffix in _SUFFIXES if name.endswith(suffix)))
+            self._last = (name, not self._taken.isdisjoint(families))
+        return self._last[1]
 
 
 class Lines:

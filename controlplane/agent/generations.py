@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from controlplane.agent import files
-from controlplane.agent.certificate import LARGEST, Pair
+from controlplane.agent.certificate import LARGEST, Facts, Pair, Roots
 
 FOLDER: Final = "identity"
 KEY: Final = "key.pem"
@@ -47,6 +47,14 @@ class Stored(NamedTuple):
 
     def __repr__(self) -> str:
         return "Stored([redacted])"
+
+
+class Held(NamedTuple):
+    """A generation that Envoy sees, and what is known of it."""
+
+    generation: Stored
+    facts: Facts
+    roots: Roots
 
 
 class IdentityWriter:

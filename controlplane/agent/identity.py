@@ -25,11 +25,11 @@ from controlplane.agent.authority import (
 )
 from controlplane.agent.bundle import BundleFile
 from controlplane.agent.certificate import Facts, Roots, Unusable
-from controlplane.agent.generations import BOOTSTRAP, IdentityWriter, Staged, Stored
+from controlplane.agent.generations import BOOTSTRAP, Held, IdentityWriter, Staged, Stored
 from controlplane.agent.keys import Key, NoKey, new_key
 from controlplane.agent.logs import Log
 from controlplane.agent.renewal import Random, Sleep
-from controlplane.agent.reporting import ReportRunner, Told
+from controlplane.agent.reporting import InUse, ReportRunner
 from controlplane.base.clock import Clock
 from controlplane.runtime.backoff import Backoff, BackoffPolicy
 
@@ -51,16 +51,11 @@ class Trouble(NamedTuple):
         return f"no new certificate since {_time(self.since)}: {self.error}"
 
 
-class Held(NamedTuple):
-    """What this workload has."""
-
-    generation: Stored
-    facts: Facts
-    roots: Roots
-
-
 class IdentityRunner:
-    """Keeps the workload's identity. `first` is set as soon as there is one to start Envoy with."""
+    """Keeps the workload's identity. `first` is set as soon as there is one to start Envoy with.
+
+    `in_use` says whether Envoy has a generation: nothing else is reported.
+    """
 
     def __init__(  # noqa: PLR0913  (what it works with, what it is, and what time it is)
         self,
@@ -70,6 +65,7 @@ class IdentityRunner:
         *,
         node: Node,
         seconds: int | None,
+        in_use: InUse,
         log: Log,
         clock: Clock,
         random: Random,
@@ -85,7 +81,7 @@ class IdentityRunner:
         self._random = random
         self._sleep = sleep
         self._due = clock.now()
-        self.reports = ReportRunner(client, node.id, random=random, sleep=sleep)
+        self.reports = ReportRunner(client, node.id, in_use, log=log, random=random, sleep=sleep)
         self.first = asyncio.Event()
         self._key: Key | None = None
         self.held: Held | None = None
@@ -184,7 +180,7 @@ class IdentityRunner:
         self._writer.show(staged)
         self.held = held
         self.first.set()
-        self.reports.tell(Told(held.facts, held.roots))
+        self.reports.tell(held)
 
     def _succeeded(self, facts: Facts) -> None:
         now = self._clock.now()

@@ -18,7 +18,7 @@ from controlplane.agent.bundle import BundleFile
 from controlplane.agent.drain import drain
 from controlplane.agent.envoy import EnvoyProcess, check, describe, start_envoy
 from controlplane.agent.figures import Scrapes, figures
-from controlplane.agent.generations import IdentityWriter
+from controlplane.agent.generations import IdentityWriter, Stored
 from controlplane.agent.http.server import Request, Response, serving, text
 from controlplane.agent.identity import IdentityRunner
 from controlplane.agent.logs import Log
@@ -50,6 +50,7 @@ class Agent:
             BundleFile(settings.bundle, log),
             node=settings.node,
             seconds=settings.certificate_seconds,
+            in_use=self._uses,
             log=log,
             clock=clock,
             random=random,
@@ -105,6 +106,9 @@ class Agent:
         options, inbound_only = self._settings.drain, self._settings.is_sidecar
         drained = drain(self._admin, options, inbound_only=inbound_only, log=self._log, sleep=asyncio.sleep)
         await _first_of(drained, envoy.wait(), self._hurried.wait())
+
+    async def _uses(self, generation: Stored) -> bool:
+        return await self._admin.uses(generation.chain, generation.roots)
 
     def _end(self) -> None:
         if self._asked.is_set():

@@ -165,8 +165,9 @@ def _scrape(words: Words, status_port: int) -> Scrape | None:
 
 def _envoy(words: Words, config: _ProxyConfig) -> EnvoyOptions:
     default = _CONCURRENCY if config.concurrency is None else config.concurrency
+    binary = words.needed("envoy")
     return EnvoyOptions(
-        binary=words.needed("envoy"),
+        binary=str(Path(binary).absolute()) if "/" in binary else binary,
         concurrency=words.number("concurrency", default, most=1024),
         drain_seconds=max(1, round(words.parsed("proxy-config", parse_duration, config.drain_duration))),
         log_level=words.needed("log-level"),

@@ -233,7 +233,13 @@ def test_the_command_line_of_envoy():
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(0, "exit status 0"), (1, "exit status 1"), (-9, "SIGKILL (out of memory?)"), (-11, "SIGSEGV"), (-200, "signal 200")],
+    [
+        (0, "exit status 0"),
+        (1, "exit status 1"),
+        (-9, "SIGKILL (out of memory?)"),
+        (-11, "SIGSEGV"),
+        (-200, "signal 200"),
+    ],
 )
 def test_how_envoy_ended_in_words(status, words):
     assert describe(status) == words

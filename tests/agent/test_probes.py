@@ -2,13 +2,16 @@
 
 import json
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
 
 import grpc
 import pytest
 
-from tests.agent.agents import running
-from tests.agent.applications import Application, answer
+from tests.agent.agents import RunningAgent, running
+from tests.agent.applications import Application, Asked, answer
 from tests.agent.endpoint import Endpoint
 from tests.envoys.upstreams import free_port, loopback_address
 
@@ -37,13 +40,24 @@ class HealthServer:
         self._server.stop(0).wait()
 
 
+def _said(words: bytes, _: Asked) -> bytes:
+    return words
+
+
 def probers(**actions: dict) -> str:
     return json.dumps({f"/app-health/cart/{name}": action for name, action in actions.items()})
 
 
+class Probed(NamedTuple):
+    """Where the application is to be, and how the agent that probes it is started."""
+
+    address: str
+    start: Callable[..., RunningAgent]
+
+
 @pytest.fixture
 def probed(tmp_path, idle_envoy):
-    """`probed(probers) -> agent`, whose Envoy is of no interest."""
+    """An agent whose Envoy is of no interest."""
     address = loopback_address()
     open_ones = []
 
@@ -59,8 +73,7 @@ def probed(tmp_path, idle_envoy):
         agent.said("certificate")
         return agent
 
-    start.address = address
-    yield start
+    yield Probed(address, start)
     for endpoint, manager in open_ones:
         manager.__exit__(None, None, None)
         endpoint.__exit__()
@@ -68,11 +81,9 @@ def probed(tmp_path, idle_envoy):
 
 def test_the_applications_own_words_come_back(probed):
     with Application(probed.address) as application:
-        agent = probed(probers(readyz={"httpGet": {"port": application.port, "path": "/ready?deep=1"}}))
+        agent = probed.start(probers(readyz={"httpGet": {"port": application.port, "path": "/ready?deep=1"}}))
         for status in (200, 204, 400, 404, 503):
-            application.reply = lambda _, status=status: answer(
-                b"" if status == 204 else b"so it is", status=f"{status} -"
-            )
+            application.reply = partial(_said, answer(b"" if status == 204 else b"so it is", status=f"{status} -"))
             found, body, _ = agent.get(
                 "/app-health/cart/readyz", headers={"User-Agent": "kube-probe/1.36", "X-Own": "a"}
             )
@@ -87,21 +98,21 @@ def test_the_applications_own_words_come_back(probed):
 @pytest.mark.parametrize(("sent", "seen"), [("cart.test", "cart.test"), ("cart.test:{status}", "cart.test:{app}")])
 def test_the_host_that_a_probe_asks_for_is_kept(probed, sent, seen):
     with Application(probed.address) as application:
-        agent = probed(probers(livez={"httpGet": {"port": application.port}}))
+        agent = probed.start(probers(livez={"httpGet": {"port": application.port}}))
         agent.get("/app-health/cart/livez", headers={"Host": sent.format(status=agent.status_port)})
         assert application.asked[-1].headers["host"] == seen.format(app=application.port)
 
 
 def test_over_https_any_certificate_will_do(probed):
     with Application(probed.address, tls=True) as application:
-        agent = probed(probers(livez={"httpGet": {"port": application.port, "scheme": "HTTPS", "path": "live"}}))
+        agent = probed.start(probers(livez={"httpGet": {"port": application.port, "scheme": "HTTPS", "path": "live"}}))
         assert agent.get("/app-health/cart/livez")[:2] == (200, "fine")
         assert application.asked[-1].path == "/live"
 
 
 def test_a_redirect_is_followed_on_the_same_host_only(probed):
     with Application(probed.address) as application, Application() as elsewhere:
-        agent = probed(probers(livez={"httpGet": {"port": application.port, "path": "/a"}}))
+        agent = probed.start(probers(livez={"httpGet": {"port": application.port, "path": "/a"}}))
         where = {
             "/a": "/b", "/b": f"http://{agent.address}:{application.port}/c",
             "/away": f"http://127.0.0.1:{elsewhere.port}/", "/round": "/round", "/bad": "/has a\tblank",
@@ -124,20 +135,20 @@ def test_a_redirect_is_followed_on_the_same_host_only(probed):
 def test_an_application_that_speaks_no_http_is_not_well(probed, content):
     with Application(probed.address) as application:
         application.reply = lambda _: content
-        agent = probed(probers(livez={"httpGet": {"port": application.port}}))
+        agent = probed.start(probers(livez={"httpGet": {"port": application.port}}))
         assert agent.get("/app-health/cart/livez")[0] == 500
 
 
 def test_of_a_long_answer_the_beginning_comes_back(probed):
     with Application(probed.address) as application:
         application.reply = lambda _: answer(b"x" * 1_000_000)
-        agent = probed(probers(livez={"httpGet": {"port": application.port}}))
+        agent = probed.start(probers(livez={"httpGet": {"port": application.port}}))
         assert agent.get("/app-health/cart/livez")[:2] == (200, "x" * 10_240)
 
 
 def test_an_application_that_is_too_slow_is_not_well(probed):
     with Application(probed.address) as application:
-        agent = probed(probers(livez={"httpGet": {"port": application.port}, "timeoutSeconds": 1}))
+        agent = probed.start(probers(livez={"httpGet": {"port": application.port}, "timeoutSeconds": 1}))
         application.held.clear()
         assert agent.get("/app-health/cart/livez")[:2] == (500, "no answer within 1 s\n")
 
@@ -145,7 +156,9 @@ def test_an_application_that_is_too_slow_is_not_well(probed):
 def test_a_port_that_is_open_is_enough_for_tcp(probed):
     with Application(probed.address) as application:
         closed = free_port(probed.address)
-        agent = probed(probers(livez={"tcpSocket": {"port": application.port}}, readyz={"tcpSocket": {"port": closed}}))
+        agent = probed.start(
+            probers(livez={"tcpSocket": {"port": application.port}}, readyz={"tcpSocket": {"port": closed}})
+        )
         assert agent.get("/app-health/cart/livez")[0] == 200
         assert agent.get("/app-health/cart/readyz")[0] == 500
 
@@ -155,7 +168,7 @@ def test_grpc_health(probed):
     server = HealthServer(probed.address)
     try:
         plain, named = {"grpc": {"port": server.port}}, {"grpc": {"port": server.port, "service": "cart.Cart"}}
-        agent = probed(probers(livez=plain, readyz=named))
+        agent = probed.start(probers(livez=plain, readyz=named))
         server.health = {b"": SERVING, b"\x0a\x09cart.Cart": NOT_SERVING}
         assert agent.get("/app-health/cart/livez")[0] == 200
         assert agent.get("/app-health/cart/readyz")[:2] == (500, "not serving\n")
@@ -170,7 +183,7 @@ def test_grpc_health(probed):
 
 def test_grpc_of_somebody_who_speaks_http_1(probed):
     with Application(probed.address) as application:
-        agent = probed(probers(livez={"grpc": {"port": application.port}}))
+        agent = probed.start(probers(livez={"grpc": {"port": application.port}}))
         assert agent.get("/app-health/cart/livez")[0] == 500
 
 
@@ -179,7 +192,7 @@ def test_grpc_without_health_checks(probed):
     port = server.add_insecure_port(f"{probed.address}:0")
     server.start()
     try:
-        agent = probed(probers(livez={"grpc": {"port": port}}))
+        agent = probed.start(probers(livez={"grpc": {"port": port}}))
         assert agent.get("/app-health/cart/livez")[:2] == (500, "the application has no health checks\n")
     finally:
         server.stop(0).wait()
@@ -187,7 +200,7 @@ def test_grpc_without_health_checks(probed):
 
 def test_what_was_not_configured_is_not_asked(probed):
     with Application(probed.address) as application:
-        agent = probed(probers(livez={"httpGet": {"port": application.port}}))
+        agent = probed.start(probers(livez={"httpGet": {"port": application.port}}))
         for path in ("/app-health/cart/readyz", "/app-health/other/livez", "/app-health/cart/livez/", "/app-health/"):
             assert agent.get(path)[0] == 404
         assert agent.get("/app-health/cart/livez", port=agent.readiness_port)[0] == 404
@@ -199,6 +212,6 @@ def test_what_was_not_configured_is_not_asked(probed):
 def test_where_traffic_is_captured_a_probe_comes_past_it(probed):
     with Application(probed.address) as application:
         text = probers(livez={"httpGet": {"port": application.port}}, readyz={"tcpSocket": {"port": application.port}})
-        agent = probed(text, environment={"ISTIO_META_INTERCEPTION_MODE": "REDIRECT"})
+        agent = probed.start(text, environment={"ISTIO_META_INTERCEPTION_MODE": "REDIRECT"})
         assert agent.get("/app-health/cart/livez")[0] == 200
         assert application.asked[-1].peer == "127.0.0.6"

@@ -48,11 +48,11 @@ def test_an_agents_memory(tmp_path, proved):
     """Resident, beside a real Envoy, after its certificate was renewed several times and everybody asked."""
     address = loopback_address()
     with (
-        Endpoint(tmp_path, files=documents(address, 8443), life=3.0) as endpoint,
+        Endpoint(tmp_path, files=documents(address, 8443), life=4.0) as endpoint,
         running(endpoint, tmp_path / "agent", address=address) as agent,
     ):
         agent.wait_until_ready()
-        agent.said("certificate", 5)
+        agent.said("certificate", 4)
         for _ in range(50):
             agent.get("/healthz/ready")
         found, beside = agent.memory(), memory(agent.envoy_pid)
