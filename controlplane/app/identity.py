@@ -168,8 +168,8 @@ def _endpoint(
 
 
 def _connected(control: ControlPlane) -> Iterator[Holder]:
-    for status in control.server.statuses():
-        yield Holder(status.proxy.namespace, status.proxy.service_account, status.proxy.id)
+    for proxy in control.server.proxies():
+        yield Holder(proxy.namespace, proxy.service_account, proxy.id)
 
 
 SECRETS: Final = Secrets(key=lambda: ec.generate_private_key(ec.SECP256R1()), serial=lambda: secrets.randbits(128) or 1)

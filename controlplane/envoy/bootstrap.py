@@ -45,6 +45,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     TransportSocket,
     WatchedDirectory,
 )
+from envoy_data_plane.envoy.config.core.v3 import HttpProtocolOptions as CommonOptions
 from envoy_data_plane.envoy.config.endpoint.v3 import ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy_data_plane.envoy.config.metrics.v3 import StatsConfig, StatsMatcher, TagSpecifier
 from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
@@ -237,12 +238,17 @@ def _grpc_cluster(kind: ClusterDiscoveryType, address: Address) -> Cluster:
 
 
 def _http2() -> HttpProtocolOptions:
-    """With a ping, so that a connection that died silently is noticed and made anew."""
+    """With a ping, so that a connection that died silently is noticed and made anew.
+
+    Each stream has a connection of its own. The control plane knows who calls by the connection's certificate and ends
+    streams in time before that does; the next must come with the certificate of its day.
+    """
     keepalive = KeepaliveSettings(interval=timedelta(seconds=30), timeout=timedelta(seconds=10))
     return HttpProtocolOptions(
+        common_http_protocol_options=CommonOptions(max_requests_per_connection=1),
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=Http2ProtocolOptions(connection_keepalive=keepalive)
-        )
+        ),
     )
 
 

@@ -47,6 +47,7 @@ def server_context(generation: Generation) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.num_tickets = 0
     context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # a root that is plugged in may have its own
     context.load_verify_locations(cadata=generation.roots.decode())
     with _as_file(generation.certificate) as chain, _as_file(generation.key) as key:
         context.load_cert_chain(chain, key, password="")  # or it would ask at the terminal for one

@@ -106,6 +106,7 @@ class Authorities:
     async def look(self) -> None:
         """Once."""
         async with self._turns:
+            self.holders.look()
             self.holders.forget_ended()
             try:
                 found = await self.source.look() or self._waiting
@@ -114,7 +115,7 @@ class Authorities:
             except (AuthorityError, StoreError) as error:
                 wrong = str(error)
             if wrong and wrong != self.problem:
-                log.error("the authority stays as it was", why=wrong)
+                log.warning("the authority stays as it was", why=wrong)
             self.problem = wrong
 
     async def _consider(self, found: Roots) -> str:
@@ -132,11 +133,11 @@ class Authorities:
         if wait := self.holders.unsettled():
             return f"{where}: proxies are still coming back after the start, for {wait:.0f} s at most"
         if untrusting := self.holders.lacking(root_ids(roots_above(found.issuer, found.trusted))):
-            return f"{where}: {named(untrusting)} do not trust its root; let root-cert.pem hold the old one and the new"
+            return f"{where}: {named(untrusting)} must trust its root first; let root-cert.pem hold the old one and it"
         if set(self.roots.trusted) <= set(found.trusted):
             return ""  # whatever was issued so far is trusted on
         if holding := self.holders.holding(signer_id(found.issuer)):
-            return f"{where}: {named(holding)} may have certificates of a root that root-cert.pem drops"
+            return f"{where}: {named(holding)} may have a certificate of the root that root-cert.pem drops"
         return ""
 
     async def _take(self, roots: Roots) -> None:

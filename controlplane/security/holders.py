@@ -1,8 +1,8 @@
 """Who trusts which roots, and whose certificate is of which signer: what the steps of a rotation are decided by.
 
 Agents report what they have after every change. A connected proxy that has not reported has, as far as anybody knows,
-nothing. Right after a start nobody is connected yet, and that says nothing either: until proxies had the time to come
-back, no step counts on it.
+nothing. Who is not connected at a moment may only be on its way back: streams end with age, and after a start nobody
+has come yet. So who was there lately still counts, and until proxies had the time to come back no step is decided.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -55,17 +55,20 @@ class Holders:
         connected: Callable[[], Iterable[Holder]],
         *,
         settled: float = 60.0,
+        lately: float = 60.0,
         most: int = 10_000,
     ) -> None:
-        """`settled`: seconds in which proxies come back after a start, and in which one that left may come back.
+        """`settled`: seconds in which proxies come back after a start. `lately`: in which one that left may come back.
         `most`: reports kept of one identity, whose workloads could report for as many proxies as they like.
         """
         self._clock = clock
         self._connected = connected
         self._settled = settled
+        self._lately = lately
         self._most = most
         self._since = clock.monotonic()
         self._reports: dict[tuple[str, str], dict[str, _Heard]] = {}
+        self._seen: dict[Holder, float] = {}  # and when they last were there; longest ago first
 
     def heard(self, caller: Identity, node: str, report: Report) -> None:
         """An agent with the certificate of `caller` reports for its proxy."""
@@ -93,6 +96,17 @@ class Holders:
         """How many proxies are there."""
         return sum(1 for _ in self._present())
 
+    def look(self) -> None:
+        """See who is there. To be called every few seconds: who comes and goes in between is not remembered."""
+        now = self._clock.monotonic()
+        for who in self._connected():
+            self._seen.pop(who, None)
+            self._seen[who] = now
+        for who, at in tuple(self._seen.items()):
+            if at >= now - self._lately:
+                break
+            del self._seen[who]
+
     def forget_ended(self) -> None:
         """Drops reports of certificates that have ended: nobody is there any more, or it would have renewed."""
         now = self._clock.now()
@@ -104,15 +118,15 @@ class Holders:
                 del self._reports[key]
 
     def _present(self) -> Iterator[tuple[Holder, Report | None]]:
-        here = set(self._connected())
-        for who in here:
+        self.look()
+        for who in self._seen:
             heard = self._reports.get((who.namespace, who.account), {}).get(who.node)
             yield who, heard.report if heard else None
-        lately = self._clock.monotonic() - self._settled
+        lately = self._clock.monotonic() - self._lately
         for (namespace, account), of_caller in self._reports.items():
             for node, heard in of_caller.items():
                 who = Holder(namespace, account, node)
-                if heard.at > lately and who not in here:
+                if heard.at >= lately and who not in self._seen:
                     yield who, heard.report
 
 

@@ -48,6 +48,8 @@ Serve = Callable[[Kind, Admission, Any], Coroutine[Any, Any, None]]
 _DOUBTING: Final = 10_000  # proxies
 _METADATA: Final = 16 * 1024  # bytes of one call's headers
 _TURN: Final = 0.01  # seconds a fan-out keeps the event loop before others get a turn
+_CONNECTION_AGE: Final = 1.5  # of the age of a stream: who makes a connection for each never comes to this
+_CONNECTION_GRACE: Final = 10_000  # milliseconds
 _LAST_WORDS: Final = 2.0  # seconds streams have to end once the server has stopped
 
 
@@ -191,6 +193,11 @@ class AdsServer:
         if connection is not None:
             connection.close(Reason.UNAVAILABLE, why)
 
+    def proxies(self) -> Iterator[Proxy]:
+        """Who is connected, and nothing more: cheap."""
+        for each in self._connections.values():
+            yield each.proxy
+
     def statuses(self) -> Iterator[ConnectionStatus]:
         """All connected proxies."""
         now = self._clock.monotonic()
@@ -236,7 +243,12 @@ class AdsServer:
         ]
 
     def _options_for_strangers(self) -> list[tuple[str, int]]:
+        """A connection is known by the certificate it was made with, which ends. Our own proxies make one for each
+        stream (`envoy/bootstrap.py`); who puts the next stream on the old connection is made to call anew, too.
+        """
         return [
+            ("grpc.max_connection_age_ms", int(self.settings.age * 1000 * _CONNECTION_AGE)),
+            ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE),
             ("grpc.server_handshake_timeout_ms", int(self.settings.handshake * 1000)),
             ("grpc.http2.settings_timeout", int(self.settings.handshake * 1000)),
             ("grpc.max_allowed_incoming_connections", self.settings.connections),

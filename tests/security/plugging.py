@@ -45,6 +45,8 @@ class Plugged:
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer.subject).serial_number(9)
         builder = builder.not_valid_before(self._now - timedelta(days=1)).not_valid_after(self._now + life)
         builder = builder.public_key(key.public_key())
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
+        builder = builder.add_extension(signer, critical=False)
         return builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
 
     def write(self, **changed: Any) -> Path:

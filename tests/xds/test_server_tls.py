@@ -1,22 +1,28 @@
 """mTLS: who may connect over TCP, and certificates that change while the server runs."""
 
+import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from controlplane.base.identity import Identity, parse_identity
+from controlplane.runtime.clock import SystemClock
+from controlplane.snapshot.types import CLUSTER
 from controlplane.xds.admission import MeshAdmission
 from controlplane.xds.caller import Caller
 from controlplane.xds.credentials import Certificates
 from controlplane.xds.protocol.commands import Reason
 from controlplane.xds.protocol.wire import Peer
 from controlplane.xds.proxies import Denied
+from controlplane.xds.server import AdsServer, ServerSettings
 from tests.tls import signed
-from tests.xds.served import NODE
+from tests.xds.served import NODE, Client, MemoryProxies
 from tests.xds.tls import OTHER, ROOT, SERVER, SPIFFE, WEB, Generations, connect, tls_served
+from tests.xds.views import MemoryView, cluster
 
 
 @pytest.fixture
@@ -89,6 +95,31 @@ async def test_a_stream_ends_before_its_certificate_does(generations: Generation
             lifetime = server._lifetime(Caller("", SPIFFE, now + timedelta(seconds=seconds)))
             longest = min(seconds, server.settings.age)
             assert longest * (1 - server.settings.age_jitter) - 1 <= lifetime <= longest
+
+
+async def test_a_connection_ends_too_or_it_would_outlive_the_certificate_it_was_made_with(generations: Generations):
+    """A client that puts one stream after the other on the same connection is made to make another."""
+    generations.write(SERVER.pem, SERVER.key_pem, ROOT.pem)
+    admission, addresses = MeshAdmission(frozenset({"cluster.local"})), list[str]()
+
+    def admitted(caller: Caller, peer: Peer) -> Any:
+        addresses.append(caller.address)
+        return admission(caller, peer)
+
+    settings = ServerSettings(age=0.4)
+    server = AdsServer(MemoryProxies(MemoryView([cluster("a")])), SystemClock(), lambda: 0.5, settings=settings)
+    port = await server.listen_tcp("127.0.0.1", 0, Certificates(generations.files), admitted)
+    credentials = grpc.ssl_channel_credentials(ROOT.pem, WEB.key_pem, WEB.pem)
+    try:
+        async with asyncio.timeout(10), grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
+            while len(set(addresses)) < 2:
+                stream = Client(channel)
+                await stream.send(CLUSTER)
+                await stream.read()
+                assert await stream.code() == grpc.StatusCode.UNAVAILABLE
+    finally:
+        await server.stop()
+    assert addresses[0] == addresses[1], "streams shared the first connection"
 
 
 @pytest.mark.parametrize(
