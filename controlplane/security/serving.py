@@ -6,7 +6,7 @@ is to be trusted now, so that a rotation reaches every server that takes its gen
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -26,6 +26,7 @@ from controlplane.security.sources import Secrets
 log = structlog.get_logger(__name__)
 
 _LONGEST_SLEEP: Final = 60.0  # seconds: a clock that was set is noticed
+_AGAIN: Final = timedelta(minutes=1)
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -73,6 +74,7 @@ class Serving:
         except AuthorityError as error:
             log.error("the control plane's own certificate stays the old one", why=str(error))  # noqa: TRY400  no bug
             found = self._current._replace(roots=self._authorities.bundle)
+            self._half = self._clock.now() + _AGAIN
         if found == self._current:
             return
         self._current = found

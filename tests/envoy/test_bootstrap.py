@@ -88,3 +88,48 @@ def test_all_statistics_are_kept_when_none_are_named(tmp_path: Path) -> None:
     written = json.loads(files(everything, tmp_path)[FILE])
     assert "statsMatcher" not in written["statsConfig"]
     assert written["admin"]["address"]["socketAddress"] == {"address": "127.0.0.1", "portValue": 15000}
+
+
+def test_relative_paths_are_the_same_for_every_folder_and_envoy_takes_them(tmp_path: Path) -> None:
+    """As agents get them: Envoy is started in its folder, and nothing says where that is."""
+    server = TlsServer("127.0.0.1", 15010, "identity", "identity/c.pem", "identity/k.pem", "identity/r.pem", "name")
+    own = ProxyBootstrap(node_id="a", cluster="a", server=server, admin="admin.sock", prometheus="127.0.0.1:15090")
+    written = write_relative(own, tmp_path)
+    assert str(tmp_path) not in "".join(written.values())
+    pair = leaf("name")
+    (tmp_path / "identity").mkdir()
+    for name, text in (("c.pem", pair.certificate), ("k.pem", pair.key), ("r.pem", root_certificate())):
+        (tmp_path / "identity" / name).write_text(text)
+    command = (str(envoy_binary()), "--mode", "validate", "--log-level", "warn", "-c", FILE)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def write_relative(proxy: ProxyBootstrap, folder: Path) -> dict[str, str]:
+    written = dict(files(proxy, Path()))
+    for name, text in written.items():
+        (folder / name).write_text(text)
+    return written
+
+
+def test_each_stream_to_the_control_plane_has_a_connection_of_its_own(tmp_path: Path) -> None:
+    """Or the next stream would come with the certificate of an earlier day."""
+    written = json.loads(files(proxy(tls(tmp_path), tmp_path), tmp_path)[FILE])
+    (cluster,) = written["staticResources"]["clusters"]
+    (options,) = cluster["typedExtensionProtocolOptions"].values()
+    assert options["commonHttpProtocolOptions"]["maxRequestsPerConnection"] == 1
+
+
+def test_the_port_for_statistics_has_one_route_and_compares_all_of_the_path(tmp_path: Path) -> None:
+    own = ProxyBootstrap(node_id="a", cluster="a", server=unix(tmp_path), admin="admin.sock", prometheus="[::1]:15090")
+    written = json.loads(files(own, tmp_path)[FILE])["staticResources"]
+    (listener,) = written["listeners"]
+    assert listener["address"]["socketAddress"] == {"address": "::1", "portValue": 15090}
+    ((chain,),) = (listener["filterChains"],)
+    (host,) = chain["filters"][0]["typedConfig"]["routeConfig"]["virtualHosts"]
+    (route,) = host["routes"]
+    assert route["match"]["path"] == "/stats/prometheus"
+    assert {each["name"]: each["stringMatch"]["exact"] for each in route["match"]["headers"]} == {
+        ":path": "/stats/prometheus",
+        ":method": "GET",
+    }

@@ -5,6 +5,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from random import Random  # noqa: TID251  the same mutations each time
 from typing import Any
 
 import msgspec
@@ -287,6 +288,79 @@ async def test_a_hundred_slow_callers_keep_nobody_waiting() -> None:
             assert (await asked(port))[0] == 200
         for caller in slow:
             caller.close()
+
+
+async def test_an_address_that_opens_thousands_of_connections_keeps_nobody_else_waiting(size) -> None:
+    """Threat row 2: slow on purpose, and again and again."""
+    loop, slow, slowest = asyncio.get_running_loop(), list[Caller](), 0.0
+    async with served(per_address=50, first=30.0, handshake=30.0) as (server, port):
+        for number in range(size(400, 5_000)):
+            try:
+                one = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+            except ConnectionError:
+                continue
+            slow.append(Caller(*one))
+            if number % 100 == 0:
+                began = loop.time()
+                assert (await asked(port))[0] == 200
+                slowest = max(slowest, loop.time() - began)
+            if len(slow) > 200:
+                slow.pop(60).close()  # one that was refused; the first are held
+        assert server.open_connections <= 50
+        assert server.refused_connections >= size(300, 4_900)
+        for caller in slow:
+            caller.close()
+    assert slowest < 2.0
+
+
+@pytest.mark.point
+async def test_whatever_is_sent_the_next_caller_is_answered(size, proved) -> None:
+    """Threat row 1: requests with bytes changed, cut, doubled and moved, each on a connection of its own."""
+    random, asked_for = Random(1848), size(300, 20_000)
+    seeds = [
+        b'POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n{"word": "yes"}',
+        b'POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nf\r\n{"word": "yes"}\r\n0\r\n\r\n',
+        b"GET /broken HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * 3,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
+    ]
+    async with served(first=0.2, request=0.2, idle=0.2) as (server, port):
+        for number in range(asked_for):
+            caller = await Caller.connect(port)
+            caller.writer.write(_mutated(random, random.choice(seeds)))
+            if random.random() < 0.03:
+                assert await caller.ended()
+            caller.close()
+            if number % 50 == 0:
+                assert (await asked(port, body=b'{"word": "hello"}'))[1]["word"] == "hello"
+        assert (await asked(port))[0] == 200
+        await _until(lambda: server.open_connections == 0)
+    proved(
+        "identity 7",
+        "threat row 1: mutated HTTP requests after which the HTTPS port answers as ever",
+        bound="all",
+        figure=f"{asked_for:,}",
+        holds=True,
+        cases=asked_for,
+        asked=asked_for,
+    )
+
+
+def _mutated(random: Random, request: bytes) -> bytes:
+    content = bytearray(request)
+    for _ in range(random.randint(1, 4)):
+        at = random.randrange(len(content)) if content else 0
+        match random.randrange(5):
+            case 0 if content:
+                content[at] = random.randrange(256)
+            case 1:
+                del content[at : at + random.randint(1, 20)]
+            case 2:
+                content[at:at] = content[at : at + random.randint(1, 40)] * random.randint(1, 50)
+            case 3:
+                content[at:at] = random.choice([b"\r\n", b"\0", b"\r\n\r\n", b"-1", b"9" * 30, b"\xff" * 5000])
+            case _:
+                content = content[at:] + content[:at]
+    return bytes(content)
 
 
 async def test_a_new_generation_serves_without_a_restart_and_ends_what_the_old_one_trusted() -> None:

@@ -100,14 +100,25 @@ async def test_a_wrong_token_is_not_made_good_by_a_certificate():
     assert refused(await world.ask("Bearer wrong", leaf())) is Why.UNAUTHENTICATED
 
 
-async def test_mutated_tokens_are_nobodys(size):
+@pytest.mark.point
+async def test_mutated_tokens_are_nobodys(size, proved):
     """Cut, doubled, changed, in other letters: whatever is not the token is refused, and by words alone."""
-    world, random = World(failures=10**9), Random(1848)
+    world, random, asked, taken = World(failures=10**9), Random(1848), size(2_000, 10_000), 0
     tokens = {world.tokens.mint(Identity("cluster.local", "shop", f"web-{n}")): n for n in range(50)}
-    for _ in range(size(2_000, 10_000)):
+    for _ in range(asked):
         text = mutated(random, random.choice(list(tokens)))
         found = await world.ask(f"Bearer {text}")
         assert (text in tokens) == isinstance(found, Identity)
+        taken += isinstance(found, Identity)
+    proved(
+        "identity 4",
+        "mutated tokens",
+        bound="only tokens that were minted are anybody's",
+        figure=f"{taken} taken, still whole",
+        holds=True,
+        cases=asked,
+        asked=asked,
+    )
 
 
 def mutated(random: Random, token: str) -> str:
@@ -213,10 +224,11 @@ def test_our_own_servers_certificate_renews_nothing():
     assert isinstance(holder_of(der(found.chain), DOMAINS, NOW), Refusal)
 
 
-def test_mutated_certificates_are_their_holders_or_nobodys(size):
+@pytest.mark.point
+def test_mutated_certificates_are_their_holders_or_nobodys(size, proved):
     """TLS has refused nearly all of these for their signature; whatever is left names its holder, or nobody."""
-    random, original, taken = Random(1848), leaf(), 0
-    for _ in range(size(2_000, 10_000)):
+    random, original, taken, asked = Random(1848), leaf(), 0, size(2_000, 10_000)
+    for _ in range(asked):
         content = bytearray(original)
         for _ in range(random.randint(1, 3)):
             content[random.randrange(len(content))] = random.randrange(256)
@@ -225,7 +237,15 @@ def test_mutated_certificates_are_their_holders_or_nobodys(size):
             taken += 1
             assert found.uri.encode() in content
             assert found.trust_domain in DOMAINS
-    assert taken, "in the key or the signature, which are TLS's to look at"
+    proved(
+        "identity 4",
+        "mutated certificates of callers (threat row 19)",
+        bound="whose they are is what they name, exactly, or nobody",
+        figure=f"{taken} taken: changed in key or signature, which TLS looks at",
+        holds=taken > 0,
+        cases=asked,
+        asked=asked,
+    )
 
 
 def refused(found: Identity | Refusal) -> Why:
