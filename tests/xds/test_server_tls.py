@@ -4,12 +4,12 @@ import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
 from controlplane.base.identity import Identity, parse_identity
+from controlplane.model.proxy import Proxy
 from controlplane.runtime.clock import SystemClock
 from controlplane.snapshot.types import CLUSTER
 from controlplane.xds.admission import MeshAdmission
@@ -100,15 +100,17 @@ async def test_a_stream_ends_before_its_certificate_does(generations: Generation
 async def test_a_connection_ends_too_or_it_would_outlive_the_certificate_it_was_made_with(generations: Generations):
     """A client that puts one stream after the other on the same connection is made to make another."""
     generations.write(SERVER.pem, SERVER.key_pem, ROOT.pem)
-    admission, addresses = MeshAdmission(frozenset({"cluster.local"})), list[str]()
+    addresses: list[str] = []
 
-    def admitted(caller: Caller, peer: Peer) -> Any:
-        addresses.append(caller.address)
-        return admission(caller, peer)
+    class Watched(MeshAdmission):
+        def __call__(self, caller: Caller, peer: Peer) -> Proxy | Denied:
+            addresses.append(caller.address)
+            return super().__call__(caller, peer)
 
+    admission = Watched(frozenset({"cluster.local"}))
     settings = ServerSettings(age=0.4)
     server = AdsServer(MemoryProxies(MemoryView([cluster("a")])), SystemClock(), lambda: 0.5, settings=settings)
-    port = await server.listen_tcp("127.0.0.1", 0, Certificates(generations.files), admitted)
+    port = await server.listen_tcp("127.0.0.1", 0, Certificates(generations.files), admission)
     credentials = grpc.ssl_channel_credentials(ROOT.pem, WEB.key_pem, WEB.pem)
     try:
         async with asyncio.timeout(10), grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
