@@ -19,8 +19,8 @@ from tests.agent.agents import RunningAgent, running
 from tests.security.plugging import Plugged
 from tests.security.requests import root
 
-SHORT = Lifetimes(timedelta(seconds=6), timedelta(seconds=1), timedelta(seconds=6))
-PATIENCE = 30.0
+SHORT = Lifetimes(timedelta(seconds=10), timedelta(seconds=1), timedelta(seconds=10))
+PATIENCE = 60.0
 
 
 class World:
@@ -95,7 +95,7 @@ async def test_a_whole_rotation_of_the_root_beside_renewals(tmp_path: Path, size
         for status in list(world.control.server.statuses()):
             world.control.server.call_back(status.number, "a test wants new handshakes")
         await world.until(lambda: world.connected() == everybody)
-        await world.until(lambda: all(left > 3 for left in world.seconds_left()))
+        await world.until(lambda: all(left > 5 for left in world.seconds_left()))
         for agent in world.agents:
             assert agent.process.poll() is None
             assert len(agent.events("Envoy started")) == 1, "no restart"
@@ -117,8 +117,7 @@ async def test_a_plugged_in_authority_and_its_three_changes(tmp_path: Path) -> N
         new.write(root_cert=both)
         await world.until(lambda: world.authorities.issuer.certificate == new.signer)
         new.write()
-        await world.until(lambda: world.authorities.bundle == other.bundle)
-        assert world.authorities.problem == ""
+        await world.until(lambda: world.authorities.bundle == other.bundle and not world.authorities.problem)
         (status,) = world.control.server.statuses()
         world.control.server.call_back(status.number, "a test wants a new handshake")
         await world.until(
