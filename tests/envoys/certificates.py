@@ -29,12 +29,16 @@ def root_certificate() -> str:
 
 @cache
 def leaf(*names: str) -> Pair:
-    """A server and client certificate for DNS names; `leaf()` is good for any test that does not look at names."""
+    """A server and client certificate for DNS names and URIs; `leaf()` is for tests that do not look at names."""
     root, root_key = _root()
     key = ec.generate_private_key(ec.SECP256R1())
-    sans = [x509.DNSName(name) for name in names or ("localhost",)]
+    sans = [
+        x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name)
+        for name in names or ("localhost",)
+    ]
+    common = names[0] if names and "://" not in names[0] else "localhost"
     certificate = (
-        _unsigned(names[0] if names else "localhost", key, root.subject)
+        _unsigned(common, key, root.subject)
         .add_extension(x509.SubjectAlternativeName(sans), critical=False)
         .sign(root_key, SHA256())
     )

@@ -103,8 +103,9 @@ class _Judges(msgspec.Struct, frozen=True):
         """For each action of which something is tried."""
         found = []
         for action in (_DENY, _ALLOW):
-            if _acting(policies, action):
-                held = self._held(policies, action)
+            tried = self._tried(policies, action)
+            if tried or (action is _ALLOW and _acting(policies, action)):
+                held = [one for one in tried if one.holds]
                 by = held[0].rule if held else None
                 found.append(DryRun(action, (action is _ALLOW) is bool(held), by))
         return tuple(found)

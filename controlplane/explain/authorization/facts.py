@@ -4,7 +4,7 @@ A fact may be beyond knowing: a connection has no path, a token is not read yet,
 can read. What follows from that depends on what the policy does, and is decided elsewhere.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address, ip_network
 
 import msgspec
@@ -19,6 +19,7 @@ from controlplane.model.text import printable
 _CLAIM = re2.compile(r"request\.auth\.claims((?:\[[^\[\]]+\])+)")
 _HEADER = re2.compile(r"request\.headers\[([^\[\]]+)\]")
 _METADATA = re2.compile(r"experimental\.(envoy\.filters\.[^\[\]]+)\[([^\[\]]+)\]")
+_WORD_LISTS = (("scope",), ("permission",))  # claims
 _LISTED = 6  # values that a sentence names
 
 
@@ -173,11 +174,13 @@ def _of_claim(path: tuple[str, ...]) -> _Question:
     )
 
 
-def _claim(view: View, path: Iterable[str]) -> tuple[str, ...]:
-    """The texts of a claim: one, or those of a list."""
+def _claim(view: View, path: tuple[str, ...]) -> tuple[str, ...]:
+    """The texts of a claim: one, or those of a list. Some are lists that are written as one text."""
     value: object = view.asked.claims or {}
     for step in path:
         value = value.get(step) if isinstance(value, dict) else None
+    if isinstance(value, str) and path in _WORD_LISTS:
+        return tuple(value.split())
     texts = value if isinstance(value, list | tuple) else [value]
     return tuple(text for text in texts if isinstance(text, str))
 
