@@ -39,6 +39,7 @@ class Tls(msgspec.Struct, frozen=True):
     sni: str = ""
     alpn: tuple[str, ...] = ()
     client_certificate: bool = False
+    names: tuple[str, ...] = ()  # in the client's certificate: its URIs, else its DNS names, else its subject
 
 
 class ProxyHeader(NamedTuple):

@@ -7,6 +7,7 @@ from controlplane.explain.cluster import is_by_name
 from controlplane.explain.headers import EARLY_MUTATION, early_mutations
 from controlplane.explain.httpfilters import CORS, FAULT, Place, fault_of, is_certain
 from controlplane.explain.listenerfilters import HTTP_INSPECTOR, KNOWN, TLS_INSPECTOR
+from controlplane.explain.rbac import ASKING, ASKING_NETWORK, HTTP
 from controlplane.explain.route import is_drawn
 from controlplane.explain.tokens import TYPE_URL as TOKENS
 
@@ -17,6 +18,8 @@ _TRANSPARENT: Final = frozenset(
         CORS,
         FAULT,
         TOKENS,
+        HTTP,
+        ASKING,
         _HTTP + "buffer.v3.Buffer",
         _HTTP + "compressor.v3.Compressor",
         _HTTP + "dynamic_forward_proxy.v3.FilterConfig",
@@ -52,7 +55,7 @@ def _mixes_any(listener: Any, field: str) -> bool:
 
 def of_network(chain: Any) -> Iterator[str]:
     for one in chain.filters:
-        if one.typed_config.type_url.rpartition(".")[2] in {"RBAC", "ExternalAuthorization", "ExtAuthz"}:
+        if one.typed_config.type_url == ASKING_NETWORK:
             yield f"network filter {one.name} may refuse the connection"
 
 

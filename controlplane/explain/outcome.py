@@ -154,3 +154,5 @@ class Connection(msgspec.Struct, frozen=True):
     transport_protocol: str = "raw_buffer"
     server_name: str = ""  # lower-case
     application_protocols: tuple[str, ...] = ()
+    terminated: bool = False  # Envoy has taken off TLS
+    names: tuple[str, ...] = ()  # in the certificate the client showed then

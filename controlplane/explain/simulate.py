@@ -20,6 +20,7 @@ from controlplane.explain import (
     listener,
     listenerfilters,
     network,
+    rbac,
     route,
     upgrade,
     virtualhost,
@@ -117,7 +118,8 @@ class _Walk:
             self._note(Stage.TLS, None, "a client certificate is required and none was presented")
             return self._end(Verdict.CLOSED)
         self._note(Stage.TLS, "terminated", "the chain has a TLS context")
-        return self._read(chain, connection)
+        shown = self._call.tls.names if network.asks_for_certificate(context) else ()
+        return self._read(chain, msgspec.structs.replace(connection, terminated=True, names=shown))
 
     def _refuse_plaintext(self) -> Outcome:
         self._note(Stage.TLS, None, "the chain expects TLS and the client speaks plaintext")
@@ -133,10 +135,24 @@ class _Walk:
         return self._end(Verdict.CLOSED)
 
     def _proxy(self, chain: Any, proxy: Any, connection: Connection) -> Outcome:
+        if refusal := self._refusal_of_bytes(chain, connection):
+            self._note(Stage.NETWORK_FILTER, None, refusal.why, origins=refusal.origins)
+            return self._end(Verdict.CLOSED, refusal.failure)
         self._note(Stage.NETWORK_FILTER, "tcp_proxy", "bytes go on as they are", message=proxy)
         targets = network.tcp_targets(chain, proxy, connection.server_name)
         request = Request("", "", "", "", {})
         return self._draw(targets, connection, request, tcp=True)
+
+    def _refusal_of_bytes(self, chain: Any, connection: Connection) -> rbac.Refusal | None:
+        """Rules are asked when the first bytes come: nobody is refused who says nothing."""
+        if self._call.speaks is Speaks.NOTHING:
+            return None
+        for one in chain.filters:
+            if one.typed_config.type_url == rbac.NETWORK:
+                found = rbac.judge(rbac.NETWORK, one.typed_config.value, rbac.Subject(connection))
+                if found.refusal is not None:
+                    return found.refusal
+        return None
 
     # --- the request ------------------------------------------------------------------------------------------
 
@@ -155,7 +171,7 @@ class _Walk:
             return self._reject(request)
         request = self._with_certificate(chain, request)
         self._note(Stage.REQUEST, f"{request.method} {request.authority}{request.path}", "as routing sees it")
-        judgement = judging.judge(manager, request, self._call)
+        judgement = judging.judge(manager, request, self._call, connection)
         self._doubts += judgement.doubts
         return self._find_host(manager, connection, judgement)
 
@@ -208,7 +224,7 @@ class _Walk:
         """Whoever judges a request is asked before routes do anything, and after they were looked at."""
         if judgement.failure is None:
             return None
-        self._note(Stage.HTTP_FILTER, judgement.filter, judgement.failure.details)
+        self._note(Stage.HTTP_FILTER, judgement.filter, judgement.why, origins=judgement.origins)
         return self._fail(judgement.failure)
 
     def _route_configuration(self, manager: Any) -> Any | None:

@@ -20,6 +20,7 @@ from controlplane.explain.outcome import Failure
 from controlplane.explain.request import Request
 from controlplane.explain.route import refusal
 from controlplane.model import jwks
+from controlplane.model.problem import Origin
 
 FILTER: Final = "envoy.filters.http.jwt_authn"
 TYPE_URL: Final = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
@@ -34,6 +35,8 @@ class Judged(NamedTuple):
     failure: Failure | None = None
     reroutes: bool = False  # routes are asked anew, with what the filter has changed
     doubts: tuple[str, ...] = ()
+    why: str = ""  # of a failure, where its details say less
+    origins: tuple[Origin, ...] = ()  # of what made it fail
 
 
 def judge(packed: bytes, request: Request, call: Call) -> Judged:

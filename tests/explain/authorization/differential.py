@@ -96,7 +96,7 @@ def run(seeds: Iterable[int], upstream: Address) -> Report:
     for some in _batches(seeds, _SETS_OF_AN_ENVOY):
         sets = [any_set(Random(seed), f"s{seed}", addresses) for seed in some]
         with envoy_of(sets, upstream), ThreadPoolExecutor(_THREADS) as pool:
-            for of, calls in zip(sets, pool.map(_make_calls, some, sets), strict=True):
+            for of, calls in zip(sets, pool.map(make_calls, some, sets), strict=True):
                 for caller, sent, did in calls:
                     report.see(of, caller, sent, did)
     return report
@@ -116,7 +116,8 @@ def any_set(random: Random, name: str, addresses: Addresses) -> Set:
 _Call = tuple[Caller, Sent | None, Answer]
 
 
-def _make_calls(seed: int, of: Set) -> list[_Call]:
+def make_calls(seed: int, of: Set) -> list[_Call]:
+    """Random calls of an Envoy that serves the set, and what came of them."""
     random = Random(f"calls {seed}")
     found: list[_Call] = []
     for _ in range(_CALLERS):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from controlplane.envoy import cluster as envoy_cluster
 from controlplane.envoy import listener as envoy_listener
-from controlplane.explain import Address
+from controlplane.explain import Address, Resources
 from controlplane.explain import decode as decode_resources
 from controlplane.ir.cluster import Cluster, Direction, Upstream
 from controlplane.ir.guard import Guard, PeerMode, Peers, WorkloadPolicy
@@ -71,13 +71,16 @@ class Set(NamedTuple):
 @contextmanager
 def envoy_of(sets: Sequence[Set], upstream: Address) -> Iterator[RunningEnvoy]:
     """One Envoy with all of them."""
-    resources: list[Resource] = [_cluster(upstream)]
-    for each in sets:
-        resources += [envoy_listener.encode(one, each.settings) for one in listeners_of(each)]
-    found, _ = decode_resources(resources)
-    bootstrap = static_bootstrap(found)
-    with start(bootstrap, log_level="critical") as envoy:
+    with start(static_bootstrap(resources_of(sets, upstream)), log_level="critical") as envoy:
         yield envoy
+
+
+def resources_of(sets: Sequence[Set], upstream: Address) -> Resources:
+    """What it is configured with."""
+    found: list[Resource] = [_cluster(upstream)]
+    for each in sets:
+        found += [envoy_listener.encode(one, each.settings) for one in listeners_of(each)]
+    return decode_resources(found)[0]
 
 
 def listeners_of(each: Set) -> tuple[Listener, Listener]:
