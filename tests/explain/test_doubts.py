@@ -1,7 +1,8 @@
 """What is not followed is said, never guessed."""
 
 import pytest
-from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
+from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 
 from controlplane.explain import Address, Call, simulate
 from tests.explain.build import TYPE, eds, http, listener, listener_filter, load, resources, table, tcp, to
@@ -33,8 +34,21 @@ def test_routes_up_to_the_winner(match, said):
 
 
 def test_filters_that_may_answer():
-    rbac = {"name": "rbac", "typed_config": {"@type": f"type.googleapis.com/{rbac_pb2.RBAC.DESCRIPTOR.full_name}"}}
-    assert doubts(http(table(to("up")), filters=(rbac,))) == ("HTTP filter rbac may answer by itself",)
+    limit = {
+        "@type": f"type.googleapis.com/{local_rate_limit_pb2.LocalRateLimit.DESCRIPTOR.full_name}",
+        "stat_prefix": "x",
+    }
+    filters = ({"name": "limit", "typed_config": limit},)
+    assert doubts(http(table(to("up")), filters=filters)) == ("HTTP filter limit may answer by itself",)
+
+
+def test_whoever_else_is_asked():
+    config = {
+        "@type": f"type.googleapis.com/{ext_authz_pb2.ExtAuthz.DESCRIPTOR.full_name}",
+        "http_service": {"server_uri": {"uri": "http://opa", "cluster": "opa", "timeout": "1s"}},
+    }
+    found = doubts(http(table(to("up")), filters=({"name": "asks", "typed_config": config},)))
+    assert found == ("opa is asked whether the request may pass; taken to agree",)
 
 
 def test_faults_for_some():
