@@ -24,7 +24,7 @@ from controlplane.security.authorities import Authorities
 from controlplane.security.callers import Callers, network_of
 from controlplane.security.claims import refused_claim
 from controlplane.security.holders import Report
-from controlplane.security.issuing import Issued, Lifetimes, issue
+from controlplane.security.issuing import Lifetimes, issue
 from controlplane.security.refusal import Refusal, Why
 
 log = structlog.get_logger(__name__)
@@ -124,29 +124,28 @@ class Endpoint:
             return self._refused(Refusal(Why.BUSY, f"{caller.uri} asks too often", wait), request)
         asked = await request.json(_CertificateRequest)
         found = await self._issued(caller, asked)
-        if isinstance(found, Refusal):
-            return self._refused(found, request, caller)
-        log.info("certificate issued", identity=caller.uri, address=request.address, until=str(found.not_after))
-        return answer(found)
+        return self._refused(found, request, caller) if isinstance(found, Refusal) else answer(found)
 
     async def _issued(self, caller: Identity, asked: _CertificateRequest) -> _CertificateAnswer | Refusal:
         """Everything that was asked for, or nothing."""
         files = await self._files(caller, asked.node) if asked.node is not None else None
         if isinstance(files, Refusal):
             return files
+        serial = self._serial()
         issued = await asyncio.to_thread(
             issue,
             asked.csr.encode(errors="replace"),
             caller,
             self._authorities.issuer,
             now=self._clock.now(),
-            serial=self._serial(),
+            serial=serial,
             asked=None if asked.seconds is None else timedelta(seconds=asked.seconds),
             lifetimes=self._lifetimes,
         )
-        if isinstance(issued, Issued):
-            return _CertificateAnswer(issued.chain.decode(), issued.not_before, issued.not_after, files)
-        return issued
+        if isinstance(issued, Refusal):
+            return issued
+        log.info("certificate issued", identity=caller.uri, serial=f"{serial:x}", until=str(issued.not_after))
+        return _CertificateAnswer(issued.chain.decode(), issued.not_before, issued.not_after, files)
 
     async def _files(self, caller: Identity, node: Node) -> Mapping[str, str] | Refusal:
         return refused_claim(caller, node.id, node.metadata) or await self._bootstraps(caller, node)

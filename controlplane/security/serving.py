@@ -67,19 +67,29 @@ class Serving:
         self._followers.append(changed)
 
     def renew(self) -> None:
-        """Make what is due anew; else only the roots are others."""
-        due = self._clock.now() >= self._half or self._signer != signer_id(self._authorities.issuer)
+        """Make what is due anew; else only the roots are others. What cannot work leaves the old generation in use."""
+        found = self._due() or self._current._replace(roots=self._authorities.bundle)
         try:
-            found = self._made() if due else self._current._replace(roots=self._authorities.bundle)
-        except AuthorityError as error:
-            log.error("the control plane's own certificate stays the old one", why=str(error))  # noqa: TRY400  no bug
-            found = self._current._replace(roots=self._authorities.bundle)
-            self._half = self._clock.now() + _AGAIN
+            found.check()
+        except (OSError, ValueError) as error:  # SSLError is an OSError
+            log.error("what the control plane serves with stays as it was", why=str(error))  # noqa: TRY400  no bug
+            return
         if found == self._current:
             return
         self._current = found
         for changed in self._followers:
             changed(found)
+
+    def _due(self) -> Generation | None:
+        """A new certificate, if it is time for one and there can be one."""
+        if self._clock.now() < self._half and self._signer == signer_id(self._authorities.issuer):
+            return None
+        try:
+            return self._made()
+        except AuthorityError as error:
+            log.error("the control plane's own certificate stays the old one", why=str(error))  # noqa: TRY400  likewise
+            self._half = self._clock.now() + _AGAIN
+            return None
 
     async def run(self) -> None:
         """Renew in time, until cancelled."""
