@@ -111,7 +111,7 @@ class SecuredMesh:
         for address in [(replica.address, port.command) for replica in self.plan.replicas for port in replica.ports]:
             wait_listening(*address)
         for proxy in self.proxies.values():
-            wait_for(proxy.is_ready, lambda proxy=proxy: f"{proxy.name}: {proxy.log.read_text()}", proxy.check_alive)
+            wait_for(proxy.is_ready, proxy.log.read_text, proxy.check_alive)
         wait_for(self._synced, lambda: f"all proxies to be synced: {self.statuses()}", self.check_alive)
         return self
 
