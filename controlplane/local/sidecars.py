@@ -89,9 +89,9 @@ def _egress(listener: TcpListener, address: str) -> dict[str, Any]:
 
 
 def _ingress(port: ReplicaPort, address: str) -> dict[str, Any]:
-    protocol = "TCP" if port.protocol is Protocol.AUTO else port.protocol.upper()
+    declared = {} if port.protocol is Protocol.AUTO else {"protocol": port.protocol.upper()}  # else it is sniffed
     return {
-        "port": {"number": port.inbound, "protocol": protocol, "name": f"{protocol.lower()}-{port.container}"},
+        "port": {"number": port.inbound, "name": f"{port.protocol}-{port.container}", **declared},
         "bind": address,
         "captureMode": "NONE",
         "defaultEndpoint": f"0.0.0.0:{port.command}",

@@ -109,7 +109,6 @@ REQUIRED: Final[Mapping[type, Sequence[str]]] = {
     HTTPCookie: ("name",),
     CookieAttribute: ("name",),
     Server: ("port", "hosts"),
-    Port: ("protocol",),
     TLSCertificate: ("serverCertificate", "privateKey"),
     ServiceEntrySpec: ("hosts",),
     ServiceEntryPort: ("number", "name"),

@@ -430,3 +430,25 @@ def test_a_deep_directory_is_no_obstacle(tmp_path: Path) -> None:
     give_away(tmp_path)
     with Up(directory).settled() as up:
         assert up.call("client", "http://bill/") == (200, "one\n")
+
+
+# --- identity ------------------------------------------------------------------------------------------------------
+
+ONLY_OK = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: only-ok, namespace: demo}
+spec:
+  selector: {matchLabels: {app: bill}}
+  rules:
+  - from: [{source: {principals: [cluster.local/ns/demo/sa/default]}}]
+    to: [{operation: {methods: [GET], paths: [/ok]}}]
+---
+"""
+
+
+def test_what_a_port_speaks_need_not_be_said_for_policies_to_judge_its_requests(tmp_path: Path) -> None:
+    unnamed = deployment(container=SERVER) + service(ports="[{port: 80}]") + CLIENT + ONLY_OK
+    with Up(lay_out(tmp_path, bill=unnamed, lateen=commands())).settled() as up:
+        assert up.call("client", "http://bill/ok") == (200, "one\n")
+        assert up.call("client", "http://bill/other") == (403, "RBAC: access denied")

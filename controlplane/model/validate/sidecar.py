@@ -100,7 +100,8 @@ def _check_default_endpoint(found: Findings, path: str, endpoint: str) -> None:
 def _check_listener_port(found: Findings, path: str, port: Port, *, unix: bool) -> None:
     if not unix and required(found, f"{path}.number", port.number):
         check_port(found, f"{path}.number", port.number)
-    check_protocol(found, f"{path}.protocol", port.protocol)
+    if port.protocol:  # else it is sniffed
+        check_protocol(found, f"{path}.protocol", port.protocol)
     if port.target_port is not None:
         found.warn("DeprecatedField", f"{path}.targetPort", "targetPort has no effect; use defaultEndpoint")
 
