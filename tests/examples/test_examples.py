@@ -16,7 +16,7 @@ from tests.conftest import Proved
 from tests.examples.updates import counted, updates
 from tests.local.meshes import EXAMPLES, Up, call, compiled_as_it_runs, lay_out
 
-NAMES = ("bill-service", "resilience", "gateway", "egress")
+NAMES = sorted(str(path.parent.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("lateen.yaml"))
 
 
 def bodies(up: Up, calls: int, url: str, workload: str, **headers: str) -> Counter[tuple[int, str]]:
@@ -31,8 +31,9 @@ def test_the_program_in_the_config_map_is_the_one_that_runs_here(name: str) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_example_has_a_page(name: str) -> None:
+def test_every_example_has_a_page_and_is_in_the_list(name: str) -> None:
     assert (EXAMPLES / name / "README.md").read_text().startswith("# ")
+    assert f"({name}/README.md)" in (EXAMPLES / "README.md").read_text()
 
 
 def assert_compile_agrees(up: Up) -> None:

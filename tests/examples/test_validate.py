@@ -20,17 +20,12 @@ from controlplane.sources.files.once import read_once
 from controlplane.sources.files.scanning import Roots
 from tests.conftest import Proved
 from tests.envoys import validate
-from tests.local.meshes import EXAMPLES, lay_out
+from tests.local.meshes import EVERY_EXAMPLE, lay_out
 from tests.proof.mesh import planned
-
-CASES = (
-    *((path.parent.name, "") for path in sorted(EXAMPLES.glob("*/lateen.yaml"))),
-    *((path.parents[1].name, path.name) for path in sorted(EXAMPLES.glob("*/rules/*.yaml"))),
-)
 
 
 @pytest.mark.point
-@pytest.mark.parametrize(("example", "rules"), CASES)
+@pytest.mark.parametrize(("example", "rules"), EVERY_EXAMPLE)
 def test_envoy_takes_every_example(example: str, rules: str, tmp_path: Path, proved: Proved) -> None:
     refused, proxies = refusals(with_rules(tmp_path, example, rules))
     print(*refused, sep="\n")
@@ -41,8 +36,8 @@ def test_envoy_takes_every_example(example: str, rules: str, tmp_path: Path, pro
 
 
 def test_all_examples_are_there() -> None:
-    assert len({example for example, _ in CASES}) >= 4
-    assert len(CASES) >= 9
+    assert len({example for example, _ in EVERY_EXAMPLE}) >= 4
+    assert len(EVERY_EXAMPLE) >= 9
 
 
 def with_rules(folder: Path, example: str, rules: str) -> Path:
@@ -65,7 +60,7 @@ def refusals(directory: Path) -> tuple[list[str], int]:
     nodes = [*map(sidecar_node, plan.replicas), *map(gateway_node, plan.gateways)]
     refused: list[str] = []
     for node in nodes:
-        compiled = compile_proxy(objects, parse_node(node.id, node.metadata), Settings())
+        compiled = compile_proxy(objects, parse_node(node.id, node.metadata), Settings(workload_certificates=True))
         assert not [problem for problem in compiled.problems if problem.level is Level.ERROR]
         resources, _ = decode(compiled.resources)
         assert resources.listeners

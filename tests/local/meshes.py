@@ -21,6 +21,11 @@ from controlplane.runtime.unixhttp import request_blocking
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "examples"
+# (example, which of its further rules are put in force)
+EVERY_EXAMPLE = (
+    *((str(path.parent.relative_to(EXAMPLES)), "") for path in sorted(EXAMPLES.rglob("lateen.yaml"))),
+    *((str(path.parents[1].relative_to(EXAMPLES)), path.name) for path in sorted(EXAMPLES.rglob("rules/*.yaml"))),
+)
 NOBODY = 65534
 _PR_CAPBSET_DROP = 24
 

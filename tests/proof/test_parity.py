@@ -8,21 +8,17 @@ import pytest
 
 from controlplane.local.statedir import StateDirectory
 from controlplane.runtime.unixhttp import request_blocking
-from tests.local.meshes import EXAMPLES, Up, compiled_as_it_runs, lay_out
+from tests.local.meshes import EVERY_EXAMPLE, EXAMPLES, Up, compiled_as_it_runs, lay_out
 from tests.proof.received import Section, compiled, differences, held
 
 pytestmark = [pytest.mark.point, pytest.mark.timeout(600)]
 
 # Example, and which of its further rules are put in force.
 FEW = (("gateway", ""),)
-ALL = (
-    *((path.parent.name, "") for path in sorted(EXAMPLES.glob("*/lateen.yaml"))),
-    *((path.parents[1].name, path.name) for path in sorted(EXAMPLES.glob("*/rules/*.yaml"))),
-)
 
 
 def test_compile_prints_what_proxies_hold(tmp_path, request, proved):
-    chosen = ALL if request.config.getoption("--full") else FEW
+    chosen = EVERY_EXAMPLE if request.config.getoption("--full") else FEW
     wrong, proxies, resources = [], 0, 0
     for number, (example, rules) in enumerate(chosen):
         folder = tmp_path / str(number)
