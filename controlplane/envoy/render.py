@@ -26,32 +26,40 @@ _SECTIONS: Final = {
     "secrets": SECRET,
 }
 
-# Messages that may lie in an `Any` and that encoding imports only when it needs them: JSON cannot be written of a
-# type that nobody imported.
-_RARE: Final = (
-    "envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2",
-    "envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_proxy_pb2",
-    "envoy.extensions.filters.http.grpc_web.v3.grpc_web_pb2",
-    "envoy.extensions.filters.listener.original_src.v3.original_src_pb2",
-    "envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2",
-    "envoy.extensions.filters.network.sni_cluster.v3.sni_cluster_pb2",
-    "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.sni_dynamic_forward_proxy_pb2",
-    "envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_proxy_protocol_pb2",
-    "envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2",
-)
-_COMMON: Final = (
+# Messages that may lie in an `Any`, and what they are made of: JSON cannot be written of a type nobody imported.
+TYPES: Final = (
     "envoy.extensions.access_loggers.file.v3.file_pb2",
+    "envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2",
+    "envoy.extensions.common.dynamic_forward_proxy.v3.dns_cache_pb2",
     "envoy.extensions.filters.http.cors.v3.cors_pb2",
+    "envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_proxy_pb2",
+    "envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2",
     "envoy.extensions.filters.http.fault.v3.fault_pb2",
     "envoy.extensions.filters.http.grpc_stats.v3.config_pb2",
+    "envoy.extensions.filters.http.grpc_web.v3.grpc_web_pb2",
+    "envoy.extensions.filters.http.jwt_authn.v3.config_pb2",
+    "envoy.extensions.filters.http.rbac.v3.rbac_pb2",
     "envoy.extensions.filters.http.router.v3.router_pb2",
     "envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2",
     "envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2",
+    "envoy.extensions.filters.listener.original_src.v3.original_src_pb2",
+    "envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2",
     "envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2",
+    "envoy.extensions.filters.network.ext_authz.v3.ext_authz_pb2",
     "envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2",
+    "envoy.extensions.filters.network.rbac.v3.rbac_pb2",
+    "envoy.extensions.filters.network.set_filter_state.v3.set_filter_state_pb2",
+    "envoy.extensions.filters.network.sni_cluster.v3.sni_cluster_pb2",
+    "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.sni_dynamic_forward_proxy_pb2",
     "envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2",
+    "envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2",
+    "envoy.extensions.matching.common_inputs.transport_socket.v3.transport_socket_inputs_pb2",
     "envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2",
     "envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2",
+    "envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_proxy_protocol_pb2",
+    "envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2",
+    "envoy.extensions.transport_sockets.tls.v3.common_pb2",
+    "envoy.extensions.transport_sockets.tls.v3.secret_pb2",
     "envoy.extensions.transport_sockets.tls.v3.tls_pb2",
     "envoy.extensions.upstreams.http.v3.http_protocol_options_pb2",
 )
@@ -64,7 +72,7 @@ _FREE: Final = frozenset({"filterMetadata", "jsonFormat", "typedJsonFormat"})
 @cache
 def register_types() -> None:
     """Makes every message that we ever put into an `Any` known to protobuf."""
-    for module in (*_COMMON, *_RARE):
+    for module in TYPES:
         import_module(module)
 
 

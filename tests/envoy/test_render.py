@@ -1,6 +1,8 @@
 """Encoded resources as people read them."""
 
+import ast
 import json
+from pathlib import Path
 
 from envoy.config.cluster.v3 import cluster_pb2
 
@@ -74,3 +76,17 @@ def test_sections_by_name_with_whole_routes() -> None:
     assert "vhds" not in found["routes"][0]
     assert found["secrets"] == []
     assert type(found["listeners"][0]["filterChains"][0]["filters"][0]["typedConfig"]) is dict
+
+
+def test_every_message_that_encoding_makes_can_be_shown() -> None:
+    """Those of extensions lie in an `Any`: a type that only some other test imported would be missing for a user."""
+    imported = {
+        f"{node.module}.{name.name}"
+        for path in Path(render.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("envoy.extensions")
+        for name in node.names
+        if name.name.endswith("_pb2")
+    }
+    assert imported
+    assert imported <= set(render.TYPES)
