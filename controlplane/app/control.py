@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from controlplane.app.expiry import expired
 from controlplane.app.nacks import Nacks
 from controlplane.base.clock import Clock
 from controlplane.compile.graph import Graph
@@ -98,6 +99,7 @@ class ControlPlane:
         """`randomness` gives floats in [0, 1)."""
         self.graph = Graph(settings)
         self.changed = asyncio.Event()  # set whenever `problems` may say something else
+        self._clock = clock
         self.server = AdsServer(self, clock, randomness, settings=server_settings)
         self._settings_problems: tuple[Problem, ...] = ()
         self._ready = asyncio.Event()
@@ -253,7 +255,8 @@ class ControlPlane:
     def problems(self) -> tuple[Problem, ...]:
         """What compile and the proxies found wrong, now, each once; errors first."""
         reported = (problem for _, _, found in self.graph.store.reports() for problem in found)
-        return worst_first((*self._settings_problems, *reported, *self._nacks.problems()))
+        over = expired(self.graph.certificate_ends(), self._clock.now())
+        return worst_first((*self._settings_problems, *reported, *over, *self._nacks.problems()))
 
     def busy_ports(self) -> tuple[BusyPort, ...]:
         """Where proxies cannot listen because something else does."""

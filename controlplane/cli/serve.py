@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from controlplane.xds.admission import MeshAdmission
 from controlplane.xds.credentials import Certificates
 
 _TELL_EVERY = 1.0  # seconds
+_LOOK_EVERY = 60.0  # seconds
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +85,8 @@ class _Files:
         """Log lines, at most once a second: working them out takes a moment in a large mesh."""
         teller = ProblemTeller()
         while True:
-            await self._control.changed.wait()
+            with suppress(TimeoutError):  # certificates end while nothing changes
+                await asyncio.wait_for(self._control.changed.wait(), _LOOK_EVERY)
             self._control.changed.clear()
             teller.tell(self.problems(), self.place_of)
             await asyncio.sleep(_TELL_EVERY)

@@ -1,6 +1,6 @@
 """The wiring, from model to snapshot, as a list that reads aloud."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controlplane.compile.gateways import Gateways
@@ -16,7 +16,7 @@ from controlplane.compile.proxies import Inbound, Scope, Scopes
 from controlplane.compile.reached import Reached
 from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Rules
-from controlplane.compile.secrets import Secrets
+from controlplane.compile.secrets import End, Secrets
 from controlplane.compile.view import LayeredView, Outputs, ProxyView
 from controlplane.mesh.vouching import Impostor
 from controlplane.model.settings import Settings
@@ -61,14 +61,14 @@ class Graph:
             inbound.listeners,
             gateways.listeners,
         )
-        secrets = Secrets(store, inputs, scopes, asking)  # what of all this asks for certificates
+        secrets = self.secrets = Secrets(store, inputs, scopes, asking)  # what of all this asks for certificates
         self.outputs = Outputs(
             store,
             inputs,
             {
                 types.CLUSTER: (outbound.clusters, inbound.clusters, reached.clusters, keys.clusters, fixed.clusters),
                 types.ENDPOINT: (outbound.endpoints, reached.endpoints),
-                types.SECRET: (secrets.all,),
+                types.SECRET: secrets.all,
                 types.LISTENER: (  # where names meet the first wins: an explicit listener has its port to itself
                     outbound.explicit_listeners,
                     outbound.vip_listeners,
@@ -92,6 +92,10 @@ class Graph:
     def scope(self, connection: str) -> Scope | None:
         """The layers of one connected proxy."""
         return self.store.get(self.scopes.scopes, connection)
+
+    def certificate_ends(self) -> Iterable[End]:
+        """When certificates end that come from Secrets."""
+        return (end for _, end in self.store.items(self.secrets.ends))
 
     def refusal(self, connection: str) -> str:
         """Why a connected proxy has no scope."""

@@ -6,14 +6,17 @@ workload need not have the right to read it.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import msgspec
 
 from controlplane.compile.inputs import Inputs
-from controlplane.compile.layers import Layer
 from controlplane.compile.outbound import Named, NamedKey
 from controlplane.compile.proxies import Scopes
 from controlplane.envoy import secret as envoy_secret
 from controlplane.ir import names
 from controlplane.mesh import credential
+from controlplane.mesh.credential import Credential
 from controlplane.mesh.problems import ignored
 from controlplane.model.gateway import Gateway
 from controlplane.model.problem import Origin
@@ -22,6 +25,20 @@ from controlplane.snapshot.resource import Resource
 from controlplane.store import Collection, Fetch, Index, Store
 
 _CLIENT_RULE = "DestinationRule"
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What lies in a Secret, and the fields that name it."""
+
+    credential: Credential
+    askers: tuple[Origin, ...]
+
+
+class End(msgspec.Struct, frozen=True):
+    """When a certificate that is served ends, and whose it is."""
+
+    at: datetime
+    origins: tuple[Origin, ...]
 
 
 class Secrets:
@@ -38,7 +55,12 @@ class Secrets:
         asked = store.union("SecretsAsked", *(store.keys(f"{one.name}Names", one) for one in self._asking))
         placed = store.expand("SecretsPlaced", asked, self._place)
         self._by_place = store.index("SecretsByPlace", placed, lambda key, _: (key[0],))
-        self.all = store.expand("Secrets", store.keys("SecretNames", self._by_place), self._secret)
+        names = store.keys("SecretNames", self._by_place)
+        self._credentials = store.derive("Credentials", names, self._credential)
+        in_files = store.expand("FileSecrets", names, self._of_files)
+        in_kubernetes = store.expand("KubernetesSecrets", self._credentials, _encoded)
+        self.all: tuple[Collection[NamedKey, Resource], ...] = (in_files, in_kubernetes)
+        self.ends: Collection[NamedKey, End] = store.derive("CertificateEnds", self._credentials, _end)
 
     def _place(self, fetch: Fetch, key: NamedKey, _: object) -> Mapping[tuple[NamedKey, NamedKey], bool]:
         """Where a secret is held, and who asks: a name must not be a proxy's own and shared with others at once."""
@@ -62,30 +84,28 @@ class Secrets:
             )
         )
 
-    def _secret(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
+    def _of_files(self, fetch: Fetch, key: NamedKey, _: object) -> Named:
+        if key[1].startswith(names.CREDENTIAL):
+            return {}
+        found = envoy_secret.of_files(key[1], self._wanted_by(fetch, key))
+        return {} if found is None else {key: found}
+
+    def _credential(self, fetch: Fetch, key: NamedKey, _: object) -> Asked | None:
         layer, name = key
-        wanted_by = self._wanted_by(fetch, key)
         if not name.startswith(names.CREDENTIAL):
-            of_files = envoy_secret.of_files(name, wanted_by)
-            return {} if of_files is None else {key: of_files}
+            return None
+        wanted_by = self._wanted_by(fetch, key)
         if layer.kind != "gateway":
             text = "only gateways are given Secrets; calls from sidecars fail unless a rule of their own names files"
             rules = (origin for origin in wanted_by if origin.ref.kind == _CLIENT_RULE)
             fetch.report(*(ignored(rule.at("spec"), "SecretsAreForGateways", text) for rule in rules))
-            return {}
-        return self._of_kubernetes(fetch, layer, name, wanted_by)
-
-    def _of_kubernetes(self, fetch: Fetch, layer: Layer, name: str, wanted_by: tuple[Origin, ...]) -> Named:
+            return None
         found = {one: fetch(self._inputs.secrets, (layer.namespace, one)) for one in credential.secret_names(name)}
         secrets = {one: secret for one, secret in found.items() if secret is not None}
         askers = self._askers(fetch, name, wanted_by)
         value, problems = credential.credential(name, layer.namespace, secrets, askers)
         fetch.report(*problems)
-        if value is None:
-            return {}
-        if value.bundle:
-            return {(layer, name): envoy_secret.encode_bundle(name, value.bundle, value.revoked, (value.origin,))}
-        return {(layer, name): envoy_secret.encode_certificate(name, value.chain, value.key, (value.origin,))}
+        return None if value is None else Asked(value, askers)
 
     def _askers(self, fetch: Fetch, name: str, wanted_by: tuple[Origin, ...]) -> tuple[Origin, ...]:
         """Who is to be told: a listener has many origins, and most of them never asked for this Secret."""
@@ -94,6 +114,18 @@ class Secrets:
         servers = [origin for gateway in found if gateway is not None for origin in credential.asked_by(gateway, name)]
         rules = [origin for origin in wanted_by if origin.ref.kind == _CLIENT_RULE]
         return (*servers, *rules) or wanted_by
+
+
+def _encoded(_: Fetch, key: NamedKey, asked: Asked) -> Named:
+    value = asked.credential
+    if value.bundle:
+        return {key: envoy_secret.encode_bundle(key[1], value.bundle, value.revoked, (value.origin,))}
+    return {key: envoy_secret.encode_certificate(key[1], value.chain, value.key, (value.origin,))}
+
+
+def _end(_: Fetch, __: NamedKey, asked: Asked) -> End | None:
+    value = asked.credential
+    return None if value.ends is None else End(value.ends, (value.origin, *asked.askers))
 
 
 def _secret_refs(key: NamedKey, resource: Resource) -> Iterable[NamedKey]:

@@ -5,11 +5,13 @@
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 import msgspec
 
 from controlplane.ir.listener import ServerTls
 from controlplane.ir.names import CREDENTIAL, CREDENTIAL_CA_SUFFIX
+from controlplane.mesh.pem import bundle_fault, end_of, pair_fault
 from controlplane.mesh.servertls import server_tls
 from controlplane.model import core
 from controlplane.model.gateway import Gateway, ServerTLSSettings
@@ -30,6 +32,7 @@ class Credential(msgspec.Struct, frozen=True):
     key: bytes = b""
     bundle: bytes = b""
     revoked: bytes = b""
+    ends: datetime | None = None  # of the certificate
 
     def __repr__(self) -> str:
         return f"Credential({self.origin}, [redacted])"
@@ -72,29 +75,35 @@ def credential(
     if not present:
         text = f"there is no Secret {namespace}/{names[-1]}; connections that need it fail until there is one"
         return None, tuple(Problem("InvalidGatewayCredential", Level.ERROR, origin, text) for origin in wanted_by)
+    faults: list[tuple[core.Secret, str]] = []
     for secret in present:
         found = _bundle(secret) if wants_bundle else _certificate(secret)
-        if found is not None:
+        if isinstance(found, Credential):
             return found, ()
-    keys = " or ".join(_BUNDLE_KEYS) if wants_bundle else " or ".join("+".join(pair) for pair in _CHAIN_KEYS)
-    text = f"Secret {namespace}/{present[-1].meta.name} has no PEM under {keys}; connections that need it fail"
-    origins = (Origin(ObjectRef("", "Secret", namespace, present[-1].meta.name), "data"), *wanted_by)
+        faults.append((secret, found))
+    secret, fault = faults[-1]
+    instead = "proxies go on with what they had of it, and without that connections fail"
+    text = f"Secret {namespace}/{secret.meta.name}: {fault}; {instead}"
+    origins = (Origin(ObjectRef("", "Secret", namespace, secret.meta.name), "data"), *wanted_by)
     return None, tuple(Problem("InvalidGatewayCredential", Level.ERROR, origin, text) for origin in origins)
 
 
-def _certificate(secret: core.Secret) -> Credential | None:
+def _certificate(secret: core.Secret) -> Credential | str:
+    """Or why there is none."""
     for chain, key in _CHAIN_KEYS:
         if (found := _pem(secret, chain)) and (private := _pem(secret, key)):
-            return Credential(origin_of(secret), chain=found, key=private)
-    return None
+            fault = pair_fault(found, private)
+            return fault or Credential(origin_of(secret), chain=found, key=private, ends=end_of(found))
+    return f"it has no PEM under {' or '.join('+'.join(pair) for pair in _CHAIN_KEYS)}"
 
 
-def _bundle(secret: core.Secret) -> Credential | None:
+def _bundle(secret: core.Secret) -> Credential | str:
+    """Or why there is none."""
     for key in _BUNDLE_KEYS:
         if found := _pem(secret, key):
             revoked = next((text for text in _all(secret, _REVOKED_KEYS) if text), b"")
-            return Credential(origin_of(secret), bundle=found, revoked=revoked)
-    return None
+            return bundle_fault(found, revoked) or Credential(origin_of(secret), bundle=found, revoked=revoked)
+    return f"it has no PEM under {' or '.join(_BUNDLE_KEYS)}"
 
 
 def _all(secret: core.Secret, keys: tuple[str, ...]) -> Iterator[bytes]:
@@ -104,4 +113,4 @@ def _all(secret: core.Secret, keys: tuple[str, ...]) -> Iterator[bytes]:
 def _pem(secret: core.Secret, key: str) -> bytes:
     """The value of a key if it looks like PEM."""
     value = secret.data.get(key) or secret.string_data.get(key, "").encode()
-    return value if value.lstrip().startswith(_PEM) else b""
+    return value if _PEM in value else b""

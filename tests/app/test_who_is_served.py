@@ -20,6 +20,7 @@ from controlplane.runtime.clock import SystemClock
 from controlplane.snapshot.types import LISTENER, SECRET
 from controlplane.xds.admission import MeshAdmission
 from controlplane.xds.credentials import Certificates
+from tests.secrets import tls_secret
 from tests.tls import Signed, signed
 from tests.xds.served import Client
 from tests.xds.tls import ROOT, SERVER, Generations
@@ -46,10 +47,7 @@ def objects() -> dict[Any, Any]:
         status = {"podIP": f"10.0.0.{number}", "phase": "Running"}
         spec = {"serviceAccountName": account}
         documents.append({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec, "status": status})
-    for namespace in ("shop", "bank"):
-        data = {"tls.crt": "LS0tLS1CRUdJTiBY", "tls.key": "LS0tLS1CRUdJTiBZ"}
-        meta = {"name": "key", "namespace": namespace}
-        documents.append({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data})
+    documents += [tls_secret("key", namespace) for namespace in ("shop", "bank")]
     values: list[Any] = [decode(document).value for document in documents]
     return {ref_of(value): value for value in values}
 

@@ -1,9 +1,11 @@
 """Who is given which certificate."""
 
 import pytest
+import yaml
 
 from controlplane.explain.resources import decode as decode_resources
 from controlplane.snapshot import types
+from tests.secrets import tls_secret
 from tests.world import World, service
 
 RULE = """
@@ -77,11 +79,6 @@ spec:
   hosts: [tls.example.com]
   gateways: [edge]
   tls: [{match: [{sniHosts: [tls.example.com]}], route: [{destination: {host: web}}]}]
----
-apiVersion: v1
-kind: Secret
-metadata: {name: one, namespace: istio-ingress}
-data: {tls.crt: LS0tLS1CRUdJTiBY, tls.key: LS0tLS1CRUdJTiBZ}
 """
 
 
@@ -95,6 +92,7 @@ data: {tls.crt: LS0tLS1CRUdJTiBY, tls.key: LS0tLS1CRUdJTiBZ}
 )
 def test_a_missing_secret_is_told_to_the_server_that_names_it_and_to_no_other(credentials, fields):
     world = World().apply(service("web")).apply(TWO % credentials)
+    world.apply(yaml.safe_dump(tls_secret("one", "istio-ingress")))
     world.gateway()
     told = [problem.origin for problem in world.problems() if problem.code == "InvalidGatewayCredential"]
     assert sorted(str(origin) for origin in told if origin.ref.kind != "Secret") == [
@@ -104,12 +102,7 @@ def test_a_missing_secret_is_told_to_the_server_that_names_it_and_to_no_other(cr
 
 def test_kubernetes_secrets_are_for_gateways():
     world = World().apply(service("web")).apply(EDGE).apply(RULE % "{mode: MUTUAL, credentialName: own}")
-    world.apply("""
-apiVersion: v1
-kind: Secret
-metadata: {name: own, namespace: istio-ingress}
-data: {tls.crt: LS0tLS1CRUdJTiBY, tls.key: LS0tLS1CRUdJTiBZ, ca.crt: LS0tLS1CRUdJTiBa}
-""")
+    world.apply(yaml.safe_dump(tls_secret("own", "istio-ingress", ca=True)))
     gateway = world.gateway()
     assert gateway.names(types.SECRET) == ["kubernetes://own", "kubernetes://own-cacert"]
     assert [(one.code, one.level) for one in world.problems()] == [("SecretsAreForGateways", "info")]

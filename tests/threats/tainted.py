@@ -4,7 +4,6 @@ Every part of every Secret holds a marker with the name of its namespace. Gatewa
 Secrets in every way that somebody might take for a namespace, a path or another Secret.
 """
 
-import base64
 from collections.abc import Iterator, Mapping
 from random import Random  # noqa: TID251  the same meshes for the same seed
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 from controlplane.model.decode import decode
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import ObjectRef
+from tests.secrets import pair, secret
 
 NAMESPACES: Final = ("alpha", "beta", "gamma", "alph", "alphab")
 SECRETS: Final = ("key", "other", "key-cacert", "alpha", "beta")
@@ -154,16 +154,9 @@ class Tainted:
     def _secret(self, namespace: str, name: str) -> dict[str, Any]:
         self._count += 1
         kinds = (("tls.crt", "tls.key"), ("tls.crt", "tls.key", "ca.crt"), ("cert", "key", "cacert"), ("cacert",))
-        keys = self._random.choice((*kinds, ("ca.crt", "ca.crl"), ("tls.crt",), ("password",)))
-        data = {key: _pem(marker(namespace, name, key, self._count)) for key in keys}
-        kind = "kubernetes.io/tls" if "tls.crt" in keys else "Opaque"
-        return {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": kind,
-            "metadata": {"name": name, "namespace": namespace},
-            "data": data,
-        }
+        keys = self._random.choice((*kinds, ("ca.crt", "tls.key"), ("tls.crt",), ("password",)))
+        data = {key: _marked(key, marker(namespace, name, key, self._count)) for key in keys}
+        return secret(name, namespace, **data)
 
     def _credential(self) -> str:
         """Half of them are right."""
@@ -238,9 +231,9 @@ def _service(namespace: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": namespace}, "spec": spec}
 
 
-def _pem(text: str) -> str:
-    """What is taken for PEM."""
-    return base64.b64encode(f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n".encode()).decode()
+def _marked(key: str, text: str) -> bytes:
+    """Good PEM, after a line that says where it is from."""
+    return f"{text}\n".encode() + (pair().key_pem if "key" in key else pair().pem)
 
 
 def _decoded(document: Mapping[str, Any]) -> tuple[ObjectRef, Any]:
