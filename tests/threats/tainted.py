@@ -164,7 +164,7 @@ class Tainted:
 
     def _gateway(self, number: int) -> dict[str, Any]:
         random = self._random
-        selectors = ({}, {"istio": "ingressgateway"}, {"in": random.choice(NAMESPACES)})
+        selectors: tuple[dict[str, str], ...] = ({}, {"istio": "ingressgateway"}, {"in": random.choice(NAMESPACES)})
         servers = [self._server(number, port) for port in range(random.randrange(1, 3))]
         return _object("Gateway", number, random, selector=random.choice(selectors), servers=servers)
 
