@@ -24,6 +24,7 @@ from controlplane.compile.proxies import Scope
 from controlplane.compile.view import LayeredView, ProxyView
 from controlplane.envoy import render
 from controlplane.local.ports import BusyPort, ConfigDump, ProxyStatus, SyncState, TypeStatus
+from controlplane.model.encode import settings_mapping
 from controlplane.model.meshconfig import decode_settings
 from controlplane.model.problem import ObjectRef, Problem
 from controlplane.model.proxy import Proxy
@@ -251,6 +252,10 @@ class ControlPlane:
                 self.server.proxy_moved(connection, self._join(connection, scope))
 
     # What people ask
+
+    def settings(self) -> Mapping[str, Any]:
+        """The mesh-wide settings in force, with MeshConfig's field names."""
+        return settings_mapping(self.graph.store.get(self.graph.inputs.settings, SETTINGS_KEY) or Settings())
 
     def problems(self) -> tuple[Problem, ...]:
         """What compile and the proxies found wrong, now, each once; errors first."""

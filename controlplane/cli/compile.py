@@ -43,7 +43,7 @@ def compile_(  # noqa: PLR0913  (the options of one command)
     """Print one document."""
     proxy = _proxy(who)
     settings, settings_problems = decode_settings({**_USUAL, **read_mesh_config(mesh_config)})
-    batch = _read(paths, recursive=recursive)
+    batch = read_manifests(paths, recursive=recursive)
     objects = {ref: value for ref, value in batch.changes.items() if value is not None}
     compiled = compile_proxy(objects, proxy, settings)
     problems = tuple(dict.fromkeys((*settings_problems, *batch.problems, *compiled.problems)))
@@ -53,7 +53,8 @@ def compile_(  # noqa: PLR0913  (the options of one command)
         raise typer.Exit(1)
 
 
-def _read(paths: Sequence[str], *, recursive: bool) -> Batch:
+def read_manifests(paths: Sequence[str], *, recursive: bool) -> Batch:
+    """What `-f` names: files, directories, standard input. Refuses with one line."""
     for path in paths:
         if not path or (path != _STDIN and not Path(path).exists()):
             raise Refused(f"{path or '-f'}: no such file or directory")

@@ -22,7 +22,8 @@ from controlplane.runtime.grpcstart import grpc_settings
 
 EXIT_CODES: Final = {
     0: "it went well; `up` and `serve`: somebody asked them to end",
-    1: "the answer is no: no such proxy, `--strict` and problems, the demo went wrong, a full disk, a dead Envoy",
+    1: "the answer is no: a denied call, no such proxy, `--strict` and problems, the demo went wrong, a full disk, a"
+    " dead Envoy",
     2: "asked wrongly, or it cannot be done here: one line on standard error says why",
     70: "a bug in Lateen: one line; `--traceback` (with any command) shows where",
     130: "interrupted",
@@ -84,6 +85,17 @@ rotate = typer.Typer(
 )
 ca.add_typer(rotate, name="rotate")
 
+authz = typer.Typer(
+    help="""Who may call whom.
+
+    \b
+    Example:
+      lateen authz check -f manifests --from shop/front --to shop/cart --method POST --path /items
+    """,
+    no_args_is_help=True,
+)
+app.add_typer(authz, name="authz")
+
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR", help="directories (or files) with manifests")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-R", help="read subdirectories too")]
 MeshConfig = Annotated[
@@ -101,6 +113,16 @@ def _connected(ctx: typer.Context) -> list[str]:
         proxies = _command("asking").ask(Path(ctx.params.get("directory") or "."), "/proxies")
         return [proxy["name"] for proxy in proxies]
     except (Refused, OSError, ValueError):
+        return []
+
+
+def _workloads(ctx: typer.Context) -> list[str]:
+    """For completion: NAMESPACE/NAME of what runs in the mesh that would be asked."""
+    try:
+        items = _command("asking").ask(Path(ctx.params.get("directory") or "."), "/objects")["items"]
+        metas = [item["metadata"] for item in items if item["kind"] in {"Deployment", "Service"}]
+        return sorted({f"{meta.get('namespace', 'default')}/{meta['name']}" for meta in metas})
+    except (Refused, OSError, ValueError, KeyError, TypeError):
         return []
 
 
@@ -293,6 +315,86 @@ def _config_command(section: str) -> None:
 
 for _section in ("listeners", "routes", "clusters", "endpoints", "secrets", "all"):
     _config_command(_section)
+
+
+@authz.command("check")
+def authz_check(  # noqa: PLR0913  (the options of one command)
+    *,
+    caller: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="WHO",
+            help="NAMESPACE/NAME of a workload or account, a whole identity, or - for nobody",
+            autocompletion=_workloads,
+        ),
+    ],
+    workload: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="NAMESPACE/NAME",
+            help="a Deployment, a Pod, or what a Service selects",
+            autocompletion=_workloads,
+        ),
+    ],
+    method: Annotated[str, typer.Option(metavar="METHOD", help="of the request")] = "GET",
+    path: Annotated[str, typer.Option(metavar="PATH", help="of the request, with its query")] = "/",
+    host: Annotated[str, typer.Option(metavar="HOST", help="of the request (default: what --to names)")] = "",
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="of the request; may be repeated")
+    ] = None,
+    claim: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="of a valid token; lists and objects as JSON")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="of the workload, or of the Service if --to names one")
+    ] = None,
+    tcp: Annotated[bool, typer.Option("--tcp", help="bytes instead of a request")] = False,
+    source_ip: Annotated[str, typer.Option(metavar="IP", help="where the connection comes from")] = "127.0.0.1",
+    remote_ip: Annotated[str, typer.Option(metavar="IP", help="of the client before all proxies")] = "",
+    sni: Annotated[str, typer.Option(metavar="NAME", help="of the connection")] = "",
+    labels: Annotated[str, typer.Option(metavar="K=V,...", help="of the workload, instead of its own")] = "",
+    paths: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filename", "-f", metavar="PATH", help="manifests, instead of a running mesh; - is standard input"
+        ),
+    ] = None,
+    recursive: Recursive = False,
+    mesh_config: MeshConfig = None,
+    directory: Where = Path(),
+    output: Output = Format.TABLE,
+) -> None:
+    """Whether a call is allowed, and by which rule.
+
+    Asks the AuthorizationPolicies of files, or of the mesh that runs in the directory. Says what came closest to
+    making it otherwise, and what dry runs would do. The exit code is 0 for allowed and 1 for denied. Providers of
+    CUSTOM policies are not asked, and taken to agree; mutual TLS and tokens are taken to be as you say.
+
+    \b
+    Examples:
+      lateen authz check --from shop/front --to shop/cart --method POST --path /items
+      lateen authz check -f manifests --from - --to shop/cart -o json
+      lateen authz check -f manifests --from shop/front --to shop/db --tcp --port 5432
+    """
+    module = _command("authz")
+    call = module.Call(
+        caller=caller,
+        workload=workload,
+        labels=labels,
+        method=method,
+        path=path,
+        host=host,
+        headers=header or [],
+        claims=claim or [],
+        port=port,
+        source=source_ip,
+        remote=remote_ip,
+        server_name=sni,
+        tcp=tcp,
+    )
+    module.check(call, module.Place(paths or [], recursive, mesh_config, directory), output)
 
 
 @ca.command("show")

@@ -33,6 +33,9 @@ def routes(control: ControlPlane, findings: Findings, mesh: Mesh | None = None) 
     async def problems(_query: Mapping[str, str]) -> Any:
         return [problem_row(problem, findings.place_of(problem)) for problem in findings.problems()]
 
+    async def settings(_query: Mapping[str, str]) -> Any:
+        return control.settings()
+
     async def about(_query: Mapping[str, str]) -> Any:
         return {"lateen": version("lateen")}
 
@@ -40,6 +43,7 @@ def routes(control: ControlPlane, findings: Findings, mesh: Mesh | None = None) 
         "/proxies": proxies,
         "/config": config,
         "/problems": problems,
+        "/settings": settings,
         "/version": about,
     }
     return offered | _mesh_routes(mesh) if mesh is not None else offered

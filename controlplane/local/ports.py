@@ -105,6 +105,10 @@ class ControlPlane(Protocol):
         """Other mesh-wide settings, with MeshConfig's field names; what is wrong in them is one of `problems`."""
         ...
 
+    def settings(self) -> Mapping[str, Any]:
+        """The mesh-wide settings in force, with MeshConfig's field names."""
+        ...
+
     def problems(self) -> tuple[Problem, ...]:
         """What compile and the proxies (NACKs) found wrong, now. Decoding problems are the source's to tell."""
         ...

@@ -8,6 +8,7 @@ import msgspec
 from controlplane.model.durations import format_duration
 from controlplane.model.kinds import BY_NAME, MeshObject
 from controlplane.model.meta import ref_of
+from controlplane.model.settings import Settings
 
 
 def to_mapping(obj: MeshObject) -> dict[str, Any]:
@@ -16,6 +17,12 @@ def to_mapping(obj: MeshObject) -> dict[str, Any]:
     kind = BY_NAME[(ref.group, ref.kind)]
     body = _without_marks(msgspec.to_builtins(obj, enc_hook=_to_text))
     return {"apiVersion": f"{ref.group}/{kind.versions[0]}", "kind": ref.kind, "spec": {}, **body}
+
+
+def settings_mapping(settings: Settings) -> dict[str, Any]:
+    """With MeshConfig's names; what is as by default is left out."""
+    found: dict[str, Any] = msgspec.to_builtins(settings, enc_hook=_to_text)
+    return found
 
 
 def _to_text(value: object) -> str:

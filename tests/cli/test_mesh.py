@@ -79,6 +79,15 @@ def test_proxies_of_the_mesh_are_completed(mesh: Path) -> None:
     assert "front-tomcat-" in completed(f"lateen proxy-config routes -d {mesh} fr", mesh.parent)
 
 
+def test_authz_check_asks_the_mesh_that_runs(mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    question = ("authz", "check", "-d", str(mesh), "-o", "json", "--from", "-", "--to", "istio-demo/bill-service")
+    answer = json.loads(asked(capsys, *question))
+    assert answer["why"] == "no policy denies it, and none has to allow it"
+    assert answer["workload"]["namespace"] == "istio-demo"
+    assert answer["workload"]["labels"]
+    assert "istio-demo/bill-service" in completed("lateen authz check --to istio", mesh)
+
+
 def test_problems_are_listed(mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(asked(capsys, "problems", "-d", str(mesh), "-o", "json")) == []
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.model.durations import format_duration, parse_duration
+from controlplane.model.encode import settings_mapping
 from controlplane.model.meshconfig import decode_settings
 from controlplane.model.proxy import BadNodeError, InterceptionMode, Locality, ProxyType, parse_node
 from controlplane.model.settings import MinProtocolVersion, Settings
@@ -192,3 +193,19 @@ def test_a_bad_setting_keeps_its_default():
         "proxyListenPort",
         "defaultServiceExportTo[0]",
     }
+
+
+def test_settings_can_be_written_out_and_read_again():
+    written = {
+        "trustDomain": "mesh.example",
+        "trustDomainAliases": ["old.example"],
+        "connectTimeout": "3s",
+        "rootNamespaces": ["lateen-system"],
+        "pathNormalization": {"normalization": "MERGE_SLASHES"},
+        "numTrustedProxies": 2,
+        "extensionProviders": [{"name": "opa", "envoyExtAuthzHttp": {**HTTP_PROVIDER, "timeout": "0.5s"}}],
+    }
+    settings, problems = decode_settings(written)
+    assert problems == ()
+    assert decode_settings(settings_mapping(settings)) == (settings, ())
+    assert settings_mapping(Settings()) == {}
