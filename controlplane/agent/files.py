@@ -1,4 +1,4 @@
-"""Files that are seen whole or not at all, and last through a power cut."""
+"""Files of the agent's own: bounded when read, private and flushed when written."""
 
 import os
 from pathlib import Path
@@ -23,14 +23,6 @@ def write_new(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def replace(path: Path, content: bytes) -> None:
-    """The old content or the new one, whoever looks and whenever. The caller flushes the folder."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    write_new(beside, content)
-    beside.rename(path)
 
 
 def point(link: Path, target: str) -> None:

@@ -68,7 +68,7 @@ FLAGS: Final = (
     Flag("namespace", "NS", "of this workload", env="POD_NAMESPACE"),
     Flag("address", "IP", "of this workload: where its application is probed", env="INSTANCE_IP"),
     Flag("service-account", "SA", "claimed in the node's metadata; the certificate decides", env="SERVICE_ACCOUNT"),
-    Flag("trust-domain", "NAME", "a certificate of another is reported", env="TRUST_DOMAIN"),
+    Flag("trust-domain", "NAME", "with an account: another name in the certificate is a warning", env="TRUST_DOMAIN"),
     Flag("domain", "DOMAIN", "last part of the node's id (default: NS.svc.cluster.local)"),
     Flag("cluster", "NAME", "the node's cluster, as Envoy calls it (default: workload.namespace)"),
     Flag("locality", "REGION/ZONE/SUBZONE", "where the node is"),

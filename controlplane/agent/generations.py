@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from controlplane.agent import files
 from controlplane.agent.certificate import LARGEST, Facts, Pair, Roots
+from controlplane.runtime.files import replace
 
 FOLDER: Final = "identity"
 KEY: Final = "key.pem"
@@ -108,8 +109,7 @@ class IdentityWriter:
     def write_documents(self, documents: Mapping[str, str]) -> None:
         """What Envoy is started with, beside the identity. Raises OSError."""
         for name, content in documents.items():
-            files.replace(self._directory / name, content.encode())
-        files.flush(self._directory)
+            replace(self._directory / name, content.encode(), mode=files.PRIVATE)
 
     def document(self, name: str) -> str | None:
         """One of them."""

@@ -65,6 +65,7 @@ class IdentityRunner:
         *,
         node: Node,
         seconds: int | None,
+        expected: str,
         in_use: InUse,
         log: Log,
         clock: Clock,
@@ -76,6 +77,7 @@ class IdentityRunner:
         self._bundle = bundle
         self._node = node
         self._seconds = seconds
+        self._expected = expected
         self._log = log
         self._clock = clock
         self._random = random
@@ -189,6 +191,8 @@ class IdentityRunner:
         if self.trouble is not None:
             self._log.info("certificates are issued again", after=f"{(now - self.trouble.since).total_seconds():.0f} s")
             self.trouble = None
+        if self._expected and self._expected not in facts.names:
+            self._log.warning("the certificate is made out to somebody else", expected=self._expected)
         self._log.info("certificate", of=" ".join(facts.names), until=_time(facts.not_after), next=_time(self._due))
 
     def _failed(self, error: AskError) -> None:

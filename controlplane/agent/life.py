@@ -50,6 +50,7 @@ class Agent:
             BundleFile(settings.bundle, log),
             node=settings.node,
             seconds=settings.certificate_seconds,
+            expected=settings.expected_name,
             in_use=self._uses,
             log=log,
             clock=clock,

@@ -15,6 +15,7 @@ from controlplane.agent.envoy import EnvoyOptions
 from controlplane.agent.http.client import Address
 from controlplane.agent.probers import Prober, parse_probers
 from controlplane.agent.words import Words, parse_duration
+from controlplane.base.identity import Identity
 
 SIDECAR: Final = "sidecar"
 
@@ -61,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bundle: Path
     token: Path | None
     certificate_seconds: int | None
-    trust_domain: str
+    expected_name: str  # what its certificates should be made out to; "": not known here
     node: Node
     status: StatusOptions
     envoy: EnvoyOptions
@@ -96,12 +97,17 @@ def read_settings(role: str, words: Words) -> Settings:
         bundle=bundle or words.wrong("roots", "is not said"),
         token=words.path("token-file"),
         certificate_seconds=None if lifetime is None else round(lifetime),
-        trust_domain=words.text("trust-domain"),
+        expected_name=_name(words),
         node=node,
         status=_status(role, words, config, node.metadata),
         envoy=_envoy(words, config),
         drain=_drain(words, config),
     )
+
+
+def _name(words: Words) -> str:
+    domain, account = words.text("trust-domain"), words.text("service-account")
+    return Identity(domain, words.needed("namespace"), account).uri if domain and account else ""
 
 
 def _node(role: str, words: Words, proxy_config: Mapping[str, Any]) -> Node:

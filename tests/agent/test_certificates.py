@@ -2,6 +2,7 @@
 
 import stat
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -85,6 +86,15 @@ def test_a_certificate_is_renewed_at_half_its_life(endpoint, tmp_path, idle_envo
         (first,) = issued(agent)
         due = datetime.fromisoformat(first["next"])
         assert timedelta(minutes=26) < due - datetime.now(UTC) < timedelta(minutes=34)
+
+
+@pytest.mark.parametrize(("account", "said"), [("cart", 0), ("other", 1)])
+def test_another_name_than_the_pods_is_told(endpoint, tmp_path, idle_envoy, account, said):
+    """A token of another account, say. Who we are is the control plane's to say, so the certificate counts."""
+    named = partial(running, trust_domain="cluster.local", service_account=account)
+    with named(endpoint, tmp_path / "agent", envoy=idle_envoy) as agent:
+        issued(agent)
+        assert len(agent.events("the certificate is made out to somebody else")) == said
 
 
 def test_what_was_written_is_reported(endpoint, tmp_path, idle_envoy):

@@ -62,6 +62,7 @@ def test_a_pods_environment_says_everything():
     assert (found.drain.time, found.drain.until_idle, found.drain.least) == (20.0, True, 7.0)
     assert (found.envoy.drain_seconds, found.envoy.concurrency) == (30, 0)
     assert found.certificate_seconds == 3600
+    assert found.expected_name == "spiffe://cluster.local/ns/shop/sa/cart"
     assert found.token == Path("/var/run/secrets/tokens/istio-token")
     prober = found.status.probers["/app-health/cart/livez"]
     assert prober.http is not None
@@ -93,6 +94,7 @@ def test_defaults_are_istios():
     assert (found.envoy.drain_seconds, found.envoy.concurrency) == (45, 2)
     assert found.control_plane == Address("lateend.lateen-system.svc", 15013)
     assert found.certificate_seconds is None
+    assert found.expected_name == ""
 
 
 @pytest.mark.parametrize(
