@@ -112,7 +112,7 @@ def test_what_was_written_is_reported(endpoint, tmp_path, idle_envoy):
 
 
 def test_a_token_that_was_replaced_is_read_anew(endpoint, tmp_path, idle_envoy):
-    endpoint.life = 3.0
+    endpoint.life = 8.0
     endpoint.takes_certificates = False
     with running(endpoint, tmp_path / "agent", envoy=idle_envoy) as agent:
         issued(agent)
