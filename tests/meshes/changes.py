@@ -14,6 +14,7 @@ from tests.meshes.mesh import Manifests, Mesh
 from tests.meshes.policies import add_destination_rule, policy
 from tests.meshes.routing import add_virtual_service, destinations, http_route
 from tests.meshes.services import add_service, endpoint
+from tests.meshes.tokens import add_request_authentication
 from tests.meshes.words import ENTRIES, SERVICES, TIERS, VERSIONS, Json
 
 
@@ -71,6 +72,7 @@ def _create(rng: Random, making: Making, _: list[Json]) -> Changed:
             lambda: add_entry(making, making.namespace(), rng.choice(ENTRIES)),
             lambda: add_gateway(making),
             lambda: add_sidecar(making, making.namespace()),
+            lambda: add_request_authentication(making),
         )
     )()
     return {}

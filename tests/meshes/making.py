@@ -14,6 +14,7 @@ VERSIONS_SERVED = {
     "Node": "v1",
     "Secret": "v1",
     "EndpointSlice": "discovery.k8s.io/v1",
+    "RequestAuthentication": "security.istio.io/v1",
 }
 ISTIO = "networking.istio.io/v1"
 
