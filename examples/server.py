@@ -4,6 +4,7 @@
     python server.py "hello" --failing 0.5        # every second call is answered with 503
     python server.py "hello" --slow 2             # each answer takes two seconds
     python server.py "shop" --tell                # adds what it was asked: method, host, path
+    python server.py "shop" --show x-user         # adds a header of the request
     python server.py "shop" --log                 # an access log on standard output, with who called
 
 In a container it listens on port 80 of every address; where HOST and PORT are set it listens there. Python's standard
@@ -47,7 +48,7 @@ class Answers(asyncio.Protocol):
     def _answer(self, head: bytes) -> bytes:
         Answers.calls += 1
         failing = self._options.failing and Answers.calls * self._options.failing % 1 < self._options.failing
-        text = self._options.text + (self._told(head) if self._options.tell else "") + "\n"
+        text = self._options.text + (self._told(head) if self._options.tell else "") + self._shown(head) + "\n"
         status = "503 Service Unavailable" if failing else "200 OK"
         if self._options.log:
             line = head.split(b"\r\n", 1)[0].decode(errors="replace")
@@ -63,6 +64,10 @@ class Answers(asyncio.Protocol):
     def _told(self, head: bytes) -> str:
         method, path, _ = head.split(b"\r\n", 1)[0].decode(errors="replace").split(" ", 2)
         return f": {method} {self._header(head, b'host').decode(errors='replace')} {path}"
+
+    def _shown(self, head: bytes) -> str:
+        name = self._options.show
+        return f", {name}: {self._header(head, name.encode()).decode(errors='replace') or '-'}" if name else ""
 
     def _caller(self, head: bytes) -> str:
         """Whom the sidecar saw in the caller's certificate (`URI=` of X-Forwarded-Client-Cert); - without one."""
@@ -90,6 +95,7 @@ async def main() -> None:
     parser.add_argument("--slow", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--log", action="store_true", help="one line for each call, with the caller's identity")
     parser.add_argument("--tell", action="store_true", help="add method, host and path to the text")
+    parser.add_argument("--show", default="", help="add this header of the request to the text")
     options = parser.parse_args()
     host, port = os.environ.get("HOST"), int(os.environ.get("PORT", "80"))
     server = await asyncio.get_running_loop().create_server(lambda: Answers(options), host, port)

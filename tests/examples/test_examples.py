@@ -123,6 +123,29 @@ def _total(up: Up, host: str) -> int:
 
 
 @pytest.mark.point
+def test_tokens(tmp_path: Path, proved: Proved) -> None:
+    directory = lay_out(tmp_path, "security/jwt")
+    page = (directory / "README.md").read_text()
+    shown = {name: token for name, _, token in (line.strip().partition("=") for line in page.splitlines())}
+    bearer = {who: {"authorization": f"Bearer {shown[who]}"} for who in ("ALICE", "BOB", "OLD")}
+    url, edge = "http://shop.example.com", ("127.0.0.1", 10080)
+    with Up(directory).settled() as up:
+        up.synced()
+        assert call(edge, f"{url}/") == (200, "shop v1, x-user: -\n")
+        assert call(edge, f"{url}/", **bearer["BOB"]) == (200, "shop v1, x-user: bob\n")
+        assert call(edge, f"{url}/", **bearer["ALICE"]) == (200, "shop v2, x-user: alice\n")
+        assert call(edge, f"{url}/?access_token={shown['ALICE']}") == (200, "shop v2, x-user: alice\n")
+        assert call(edge, f"{url}/", **bearer["OLD"]) == (401, "Jwt is expired")
+        mixed = f"{shown['ALICE'].rpartition('.')[0]}.{shown['BOB'].rpartition('.')[2]}"
+        assert call(edge, f"{url}/", authorization=f"Bearer {mixed}") == (401, "Jwt verification fails")
+        assert call(edge, f"{url}/", x_user="alice") == (200, "shop v1, x-user: -\n")
+        assert call(edge, f"{url}/account") == (403, "RBAC: access denied")
+        assert call(edge, f"{url}/account", **bearer["BOB"]) == (200, "shop v1, x-user: bob\n")
+        prove_nothing_was_refused(up, "security/jwt", proved)
+        assert_compile_agrees(up)
+
+
+@pytest.mark.point
 def test_gateway(tmp_path: Path, proved: Proved) -> None:
     directory = lay_out(tmp_path, "gateway")
     made = subprocess.run([sys.executable, directory / "certificate.py"], capture_output=True, check=True, text=True)

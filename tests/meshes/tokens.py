@@ -57,6 +57,5 @@ def _keys(making: Making) -> Json:
 def _uri(rng: Random, making: Making) -> str:
     if rng.random() < 0.4:
         return rng.choice(("https://issuer.example.invalid/keys", "http://issuer.example.invalid:8080/keys"))
-    host = rng.choice(making.hosts)
-    port = rng.choice(host.ports).number
-    return f"{rng.choice(('http', 'https'))}://{host.name.replace('*', 'any')}:{port}/keys"
+    host, port = rng.choice([(host.name, port.number) for host in making.hosts for port in host.ports])
+    return f"{rng.choice(('http', 'https'))}://{host.replace('*', 'any')}:{port}/keys"
