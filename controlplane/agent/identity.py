@@ -34,7 +34,7 @@ from controlplane.base.clock import Clock
 from controlplane.runtime.backoff import Backoff, BackoffPolicy
 
 _TICK: Final = 1.0  # seconds: how late a changed bundle, or an end that came while the machine slept, is seen
-_POLICY: Final = BackoffPolicy(first=0.5, longest=30.0)  # seconds
+_POLICY: Final = BackoffPolicy(first=0.5, longest=15.0)  # seconds
 
 
 class NotKept(AskError):  # noqa: N818  (the machine's fault)

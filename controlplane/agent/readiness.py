@@ -1,6 +1,7 @@
 """Whether traffic may come: Envoy has its first configuration, and is not on its way out."""
 
 import asyncio
+from typing import Final
 
 from controlplane.agent.admin import AdminClient
 from controlplane.agent.http.client import NoAnswer
@@ -8,7 +9,7 @@ from controlplane.agent.http.server import Response, text
 from controlplane.agent.identity import IdentityRunner
 from controlplane.agent.logs import Log
 
-_LIVE = "LIVE"
+_LIVE: Final = "LIVE"
 
 
 class Readiness:
@@ -19,7 +20,7 @@ class Readiness:
         self._identity = identity
         self._log = log
         self._last = ""
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[str] | None = None
         self.started = False
         self.draining = False
 
@@ -41,9 +42,14 @@ class Readiness:
             return self._identity.lacks
         if not self.started:
             return "Envoy is being started"
-        async with self._asking:  # one at a time: however many ask us, Envoy hears of one
-            try:
-                state = await self._admin.state()
-            except NoAnswer as error:
-                return f"Envoy does not answer: {error}"
+        try:
+            state = await self._state()
+        except NoAnswer as error:
+            return f"Envoy does not answer: {error}"
         return "" if state == _LIVE else f"Envoy is {state or 'silent'}"
+
+    async def _state(self) -> str:
+        """However many ask us at one time, Envoy hears of one."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._admin.state())
+        return await asyncio.shield(self._asking)

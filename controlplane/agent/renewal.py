@@ -27,11 +27,12 @@ def renew_at(issued: datetime, not_after: datetime, random: float) -> datetime:
 def retry_in(backoff: float, left: float | None = None, asked: float | None = None) -> float:
     """Seconds until the next try, after one that failed.
 
-    `backoff`: what the back-off says; it yields when only `left` seconds of a life are. `asked`: what the server said
-    (Retry-After), which does not: it would only say so again.
+    `backoff`: what the back-off says; it yields when only `left` seconds of a life are, but not once that is over: then
+    there is nothing to save, and everybody may be asking. `asked`: what the server said (Retry-After), which does not
+    yield: it would only say so again.
     """
     if asked is not None:
         return min(max(asked, backoff), _MOST_PATIENT)
-    if left is None:
+    if left is None or left <= 0:
         return backoff
     return min(backoff, max(_FASTEST, left * _SHARE))

@@ -49,13 +49,18 @@ class Mesh:
             connection.close()
             raise
 
+    def ask(self, tls: ssl.SSLSocket) -> bytes:
+        """One request on a connection that is there."""
+        tls.sendall(b"GET / HTTP/1.1\r\nHost: cart\r\n\r\n")
+        answer = b""
+        while not answer.endswith((b"hello", b"done")) and (chunk := tls.recv(4096)):
+            answer += chunk
+        return answer
+
     def call(self, context: ssl.SSLContext) -> tuple[bytes, int]:
         """One request on a connection of its own: what came back, and the certificate's serial number."""
         with self.connected(context) as tls:
-            tls.sendall(b"GET / HTTP/1.1\r\nHost: cart\r\n\r\n")
-            answer = b""
-            while not answer.endswith((b"hello", b"done")) and (chunk := tls.recv(4096)):
-                answer += chunk
+            answer = self.ask(tls)
             shown = tls.getpeercert()
             assert shown is not None
             assert shown["subjectAltName"] == (("URI", CALLER.uri),)
@@ -199,12 +204,24 @@ def test_a_request_under_way_is_finished_before_envoy_ends(tmp_path, flags, last
             assert asked.wait(10)
             agent.signal(signal.SIGTERM)
             wait_for(lambda: agent.readiness() == (503, "not ready: draining"), lambda: str(agent.readiness()))
+            assert not agent.events("Envoy could not be asked to drain")
             envoy = agent.envoy_pid
             assert agent.ended() == 0
             client.join()
             assert answers[0].startswith(b"HTTP/1.1 200")
             assert answers[0].endswith(b"done")
             assert not is_alive(envoy)
+
+
+def test_who_comes_while_it_drains_is_served_and_asked_to_come_back_elsewhere(mesh, tmp_path):
+    with running(mesh.endpoint, tmp_path / "agent", address=mesh.address, drain_time="30s") as agent:
+        agent.wait_until_ready()
+        with mesh.connected(mesh.client()) as tls:
+            assert b"connection: close" not in mesh.ask(tls)
+            agent.signal(signal.SIGTERM)
+            agent.said("draining")
+            wait_for(lambda: b"connection: close" in mesh.call(mesh.client())[0], "new clients to be told")
+            assert b"connection: close" in mesh.ask(tls)
 
 
 def test_nobody_connected_and_it_ends_after_the_least_time(mesh, tmp_path):
