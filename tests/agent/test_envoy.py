@@ -84,6 +84,7 @@ def test_it_serves_with_the_certificate_that_was_fetched(mesh, tmp_path):
         assert admin.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.point
 def test_certificates_change_under_load_and_nobody_notices(mesh, tmp_path, size, proved):
     """Handshakes all the while: each meets one generation, whole."""
     rotations = size(3, 20)

@@ -44,6 +44,7 @@ def test_a_running_agent_has_loaded_nothing_heavy(tmp_path, idle_envoy, program)
     assert {name for name in ours if not name.startswith(OWN) and name != "controlplane.cli"} == set()
 
 
+@pytest.mark.point
 def test_an_agents_memory(tmp_path, proved):
     """Resident, beside a real Envoy, after its certificate was renewed several times and everybody asked."""
     address = loopback_address()
@@ -67,6 +68,7 @@ def test_an_agents_memory(tmp_path, proved):
     )
 
 
+@pytest.mark.point
 @pytest.mark.bench
 def test_an_agents_start(tmp_path, size, proved):
     """From the agent's own start until Envoy's, certificate included; the endpoint answers at once."""
