@@ -193,6 +193,7 @@ class Inbound:
         ports, problems = inbound.inbound_ports(self._served(fetch, proxy))
         fetch.report(*problems)
         policy = self._policies.of(fetch, proxy.namespace, proxy.labels)
+        fetch.report(*inbound.unasked(ports, policy))
         is_captured = proxy.interception is not InterceptionMode.NONE
         fetch.report(*inbound.remarks(ports if is_captured else (), limits, settings, policy))
         explicit, clusters = inbound.explicit_inbound(ports, limits, proxy.ips, settings, policy)

@@ -190,9 +190,18 @@ class Check(msgspec.Struct, frozen=True, cache_hash=True):
     authorizer: Authorizer | None = None
 
 
+class Unknowing(msgspec.Struct, frozen=True):
+    """A rule that asks for more than a connection has: it allows none, or refuses all that the rest of it holds for."""
+
+    origin: Origin
+    refuses: bool
+    ports: tuple[int, ...] = ()  # it is for these alone; (): for all
+
+
 class Authorization(msgspec.Struct, frozen=True, cache_hash=True):
     """All that judges the calls of one workload."""
 
     checks: tuple[Check, ...] = ()
     judgements: tuple[Judgement, ...] = ()
+    unknowing: tuple[Unknowing, ...] = ()  # of connections: what cannot be asked of them
     origins: tuple[Origin, ...] = ()

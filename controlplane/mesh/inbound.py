@@ -10,13 +10,14 @@ Who may come in, and as what, is a matter of each port's mode (`doors`): every w
 chain takes the rest, or a caller that found no way into a strict port would come in there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
 
 import msgspec
 
 from controlplane.ir import names
+from controlplane.ir.authorization import Unknowing
 from controlplane.ir.cluster import Cluster, Direction
 from controlplane.ir.guard import UNGUARDED, PeerMode, WorkloadPolicy
 from controlplane.ir.listener import (
@@ -82,6 +83,17 @@ def inbound_ports(
         if first.protocol is not mine.protocol:
             problems.append(_conflict(mine, first))
     return tuple(found[target] for target in sorted(found)), tuple(problems)
+
+
+def unasked(ports: Iterable[InboundPort], policy: WorkloadPolicy) -> Iterator[Problem]:
+    """Rules about requests, where a workload serves something else: they fail closed, which may not be meant."""
+    served = [port for port in ports if port.protocol is not Protocol.AUTO]
+    others = [port.target for port in served if not port.protocol.is_http]
+    has_http = len(others) < len(served)
+    for rule in policy.tcp.authorization.unknowing if policy.tcp.authorization is not None else ():
+        concerned = [port for port in others if not rule.ports or port in rule.ports]
+        if concerned and (rule.refuses or not has_http):
+            yield _cannot_be_asked(rule, concerned)
 
 
 def virtual_inbound(
@@ -342,6 +354,14 @@ def _age(entry: tuple[Service, ServicePort, int]) -> tuple[bool, str, str, int]:
     service, port, _ = entry
     created = service.created
     return (created is None, created.isoformat() if created is not None else "", service.host, port.number)
+
+
+def _cannot_be_asked(rule: Unknowing, ports: Sequence[int]) -> Problem:
+    where = ", ".join(map(str, ports))
+    what = "refuses every connection its other conditions hold for" if rule.refuses else "allows no connection"
+    message = f"asks about requests, and the workload serves something else at {where}: there it {what}"
+    hint = "; name the ports it is for" if rule.refuses else ""
+    return Problem("NoEffect" if not rule.refuses else "RefusesConnections", Level.WARNING, rule.origin, message + hint)
 
 
 def _conflict(mine: InboundPort, first: InboundPort) -> Problem:

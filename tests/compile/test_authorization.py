@@ -3,7 +3,7 @@
 import pytest
 
 from controlplane.explain import Resources, decode
-from controlplane.model.extensionprovider import ExtAuthzGrpc, ExtensionProvider
+from controlplane.model.extensionprovider import ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider
 from controlplane.model.settings import Settings
 from controlplane.snapshot import types
 from tests.envoys import validate
@@ -142,3 +142,37 @@ spec:
     asked = "outbound|80||judge.example.com"
     assert not any(ref.name == asked for one in mine.resources() for ref in one.refs if one.type_url == types.LISTENER)
     assert any(ref.name == asked for one in other.resources() for ref in one.refs if one.type_url == types.LISTENER)
+
+
+DATABASE = """
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: default}
+spec:
+  selector: {app: db}
+  clusterIP: 10.96.8.8
+  ports: [{name: tcp-sql, port: 5432, targetPort: 5432}%s]
+"""
+AND_HTTP = ", {name: http, port: 80, targetPort: 8080}"
+DENY = "{action: DENY, rules: [{to: [{operation: {methods: [DELETE]}}]}]}"
+DENY_THERE = '{action: DENY, rules: [{to: [{operation: {methods: [DELETE], ports: ["8080"]}}]}]}'
+ALLOW = "{rules: [{to: [{operation: {methods: [GET]}}]}]}"
+WEB = ExtensionProvider(name="web", envoy_ext_authz_http=ExtAuthzHttp(service="opa.auth.svc.cluster.local", port=80))
+
+
+@pytest.mark.parametrize(
+    ("spec", "more", "code"),
+    [
+        (DENY, "", "RefusesConnections"),
+        (DENY, AND_HTTP, "RefusesConnections"),
+        (DENY_THERE, AND_HTTP, None),
+        (ALLOW, "", "NoEffect"),
+        (ALLOW, AND_HTTP, None),
+        ("{action: CUSTOM, provider: {name: web}, rules: [{}]}", AND_HTTP, "RefusesConnections"),
+        ("{rules: [{from: [{source: {principals: [x]}}]}]}", "", None),
+    ],
+)
+def test_rules_about_requests_where_something_else_is_served(spec: str, more: str, code: str | None) -> None:
+    world = World(Settings(extension_providers=(WEB,))).apply(service("opa", "auth")).apply(DATABASE % more)
+    world.apply(policy(spec)).sidecar(labels={"app": "db"})
+    assert [(one.code, one.origin.path) for one in world.problems()] == ([(code, "spec.rules[0]")] if code else [])

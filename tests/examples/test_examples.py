@@ -8,13 +8,14 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.conftest import Proved
 from tests.examples.updates import counted, updates
-from tests.local.meshes import EXAMPLES, Up, call, compiled_as_it_runs, lay_out
+from tests.local.meshes import EXAMPLES, REPOSITORY, Up, call, command, compiled_as_it_runs, lay_out
 
 NAMES = sorted(str(path.parent.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("lateen.yaml"))
 
@@ -189,3 +190,60 @@ def test_egress(tmp_path: Path, proved: Proved) -> None:
         assert up.call("client", "http://elsewhere.example.com/")[0] == 502
         prove_nothing_was_refused(up, "egress", proved)
         assert_compile_agrees(up)
+
+
+def test_the_authorizer_in_the_config_map_is_the_one_that_runs_here() -> None:
+    directory = EXAMPLES / "security" / "external-authorizer"
+    manifests = yaml.safe_load_all((directory / "authorizers.yaml").read_text())
+    (program,) = (one["data"]["authorizer.py"] for one in manifests if one["kind"] == "ConfigMap")
+    assert program == (directory / "authorizer.py").read_text()
+
+
+REFUSED = (403, "RBAC: access denied")
+
+
+@pytest.mark.point
+def test_authorization(tmp_path: Path, proved: Proved) -> None:
+    directory = lay_out(tmp_path, "security/authorization")
+    url = "http://catalogue:8080"
+    with Up(directory).settled() as up:
+        up.synced()
+        assert up.call("front", f"{url}/items/7") == (200, "catalogue: GET catalogue:8080 /items/7\n")
+        assert up.call("front", f"{url}/items/13")[0] == 200
+        assert up.call("guest", f"{url}/health") == (200, "catalogue: GET catalogue:8080 /health\n")
+        for path in ("draft-8", "../items/draft-8", "%64raft-8", "7/reviews", "7/../draft-8?x=1"):
+            assert up.call("front", f"{url}/items/{path}") == REFUSED, path
+        assert up.call("guest", f"{url}/items/7") == REFUSED
+        assert checked(up, "--from", "shop/front", "--path", "/items/7")["allowed"]
+        assert not checked(up, "--from", "shop/guest", "--path", "/items/7")["allowed"]
+        unlucky = checked(up, "--from", "shop/front", "--path", "/items/13")
+        assert [one["allowed"] for one in unlucky["dryRuns"]] == [False]
+        prove_nothing_was_refused(up, "security/authorization", proved)
+        assert_compile_agrees(up)
+
+
+def checked(up: Up, *arguments: str) -> dict[str, Any]:
+    """What `lateen authz check` says of a call to the catalogue."""
+    question = ("authz", "check", "-d", str(up.directory), "-o", "json", "--to", "shop/catalogue", *arguments)
+    done = subprocess.run(command(*question), capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (0 if answer["allowed"] else 1)
+    return answer
+
+
+@pytest.mark.point
+def test_external_authorizer(tmp_path: Path, proved: Proved) -> None:
+    directory = lay_out(tmp_path, "security/external-authorizer")
+    url, opens = "http://vault:8080", {"x_pass": "open sesame"}
+    with Up(directory).settled() as up:
+        up.synced()
+        assert up.call("client", f"{url}/") == (200, "gold: GET vault:8080 /\n")
+        for path in ("/door", "/ramp"):
+            assert up.call("client", f"{url}{path}") == (403, "show your pass\n"), path
+            assert up.call("client", f"{url}{path}/x?y", **opens) == (200, f"gold: GET vault:8080 {path}/x?y\n")
+        prove_nothing_was_refused(up, "security/external-authorizer", proved)
+        assert_compile_agrees(up)
+        manifest = directory / "authorizers.yaml"
+        manifest.write_text(manifest.read_text().replace("replicas: 1", "replicas: 0", 1))
+        up.until(lambda: up.call("client", f"{url}/door", **opens)[0] == 403)
+        assert up.call("client", f"{url}/ramp", **opens)[0] == 200

@@ -8,14 +8,14 @@ import pytest
 
 from controlplane.app.offline import compile_proxy
 from controlplane.explain import decode
-from controlplane.local.lateenfile import NAME
+from controlplane.local.lateenfile import NAME, load
 from controlplane.local.node import gateway_node, sidecar_node
 from controlplane.local.objects import Health
 from controlplane.local.publishing import world
 from controlplane.model.decode import decode as decoded
+from controlplane.model.meshconfig import decode_settings
 from controlplane.model.problem import Level
 from controlplane.model.proxy import parse_node
-from controlplane.model.settings import Settings
 from controlplane.sources.files.once import read_once
 from controlplane.sources.files.scanning import Roots
 from tests.conftest import Proved
@@ -59,8 +59,10 @@ def refusals(directory: Path) -> tuple[list[str], int]:
     objects |= {ref: decoded(manifest).value for ref, manifest in made.items()}
     nodes = [*map(sidecar_node, plan.replicas), *map(gateway_node, plan.gateways)]
     refused: list[str] = []
+    settings, problems = decode_settings({"workloadCertificates": True, **load([directory / NAME]).mesh_config})
+    assert not problems
     for node in nodes:
-        compiled = compile_proxy(objects, parse_node(node.id, node.metadata), Settings(workload_certificates=True))
+        compiled = compile_proxy(objects, parse_node(node.id, node.metadata), settings)
         assert not [problem for problem in compiled.problems if problem.level is Level.ERROR]
         resources, _ = decode(compiled.resources)
         assert resources.listeners

@@ -198,6 +198,8 @@ class Up:
 def compiled_as_it_runs(up: Up) -> dict[str, tuple[Any, Any]]:
     """Of every proxy: what it is sent, and what `lateen compile` makes of the same objects."""
     objects = json.dumps(up.ask("/objects"))
+    settings = up.output.with_name("settings.json")
+    settings.write_text(json.dumps(up.ask("/settings")))
     found = {}
     for status in up.ask("/proxies"):
         kind, ip, full_name, _ = status["id"].split("~")
@@ -206,7 +208,7 @@ def compiled_as_it_runs(up: Up) -> dict[str, tuple[Any, Any]]:
         arguments = ("--type", kind, "--ip", ip, "--name", name, "--namespace", namespace, "-f", "-")
         metadata = json.dumps(bootstrap["node"]["metadata"])
         done = subprocess.run(
-            command("compile", *arguments, "--metadata", metadata),
+            command("compile", *arguments, "--metadata", metadata, "--mesh-config", str(settings)),
             input=objects,
             capture_output=True,
             text=True,

@@ -405,4 +405,4 @@ def test_with_nobody_to_ask_nothing_passes(provider: str) -> None:
 
 
 def test_whoever_is_asked_over_http_knows_no_connections() -> None:
-    assert asked("web", http=False) == (None, [("NoEffect", Level.INFO)])
+    assert asked("web", http=False) == (None, [])

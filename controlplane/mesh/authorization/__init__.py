@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from controlplane.ir.authorization import Action, Authorization, Check, Judgement, Rule
-from controlplane.mesh.authorization.providers import Lookup, authorizer
-from controlplane.mesh.authorization.rules import Of, Reading, rule
+from controlplane.ir.authorization import Action, Authorization, Check, Judgement, Rule, Unknowing
+from controlplane.mesh.authorization.providers import Lookup, authorizer, is_http
+from controlplane.mesh.authorization.rules import Of, Reading, is_of_requests, ports, rule
 from controlplane.model import authorizationpolicy as model
 from controlplane.model.authorizationpolicy import DRY_RUN, AuthorizationAction, AuthorizationPolicy
 from controlplane.model.meta import origin_of
@@ -45,6 +45,7 @@ def authorization(
     found = Authorization(
         checks=tuple(front.checks(_acting(selected, AuthorizationAction.CUSTOM), lookup, problems)),
         judgements=tuple(one for one in judgements if one is not None),
+        unknowing=() if http else tuple(_unknowing(selected, settings)),
         origins=tuple(map(origin_of, selected)),
     )
     return found, tuple(problems)
@@ -93,6 +94,18 @@ class _FrontEnd(msgspec.Struct, frozen=True):
             found = rule(written, f"{prefix}{rule_name(policy, number)}", reading)
             if found is not None:
                 yield found
+
+
+def _unknowing(policies: Iterable[AuthorizationPolicy], settings: Settings) -> Iterator[Unknowing]:
+    """What of all this a connection that carries no HTTP cannot be asked."""
+    for policy in policies:
+        if policy.invalid or is_dry_run(policy):
+            continue
+        refuses = policy.spec.action in {AuthorizationAction.DENY, AuthorizationAction.CUSTOM}
+        asked_over_http = policy.spec.action is AuthorizationAction.CUSTOM and is_http(_provider(policy), settings)
+        for number, written in enumerate(policy.spec.rules):
+            if asked_over_http or is_of_requests(written):
+                yield Unknowing(origin_of(policy, f"spec.rules[{number}]"), refuses, ports(written))
 
 
 def is_dry_run(policy: AuthorizationPolicy) -> bool:

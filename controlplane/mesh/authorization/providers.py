@@ -19,30 +19,37 @@ from controlplane.model.extensionprovider import ExtAuthzGrpc, ExtAuthzHttp, Req
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.settings import Settings
 
-_NOBODY: Final = "what the policy holds for is refused"
 Lookup = Callable[[str, str], Service | None]
 """(host, namespace that declares it or "") -> the service that the workload sees under this name."""
 
 _TIMEOUT: Final = timedelta(seconds=600)  # Istio's
 
 
+def is_http(provider: str, settings: Settings) -> bool:
+    """Whether it can be asked about requests alone."""
+    return isinstance(_declared(provider, settings), ExtAuthzHttp)
+
+
 def authorizer(
     provider: str, settings: Settings, lookup: Lookup, origins: Sequence[Origin], *, http: bool
 ) -> tuple[Authorizer | None, tuple[Problem, ...]]:
     """Who is asked, if anybody can be. `origins`: where policies name the provider."""
-    asked, code, level, message = _found(provider, settings, lookup, http=http)
+    written = _declared(provider, settings)
+    if not http and isinstance(written, ExtAuthzHttp):
+        return None, ()  # told where a port is found that speaks no HTTP
+    asked, code, level, message = _found(provider, written, settings, lookup)
     return asked, tuple(Problem(code, level, origin, message) for origin in origins if message)
 
 
+def _declared(provider: str, settings: Settings) -> ExtAuthzHttp | ExtAuthzGrpc | None:
+    return next((one.ext_authz for one in settings.extension_providers if one.name == provider), None)
+
+
 def _found(
-    provider: str, settings: Settings, lookup: Lookup, *, http: bool
+    provider: str, written: ExtAuthzHttp | ExtAuthzGrpc | None, settings: Settings, lookup: Lookup
 ) -> tuple[Authorizer | None, str, Level, str]:
-    written = next((one.ext_authz for one in settings.extension_providers if one.name == provider), None)
     if written is None:
         return _missing(f'no extensionProvider that can authorize is called "{provider}"')
-    if not http and isinstance(written, ExtAuthzHttp):
-        message = f'"{provider}" can be asked about requests alone: of connections that are no HTTP {_NOBODY}'
-        return None, "NoEffect", Level.INFO, message
     namespace, _, host = written.service.rpartition("/")
     service = lookup(qualify(host, namespace or settings.root_namespace, settings.cluster_domain), namespace)
     if service is None:
@@ -58,7 +65,7 @@ def _found(
 
 
 def _missing(why: str) -> tuple[None, str, Level, str]:
-    return None, "ReferencedResourceNotFound", Level.ERROR, f"{why}: {_NOBODY}"
+    return None, "ReferencedResourceNotFound", Level.ERROR, f"{why}: what the policy holds for is refused"
 
 
 def _asked_over_http(written: ExtAuthzHttp, host: str) -> Authorizer:

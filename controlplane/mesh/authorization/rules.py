@@ -87,9 +87,12 @@ def is_of_requests(written: model.Rule) -> bool:
     return any(part.needs is not Of.CONNECTION for part in _all_parts(written))
 
 
-def is_of_tokens(written: model.Rule) -> bool:
-    """Whether it asks for something only a token says."""
-    return any(part.needs is Of.TOKEN for part in _all_parts(written))
+def ports(written: model.Rule) -> tuple[int, ...]:
+    """The ports it is for; () for all."""
+    operations = [one.operation for one in written.to or ()]
+    listed = [operation.ports if operation is not None else None for operation in operations]
+    found = [values for values in listed if values]
+    return tuple(sorted({int(port) for values in found for port in values})) if len(found) == len(listed) else ()
 
 
 def _together(parts: Iterable[_Part], reading: Reading) -> Condition:
