@@ -182,7 +182,8 @@ def agent_command(node: Node, directory: Path, envoy: Path, identities: Identiti
         "drain-time": "0s",
     }
     words = (word for name, value in flags.items() for word in (f"--{name}", value))
-    return (sys.executable, "-m", "controlplane.agent", node.role, *words)
+    # -P: what lies in its directory is not to be imported.
+    return (sys.executable, "-P", "-m", "controlplane.agent", node.role, *words)
 
 
 def write_fresh(directory: Path, token: str, metadata: Mapping[str, Any]) -> None:

@@ -4,10 +4,11 @@ Real Envoys with their agents, the real authority, and a load that accounts for 
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pytest
 import yaml
@@ -21,8 +22,9 @@ from tests.proof.secured import SecuredMesh, secured
 pytestmark = [pytest.mark.point, pytest.mark.timeout(1800)]
 
 CLIENT = "front-tomcat"
+_LOOK = 0.5  # seconds
 URL = "http://bill-service:9999/"
-LIFETIME = 10.0  # seconds
+LIFETIME = 40.0  # seconds, while the control plane is away
 DOWN = 0.4  # of a lifetime
 STRICT = {
     "apiVersion": "security.istio.io/v1",
@@ -30,12 +32,6 @@ STRICT = {
     "metadata": {"name": "default", "namespace": "istio-demo"},
     "spec": {"mtls": {"mode": "STRICT"}},
 }
-
-
-@pytest.fixture(scope="module")
-def mesh() -> Iterator[SecuredMesh]:
-    with secured(_strict, f"{LIFETIME:.0f}s") as mesh:
-        yield mesh
 
 
 def _strict(folder: Path) -> Path:
@@ -67,7 +63,7 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.wait(LIFETIME / 20):
+        while not self._over.wait(_LOOK):
             for name, proxy in self._mesh.proxies.items():
                 self.seen[name].add(proxy.certificate())
 
@@ -80,24 +76,24 @@ def load_on(mesh: SecuredMesh) -> Iterator[Load]:
         yield load
 
 
-def until(mesh: SecuredMesh, condition: Any, what: str, seconds: float = 60.0) -> None:
+def until(mesh: SecuredMesh, condition: Callable[[], bool], what: Callable[[], str], seconds: float = 60.0) -> None:
     def alive() -> None:
         for proxy in mesh.proxies.values():
             proxy.check_alive()
 
-    wait_for(condition, lambda: what, alive, seconds)
+    wait_for(condition, what, alive, seconds)
 
 
-def test_certificates_and_a_root_change_under_load(mesh, size, proved):
-    rotations, requests = size(4, 100), size(2000, 100_000)
-    with load_on(mesh) as load, Watch(mesh) as watch:
-        before = {name: proxy.roots() for name, proxy in mesh.proxies.items()}
-        rotate_root(mesh, before)
+def test_certificates_and_a_root_change_under_load(size, proved):
+    """Small, certificates last long beside other tests: whatever is late then must not be too late."""
+    rotations, requests, lifetime = size(3, 100), size(2000, 100_000), size(30, 10)
+    with secured(_strict, f"{lifetime}s") as mesh, load_on(mesh) as load, Watch(mesh) as watch:
+        rotate_root(mesh, {name: proxy.roots() for name, proxy in mesh.proxies.items()})
         until(
             mesh,
             lambda: watch.rotations >= rotations and load.account.total >= requests,
-            f"{rotations} rotations: {watch.seen}",
-            seconds=size(60, 1200),
+            lambda: f"{rotations} rotations: {watch.seen}",
+            seconds=size(120, 1200),
         )
     print(load.account)
     proved(
@@ -111,11 +107,11 @@ def rotate_root(mesh: SecuredMesh, before: Mapping[str, frozenset[str]]) -> None
     """All three steps, each as soon as it is not refused any more; then nobody trusts what was trusted before."""
     mesh.rotate("begin")
     for step in ("switch", "finish"):
-        until(mesh, lambda step=step: _taken(mesh, step), f"{step}: {mesh.ask('/ca')['proxies']}")
+        until(mesh, partial(_taken, mesh, step), lambda: str(mesh.ask("/ca")["proxies"]))
     until(
         mesh,
         lambda: all(before[name].isdisjoint(proxy.roots()) for name, proxy in mesh.proxies.items()),
-        "the old root to be gone",
+        lambda: "the old root to be gone",
     )
 
 
@@ -127,27 +123,28 @@ def _taken(mesh: SecuredMesh, step: str) -> bool:
     return True
 
 
-def test_the_control_plane_is_away_for_two_fifths_of_a_lifetime(mesh, size, proved):
-    asked = size(1, 10)
-    with load_on(mesh) as load:
+def test_the_control_plane_is_away_for_two_fifths_of_a_lifetime(size, proved):
+    asked, shortest = size(1, 5), LIFETIME
+    with secured(_strict, f"{LIFETIME:.0f}s") as mesh, load_on(mesh) as load:
         for _ in range(asked):
             began = load.seconds
             mesh.kill()
-            until(mesh, lambda began=began: load.seconds - began >= DOWN * LIFETIME - 1.5, "time to pass")
+            until(mesh, partial(_has_passed, load, began + DOWN * LIFETIME), lambda: "time to pass")
             mesh.start()
-            away = load.seconds - began
-            assert away >= DOWN * LIFETIME * 0.7, away
-            serials = {name: proxy.certificate() for name, proxy in mesh.proxies.items()}
-            until(
-                mesh,
-                lambda serials=serials: all(
-                    proxy.certificate() != serials[name] for name, proxy in mesh.proxies.items()
-                ),
-                "all proxies to have renewed",
-            )
+            shortest = min(shortest, load.seconds - began)
+            before = {name: proxy.certificate() for name, proxy in mesh.proxies.items()}
+            until(mesh, partial(_renewed, mesh, before), lambda: "all proxies to have renewed")
     print(load.account)
     proved(
-        "identity 3", f"the control plane away for {DOWN:.0%} of a certificate's life: failed requests",
-        bound="0", figure=f"{load.account.failed.total()} of {load.account.total:,}",
-        holds=not load.account.failed, cases=asked, asked=asked,
+        "identity 3", f"the control plane away for {DOWN:.0%} of a certificate's life and more: failed requests",
+        bound="0", figure=f"{load.account.failed.total()} of {load.account.total:,}, away {shortest / LIFETIME:.0%}",
+        holds=not load.account.failed and shortest >= DOWN * LIFETIME, cases=asked, asked=asked,
     )  # fmt: skip
+
+
+def _renewed(mesh: SecuredMesh, before: Mapping[str, str]) -> bool:
+    return all(proxy.certificate() != before[name] for name, proxy in mesh.proxies.items())
+
+
+def _has_passed(load: Load, moment: float) -> bool:
+    return load.seconds >= moment
