@@ -18,7 +18,8 @@ from controlplane.mesh import authorization as mesh_authorization
 from controlplane.mesh import requestauthentication as mesh_tokens
 from controlplane.mesh.caller import Caller, has_labels
 from controlplane.mesh.tenancy import exported
-from controlplane.model.meta import KubernetesObject, origin_of
+from controlplane.model.authorizationpolicy import AuthorizationPolicy
+from controlplane.model.meta import KubernetesObject, Meta, origin_of
 from controlplane.model.problem import Level, Problem
 from controlplane.model.requestauthentication import RequestAuthentication
 from controlplane.model.selecting import PolicySelector, PolicyTargetReference
@@ -42,7 +43,10 @@ class _AttachableSpec(_Spec, Protocol):
     def target_refs(self) -> tuple[PolicyTargetReference, ...]: ...
 
 
-class _Policy(KubernetesObject, Protocol):
+class _Policy(Protocol):
+    @property
+    def meta(self) -> Meta: ...
+
     @property
     def spec(self) -> _Spec: ...
 
@@ -67,7 +71,7 @@ class Policies:
         self._peers = store.index("PeerAuthenticationsIn", inputs.peer_authentications, _namespace)
         believing = store.derive("SelectingRequestAuthentications", inputs.request_authentications, _believing)
         self._tokens = store.index("RequestAuthenticationsIn", believing, _namespace)
-        judging = store.derive("SelectingAuthorizationPolicies", inputs.authorization_policies, _selecting)
+        judging = store.derive("SelectingAuthorizationPolicies", inputs.authorization_policies, self._judging)
         self._rules = store.index("AuthorizationPoliciesIn", judging, _namespace)
         self._selectors = store.query("PolicySelectors", self._selectors_in)
         self._policies = store.query("WorkloadPolicies", self._policy)
@@ -100,6 +104,10 @@ class Policies:
         of_connections, more = mesh_authorization.authorization(rules, settings, lookup, http=False)
         fetch.report(*dict.fromkeys((*wrong, *unread, *problems, *more)))
         return WorkloadPolicy(peers, Guard(tokens, of_requests), Guard(None, of_connections))
+
+    def _judging(self, fetch: Fetch, key: Key, policy: AuthorizationPolicy) -> mesh_authorization.ReadPolicy | None:
+        selecting = _selecting(fetch, key, policy)
+        return None if selecting is None else mesh_authorization.read(policy, settings_of(fetch, self._inputs))
 
     def _service(self, fetch: Fetch, namespace: str, host: str, declared_in: str) -> Service | None:
         """What workloads of a namespace see under a name, if that is what the mesh's settings mean by it.

@@ -128,7 +128,7 @@ ALWAYS: Final = AllOf()
 NEVER: Final = AnyOf()
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(msgspec.Struct, frozen=True, cache_hash=True):
     """One rule of a policy."""
 
     name: str  # "ns[default]-policy[allow-get]-rule[0]", as logs and statistics have it

@@ -3,6 +3,7 @@
 What the rules mean is held against Envoys elsewhere; here it is what they are.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ from controlplane.ir.authorization import (
 )
 from controlplane.ir.route import MatchKind, StringMatch
 from controlplane.ir.service import Protocol, Resolution, Service, ServicePort
-from controlplane.mesh.authorization import authorization
+from controlplane.mesh import authorization as mesh_authorization
+from controlplane.mesh.authorization.providers import Lookup
 from controlplane.model.decode import decode
 from controlplane.model.extensionprovider import ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider
 from controlplane.model.problem import Level, ObjectRef, Origin
@@ -41,6 +43,12 @@ ANY = StringMatch(MatchKind.PRESENT)
 
 def nowhere(_host: str, _namespace: str) -> None:
     """No service is seen."""
+
+
+def authorization(policies: Iterable[Any], settings: Settings, lookup: Lookup, *, http: bool) -> Any:
+    """Of policies that select one workload."""
+    read = [mesh_authorization.read(one, settings) for one in policies]
+    return mesh_authorization.authorization(read, settings, lookup, http=http)
 
 
 def exact(value: str, **how: Any) -> StringMatch:

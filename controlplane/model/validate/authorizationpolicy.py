@@ -3,10 +3,9 @@
 Whatever is refused here fails closed, so a sentence has to say what to write instead: until then calls are refused.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from string import ascii_letters, digits
 from typing import Final
-
-import re2
 
 from controlplane.model.attributes import Attribute, parse_key
 from controlplane.model.authorizationpolicy import (
@@ -42,9 +41,10 @@ MAX_RULES: Final = 512
 MAX_ACCOUNTS: Final = 16
 MAX_ACCOUNT: Final = 320  # characters: a namespace, a slash, a name
 MAX_VALUE: Final = MAX_REGEX  # characters: some values become a part of a regular expression
-_MAX_SLASHES: Final = 32  # each may be the one between issuer and subject
+MAX_SLASHES: Final = 16  # of one requestPrincipal: each may be the one between issuer and subject
+MAX_ALL_SLASHES: Final = 4096  # of all in a policy, since each makes it larger
 _TEMPLATES: Final = ("{*}", "{**}")
-_LITERAL: Final = re2.compile(r"[a-zA-Z0-9\-._~%!$&'()+,;:@=]+")  # what a segment beside templates may be made of
+_LITERAL: Final = frozenset(ascii_letters + digits + "-._~%!$&'()+,;:@=")  # what segments beside templates are made of
 _PSEUDO_HEADERS: Final = frozenset({":authority", ":method", ":path", ":scheme"})
 _SOURCE: Final = (
     "principals",
@@ -70,7 +70,20 @@ def validate_authorization_policy(policy: AuthorizationPolicy) -> tuple[Problem,
     if len(policy.spec.rules) > MAX_RULES:
         found.error("InvalidValue", "spec.rules", f"{len(policy.spec.rules)} rules; at most {MAX_RULES} are allowed")
     each(found, "spec.rules", policy.spec.rules, _check_rule)
+    slashes = sum(value.count("/") for rule in policy.spec.rules for value in _request_principals(rule))
+    if slashes > MAX_ALL_SLASHES:
+        message = f"requestPrincipals have {slashes} slashes; at most {MAX_ALL_SLASHES} are allowed in one policy"
+        found.error("InvalidValue", "spec.rules", message)
     return found.done()
+
+
+def _request_principals(rule: Rule) -> Iterator[str]:
+    for one in rule.from_ or ():
+        if one.source is not None:
+            yield from (*(one.source.request_principals or ()), *(one.source.not_request_principals or ()))
+    for condition in rule.when:
+        if condition.key == Attribute.REQUEST_PRINCIPAL:
+            yield from (*(condition.values or ()), *(condition.not_values or ()))
 
 
 def _check_dry_run(found: Findings, policy: AuthorizationPolicy) -> None:
@@ -211,8 +224,8 @@ def _check_name(found: Findings, path: str, value: str) -> None:
 
 
 def _check_request_principal(found: Findings, path: str, value: str) -> None:
-    if _is_text(found, path, value) and value.count("/") > _MAX_SLASHES:
-        found.error("InvalidValue", path, f"has {value.count('/')} slashes; at most {_MAX_SLASHES} are allowed")
+    if _is_text(found, path, value) and value.count("/") > MAX_SLASHES:
+        found.error("InvalidValue", path, f"has {value.count('/')} slashes; at most {MAX_SLASHES} are allowed")
 
 
 def _check_account(found: Findings, path: str, value: str) -> None:
@@ -252,7 +265,7 @@ def _template_error(template: str) -> str:
             if seen_any:
                 return "after {**} there can be no other template"
             seen_any = segment == "{**}"
-        elif not _LITERAL.fullmatch(segment):
+        elif not segment or not _LITERAL.issuperset(segment):
             return f'"{segment}" is neither {{*}}, nor {{**}}, nor a plain segment of a path'
     return ""
 

@@ -27,7 +27,7 @@ from controlplane.ir.listener import (
 from controlplane.ir.policy import TrafficPolicy
 from controlplane.ir.route import DirectResponse, HeaderOps, Route, RouteMatch, VirtualHost, WeightedCluster
 from controlplane.ir.service import Endpoint, Resolution, Service
-from controlplane.mesh.authorization import authorization
+from controlplane.mesh.authorization import authorization, read
 from controlplane.mesh.guarding import guarded
 from controlplane.mesh.requestauthentication import tokens
 from controlplane.model.authorizationpolicy import AuthorizationPolicy
@@ -96,7 +96,7 @@ def listeners_of(each: Set) -> tuple[Listener, Listener]:
 
 
 def _policy_of(each: Set) -> WorkloadPolicy:
-    policies = each.policies
+    policies = [read(policy, each.settings) for policy in each.policies]
     of_requests, _ = authorization(policies, each.settings, _nowhere, http=True)
     of_connections, _ = authorization(policies, each.settings, _nowhere, http=False)
     believing: Any = decode(words.request_authentication()).value
