@@ -24,8 +24,8 @@ demo: $(READY) ## watch a canary shift real traffic between two versions, on thi
 test: $(READY) ## run all tests, small sizes
 	$(BIN)/pytest -n auto -q
 
-prove: $(READY) ## run every numbered point at full size and print what was shown
-	$(BIN)/pytest -q -p no:randomly -m point --full --bench --timeout 3600
+prove: $(READY) ## run every numbered point at full size and print what was shown (FULL=1: the sizes that take hours, too)
+	$(BIN)/pytest -q -p no:randomly -m point --full --bench $(if $(FULL),--fullest --timeout 36000,--timeout 3600)
 
 bench: $(READY) ## measure what things cost, on this machine
 	$(BIN)/python -m bench

@@ -19,6 +19,7 @@ hypothesis_settings.register_profile("searching", **_ANY_SPEED)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="full sizes of the numbered points instead of small ones")
+    parser.addoption("--fullest", action="store_true", help="with --full: the sizes that take hours, too")
     parser.addoption("--bench", action="store_true", help="also the points that are about time: alone on the machine")
 
 
@@ -40,11 +41,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             items[:] = [item for item in items if not item.get_closest_marker(mark)]
 
 
+class Size(Protocol):
+    """See `size`."""
+
+    def __call__(self, small: int, full: int, fullest: int | None = None, /) -> int: ...
+
+
 @pytest.fixture(scope="session")
-def size(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
-    """`size(small, full)`: how many cases to run. Nothing is skipped in either run; `--full` runs more of it."""
-    full: bool = request.config.getoption("--full")
-    return lambda small, all_of_them: all_of_them if full else small
+def size(request: pytest.FixtureRequest) -> Size:
+    """`size(small, full)`: how many cases to run. Nothing is skipped in either run; `--full` runs more of it.
+
+    `fullest`: what would take hours has a third size.
+    """
+    full, fullest = request.config.getoption("--full"), request.config.getoption("--fullest")
+
+    def chosen(small: int, all_of_them: int, most: int | None = None, /) -> int:
+        if fullest and most is not None:
+            return most
+        return all_of_them if full else small
+
+    return chosen
 
 
 class Proved(Protocol):

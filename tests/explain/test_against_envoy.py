@@ -1,11 +1,10 @@
 """The simulator has one purpose, to say what Envoy does; so it is held against Envoy, on random calls."""
 
 import json
-from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Proved
+from tests.conftest import Proved, Size
 from tests.envoys import Upstreams
 from tests.explain.coverage import REQUIRED, REQUIRED_OF_FEW, REQUIRED_OF_MESHES, Coverage
 from tests.explain.differential import Disagreement, Report, run
@@ -13,7 +12,6 @@ from tests.explain.generate import provide
 from tests.explain.meshes import provide as provide_mesh
 from tests.explain.shrink import shrink, to_json
 
-Size = Callable[[int, int], int]
 _SHOWN = 2  # disagreements worth shrinking at once; the rest have mostly the same cause
 
 

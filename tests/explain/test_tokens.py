@@ -1,6 +1,5 @@
 """Tokens: the simulator against Envoy, on thousands that are nearly good and on those that matter by name."""
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,7 +8,7 @@ import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from controlplane.explain import Address, Call, Resources, Stage, Verdict, decode, simulate
-from tests.conftest import Proved
+from tests.conftest import Proved, Size
 from tests.envoys import Upstreams
 from tests.explain.case import Addresses
 from tests.explain.compare import disagreements
@@ -18,8 +17,6 @@ from tests.explain.observe import envoy_of, observe
 from tests.explain.tokens import NOW, provide
 from tests.tokens import FAR, Key, jwks, key, token, unsigned
 from tests.world import VIRTUAL_INBOUND, World
-
-Size = Callable[[int, int], int]
 
 
 @pytest.mark.point

@@ -5,7 +5,7 @@ policies and random calls. A call that comes through and should not is a hole; o
 is a fault; there are none of either.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -15,12 +15,11 @@ from controlplane.ir.authorization import Condition, Identity
 from controlplane.mesh.authorization import rules
 from controlplane.mesh.authorization.logic import any_of
 from controlplane.mesh.authorization.texts import exact, text
-from tests.conftest import Proved
+from tests.conftest import Proved, Size
 from tests.envoys import Upstreams
 from tests.explain.authorization.differential import PAIRS_OF_A_SET, Disagreement, Report, run, words_of
 from tests.explain.authorization.shrink import shrink
 
-Size = Callable[[int, int], int]
 _SHOWN = 2  # disagreements worth shrinking at once; the rest have mostly the same cause
 _DECIDED = 0.85  # of calls, at least; the rest is refused before rules are asked
 
@@ -35,7 +34,7 @@ def upstream() -> Iterator[Address]:
 @pytest.mark.point
 @pytest.mark.timeout(4 * 3600)
 def test_random_policies_and_calls(upstream: Address, size: Size, proved: Proved) -> None:
-    asked = size(20_000, 1_000_000)
+    asked = size(20_000, 100_000, 1_000_000)
     report = run(range(round(asked / PAIRS_OF_A_SET / _DECIDED)), upstream)
     for one in report.disagreements[:_SHOWN]:
         print(words_of(shrink(one, upstream)), "\n")
