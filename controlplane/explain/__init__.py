@@ -1,7 +1,8 @@
 """What would Envoy do with this call? Answered from one proxy's compiled resources, without an Envoy."""
 
 from controlplane.explain.call import Address, Call, ProxyHeader, Speaks, Tls, http
-from controlplane.explain.outcome import Destination, Endpoint, Failure, Outcome, Stage, Step, Verdict
+from controlplane.explain.hop import next_hop
+from controlplane.explain.outcome import Destination, Endpoint, Failure, Outcome, Secured, Stage, Step, Verdict
 from controlplane.explain.resources import Origins, Resources, decode
 from controlplane.explain.simulate import simulate
 
@@ -15,6 +16,7 @@ __all__ = [
     "Outcome",
     "ProxyHeader",
     "Resources",
+    "Secured",
     "Speaks",
     "Stage",
     "Step",
@@ -22,5 +24,6 @@ __all__ = [
     "Verdict",
     "decode",
     "http",
+    "next_hop",
     "simulate",
 ]

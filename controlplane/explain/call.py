@@ -34,12 +34,16 @@ class Speaks(StrEnum):
 
 
 class Tls(msgspec.Struct, frozen=True):
-    """The ClientHello. Certificates are not judged here: a presented client certificate counts as a good one."""
+    """The ClientHello, and who the client shows to be. Who signed its certificate is not judged: it is a good one."""
 
     sni: str = ""
     alpn: tuple[str, ...] = ()
     client_certificate: bool = False
     names: tuple[str, ...] = ()  # in the client's certificate: its URIs, else its DNS names, else its subject
+
+    @property
+    def shows_certificate(self) -> bool:
+        return self.client_certificate or bool(self.names)
 
 
 class ProxyHeader(NamedTuple):

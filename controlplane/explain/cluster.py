@@ -5,7 +5,8 @@ all it is given, what is missing spills to the next level, and a level with too 
 uses all of them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -13,8 +14,9 @@ from envoy.config.core.v3 import health_check_pb2
 
 from controlplane.explain.call import Address, split_port
 from controlplane.explain.headers import Headers, first
-from controlplane.explain.outcome import Connection, Endpoint, Failure
+from controlplane.explain.outcome import Connection, Endpoint, Failure, Secured
 from controlplane.explain.request import Request
+from controlplane.explain.upstreamtls import secured
 
 _HEALTHY = frozenset({health_check_pb2.UNKNOWN, health_check_pb2.HEALTHY})
 _DEGRADED = health_check_pb2.DEGRADED
@@ -23,6 +25,9 @@ _PANIC = 50.0  # percent, Envoy's default healthy_panic_threshold
 
 NO_CLUSTER = Failure("NC", 503, "cluster_not_found")
 NO_ENDPOINT = Failure("UH", 503, "no_healthy_upstream")
+
+
+_Secure = Callable[[Any], Secured]  # an endpoint's metadata -> how it is called
 
 
 class _Host(NamedTuple):
@@ -88,10 +93,14 @@ def by_name(cluster: Any, request: Request, connection: Connection) -> tuple[End
     return (Endpoint(f"{host}:{port or usual}"),) if host else ()
 
 
-def candidates(cluster: Any, assignment: Any) -> tuple[Endpoint, ...]:
-    """Endpoints that may be drawn, sorted; empty when Envoy would answer that there is none."""
+def candidates(cluster: Any, assignment: Any, state: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    """Endpoints that may be drawn, sorted; empty when Envoy would answer that there is none.
+
+    `state`: what the connection's filters noted, which may say how endpoints are called.
+    """
+    secure = partial(secured, cluster, state=state)
     factor = assignment.policy.overprovisioning_factor.value or _OVERPROVISIONING
-    loads = _loads(_levels(assignment), factor, panic_threshold(cluster))
+    loads = _loads(_levels(assignment, secure), factor, panic_threshold(cluster))
     return tuple(sorted({host.endpoint for load in loads for host in _drawn(cluster, load)}))
 
 
@@ -101,10 +110,10 @@ def panic_threshold(cluster: Any) -> float:
     return float(config.healthy_panic_threshold.value) if config.HasField("healthy_panic_threshold") else _PANIC
 
 
-def _levels(assignment: Any) -> list[_Level]:
+def _levels(assignment: Any, secure: _Secure) -> list[_Level]:
     hosts: dict[int, list[_Host]] = {}
     for locality in assignment.endpoints:
-        hosts.setdefault(locality.priority, []).extend(_hosts(locality))
+        hosts.setdefault(locality.priority, []).extend(_hosts(locality, secure))
     return [_level(hosts[priority]) for priority in sorted(hosts)]
 
 
@@ -113,12 +122,12 @@ def _level(hosts: Sequence[_Host]) -> _Level:
     return _Level(hosts, healthy, [host for host in hosts if host.health == _DEGRADED])
 
 
-def _hosts(locality: Any) -> Iterator[_Host]:
+def _hosts(locality: Any, secure: _Secure) -> Iterator[_Host]:
     where = locality.locality
     place = f"{where.region}/{where.zone}/{where.sub_zone}".rstrip("/")
     weight = locality.load_balancing_weight.value
     for one in locality.lb_endpoints:
-        endpoint = Endpoint(address_text(one.endpoint.address), locality.priority, place)
+        endpoint = Endpoint(address_text(one.endpoint.address), locality.priority, place, secure(one.metadata))
         yield _Host(endpoint, one.health_status, weight)
 
 

@@ -1,19 +1,22 @@
 """What reads the bytes behind a filter chain: the terminal network filter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
 from controlplane.explain.action import Target
+from controlplane.explain.matchers import string_matches
 
 _PREFIX: Final = "type.googleapis.com/"
 _NETWORK: Final = _PREFIX + "envoy.extensions.filters.network."
 _HCM: Final = _NETWORK + "http_connection_manager.v3.HttpConnectionManager"
 _TCP: Final = _NETWORK + "tcp_proxy.v3.TcpProxy"
 _SNI_CLUSTER: Final = _NETWORK + "sni_cluster.v3.SniCluster"
+_STATE: Final = _NETWORK + "set_filter_state.v3.Config"
 _TLS: Final = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 
 
@@ -57,6 +60,32 @@ def asks_for_certificate(context: Any) -> bool:
 
 def validates(context: Any) -> bool:
     return context.common_tls_context.WhichOneof("validation_context_type") is not None
+
+
+def takes_identity(context: Any, names: Sequence[str]) -> bool:
+    """Whether the client's certificate has one of the names a server asks for.
+
+    Only URIs are judged; where other names would do, a certificate has one of them.
+    """
+    common = context.common_tls_context
+    combined = common.WhichOneof("validation_context_type") == "combined_validation_context"
+    checks = common.combined_validation_context.default_validation_context if combined else common.validation_context
+    asked = checks.match_typed_subject_alt_names
+    untrusted = checks.trust_chain_verification == checks.ACCEPT_UNTRUSTED
+    if not asked or untrusted or any(one.san_type != one.URI for one in asked):
+        return True
+    return any(string_matches(one.matcher, name) for one in asked for name in names if "://" in name)
+
+
+def state_of(chain: Any) -> Mapping[str, str]:
+    """What the chain's filters note of every connection, and tell connections to endpoints. Constants only."""
+    found: dict[str, str] = {}
+    for one in chain.filters:
+        if one.typed_config.type_url == _STATE:
+            config = set_filter_state_pb2.Config.FromString(one.typed_config.value)
+            for value in config.on_new_connection:
+                found[value.object_key] = value.format_string.text_format_source.inline_string
+    return found
 
 
 def negotiated(context: Any, alpn: Sequence[str]) -> str:

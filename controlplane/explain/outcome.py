@@ -1,5 +1,6 @@
 """What the simulator answers: the verdict, and every step that led to it."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -47,12 +48,26 @@ class Step(msgspec.Struct, frozen=True):
     tried: tuple[str, ...] = ()  # what came before the choice and why it was not it
 
 
+class Secured(msgspec.Struct, frozen=True, order=True):
+    """How the proxy secures its connection to an endpoint."""
+
+    tls: bool = False  # plain text, or whatever the caller sends
+    sni: str = ""
+    alpn: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # the server's certificate must have one of these; "spiffe://td/*": begins so
+    certificate: str = ""  # the secret with the certificate the proxy shows; "" = none
+
+
+PLAIN = Secured()
+
+
 class Endpoint(msgspec.Struct, frozen=True, order=True):
     """A place that may get the call."""
 
     address: str  # "10.0.0.7:9080", "dns-name:80", "unix:/path"
     priority: int = 0
     locality: str = ""  # region/zone/subzone
+    secured: Secured = PLAIN
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -156,3 +171,4 @@ class Connection(msgspec.Struct, frozen=True):
     application_protocols: tuple[str, ...] = ()
     terminated: bool = False  # Envoy has taken off TLS
     names: tuple[str, ...] = ()  # in the certificate the client showed then
+    state: Mapping[str, str] = {}  # what filters of the chain noted for connections to endpoints

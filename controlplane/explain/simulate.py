@@ -23,6 +23,7 @@ from controlplane.explain import (
     rbac,
     route,
     upgrade,
+    upstreamtls,
     virtualhost,
 )
 from controlplane.explain.call import Call, Speaks
@@ -104,6 +105,7 @@ class _Walk:
         name = filterchain.name_of(current, chain)
         self._note(Stage.FILTER_CHAIN, name, f"the most specific for {_seen(connection)}", message=chain)
         self._doubts += doubts.of_network(chain)
+        connection = msgspec.structs.replace(connection, state=network.state_of(chain))
         context = network.tls_context(chain)
         return self._open_tls(chain, context, connection) if context else self._read(chain, connection)
 
@@ -114,8 +116,13 @@ class _Walk:
             return self._end(Verdict.CLOSED)
         if self._call.tls is None:
             return self._refuse_plaintext()
-        if context.require_client_certificate.value and not self._call.tls.client_certificate:
+        shows = self._call.tls.shows_certificate
+        if context.require_client_certificate.value and not shows:
             self._note(Stage.TLS, None, "a client certificate is required and none was presented")
+            return self._end(Verdict.CLOSED)
+        if shows and not network.takes_identity(context, self._call.tls.names):
+            who = ", ".join(self._call.tls.names) or "the client's certificate"
+            self._note(Stage.TLS, None, f"{who} has none of the names that are taken")
             return self._end(Verdict.CLOSED)
         self._note(Stage.TLS, "terminated", "the chain has a TLS context")
         shown = self._call.tls.names if network.asks_for_certificate(context) else ()
@@ -177,7 +184,7 @@ class _Walk:
 
     def _with_certificate(self, chain: Any, request: Request) -> Request:
         context, tls = network.tls_context(chain), self._call.tls
-        if not (context and tls and tls.client_certificate and network.asks_for_certificate(context)):
+        if not (context and tls and tls.shows_certificate and network.asks_for_certificate(context)):
             return request
         validated = network.validates(context)
         return msgspec.structs.replace(request, presented_certificate=True, validated_certificate=validated)
@@ -334,16 +341,25 @@ class _Walk:
 
     def _usable(self, chosen: Any, connection: Connection, request: Request) -> tuple[tuple[Endpoint, ...], str]:
         if cluster.is_original_destination(chosen):
-            endpoints = cluster.original_destination(chosen, connection, request.headers)
+            endpoints = self._secured(
+                chosen, connection, cluster.original_destination(chosen, connection, request.headers)
+            )
             return endpoints, "the original destination" if endpoints else "the original destination is not known"
         if cluster.is_by_name(chosen):
-            return cluster.by_name(chosen, request, connection), "its name is resolved when the call comes"
+            endpoints = self._secured(chosen, connection, cluster.by_name(chosen, request, connection))
+            return endpoints, "its name is resolved when the call comes"
         assignment = cluster.assignment_of(chosen, self._resources.endpoints)
         if assignment is None:
             return (), "no endpoints were sent for it"
         count = sum(len(locality.lb_endpoints) for locality in assignment.endpoints)
-        endpoints = cluster.candidates(chosen, assignment)
+        endpoints = cluster.candidates(chosen, assignment, connection.state)
         return endpoints, f"{len(endpoints)} of {count} endpoints may get it"
+
+    @staticmethod
+    def _secured(chosen: Any, connection: Connection, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """Endpoints nobody sent: nothing is known of them."""
+        secured = upstreamtls.secured(chosen, None, connection.state)
+        return tuple(msgspec.structs.replace(endpoint, secured=secured) for endpoint in endpoints)
 
     # --- the record -------------------------------------------------------------------------------------------
 

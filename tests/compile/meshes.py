@@ -12,7 +12,7 @@ from controlplane.model.settings import Settings
 from controlplane.snapshot import types
 from controlplane.snapshot.resource import Resource
 from controlplane.store import Change
-from tests.meshes import Mesh
+from tests.meshes import SETTINGS, Mesh
 
 Seen = dict[tuple[str, str], Resource]  # (type URL, name) -> resource
 
@@ -64,7 +64,7 @@ def compiled(
     objects: Mapping[ObjectRef, Any], proxies: Iterable[Proxy], *, settings: Settings | None = None, shuffle: int = 0
 ) -> Graph:
     """From scratch, in an order that a seed makes; 0 leaves it."""
-    graph = Graph(settings or Settings())
+    graph = Graph(settings or SETTINGS)
     items = list(objects.items())
     if shuffle:
         Random(shuffle).shuffle(items)

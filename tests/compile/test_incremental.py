@@ -5,9 +5,8 @@ from collections import Counter
 import pytest
 
 from controlplane.compile.graph import Graph
-from controlplane.model.settings import Settings
 from tests.compile.meshes import as_bytes, compiled, connect, problems, put, seen
-from tests.meshes import Mesh, apply, changes, decoded, random_mesh
+from tests.meshes import SETTINGS, Mesh, apply, changes, decoded, random_mesh
 from tests.meshes.changes import KINDS
 
 SMALL, FULL = 12, 400
@@ -15,7 +14,7 @@ CHANGES = 25
 
 
 def change_by_change(mesh: Mesh, *, assert_mode: bool) -> None:
-    graph = Graph(Settings())
+    graph = Graph(SETTINGS)
     put(graph, mesh.objects())
     connect(graph, mesh.proxies)
     graph.store.assert_mode = assert_mode

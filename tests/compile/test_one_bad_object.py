@@ -9,9 +9,8 @@ from controlplane.compile.graph import Graph
 from controlplane.model.decode import decode
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import Level
-from controlplane.model.settings import Settings
 from tests.compile.meshes import as_bytes, connect, problems, put, seen
-from tests.meshes import random_mesh
+from tests.meshes import SETTINGS, random_mesh
 
 SERVICES = 250  # four objects each
 NAMESPACE = "shop"
@@ -104,7 +103,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def graph():
     """A thousand good objects, and proxies of several namespaces."""
-    made = Graph(Settings())
+    made = Graph(SETTINGS)
     good: list[Any] = [decode(one).value for number in range(SERVICES) for one in service(number)]
     put(made, {ref_of(one): one for one in good})
     connect(made, PROXIES)

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 from controlplane.compile.graph import Graph
-from controlplane.model.settings import Settings
 from tests.compile.fingerprint import fingerprint
 from tests.compile.meshes import as_bytes, compiled, connect, put, seen
-from tests.meshes import random_mesh
+from tests.meshes import SETTINGS, random_mesh
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +39,7 @@ def test_any_order_of_arrival_gives_the_same_bytes(size):
 def test_objects_one_at_a_time_give_the_same_bytes(size):
     for seed in range(700, 700 + size(4, 100)):
         mesh = random_mesh(seed)
-        graph = Graph(Settings())
+        graph = Graph(SETTINGS)
         connect(graph, mesh.proxies)
         for ref, value in reversed(mesh.objects().items()):
             put(graph, {ref: value})

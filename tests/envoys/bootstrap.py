@@ -5,7 +5,7 @@ passes. Here every reference to a config source is replaced by what it would hav
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
@@ -15,7 +15,8 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 
 from controlplane.envoy.runtime import FLAGS
 from controlplane.explain.resources import Resources
-from tests.envoys.certificates import leaf, root_certificate
+from controlplane.ir.names import WORKLOAD_SECRET
+from tests.envoys.certificates import identity, leaf, root_certificate
 from tests.envoys.messages import walk
 
 _ADS_CLUSTER = "harness-xds"
@@ -56,7 +57,7 @@ class _Secrets:
         if validation:
             _fill_validation(secret)
         else:
-            _fill_certificate(secret)
+            _fill_certificate(secret, of_mesh=reference.name == WORKLOAD_SECRET)
         secret.name = reference.name
         self.used[secret.name] = secret
         reference.ClearField("sds_config")
@@ -69,11 +70,14 @@ def _fill_validation(secret: Any) -> None:
         secret.validation_context.ClearField("crl")
 
 
-def _fill_certificate(secret: Any) -> None:
+_PROXY: Final = "spiffe://cluster.local/ns/test/sa/proxy"
+
+
+def _fill_certificate(secret: Any, *, of_mesh: bool) -> None:
     own = secret.tls_certificate
     key = own.private_key.inline_string or own.private_key.inline_bytes.decode()
     if "PRIVATE KEY" not in key:
-        pair = leaf()
+        pair = identity(_PROXY) if of_mesh else leaf()
         own.certificate_chain.inline_string, own.private_key.inline_string = pair.certificate, pair.key
 
 

@@ -46,13 +46,37 @@ def leaf(*names: str) -> Pair:
 
 
 @cache
+def identity(*uris: str, valid: timedelta = timedelta(days=2)) -> Pair:
+    """A certificate of a workload of the mesh: made out to SPIFFE ids. `valid`: from an hour ago on, until then."""
+    root, root_key = _root()
+    key = ec.generate_private_key(ec.SECP256R1())
+    sans = [x509.UniformResourceIdentifier(uri) for uri in uris]
+    certificate = (
+        _unsigned("", key, root.subject, valid)
+        .add_extension(x509.SubjectAlternativeName(sans), critical=True)
+        .sign(root_key, SHA256())
+    )
+    return Pair(certificate.public_bytes(Encoding.PEM).decode(), _pem(key))
+
+
+def identity_file(*uris: str) -> Path:
+    """`identity` in one private file."""
+    return _file(identity(*uris))
+
+
+@cache
 def leaf_file(*names: str) -> Path:
     """Certificate and key of `leaf` in one private file, for `ssl`, which reads no strings. Gone at exit."""
+    return _file(leaf(*names))
+
+
+@cache
+def _file(pair: Pair) -> Path:
     folder = Path(mkdtemp(prefix="lateen-leaf-"))
     atexit.register(rmtree, folder, ignore_errors=True)
     path = folder / "pair.pem"
     path.touch(mode=0o600)
-    path.write_text("".join(leaf(*names)))
+    path.write_text("".join(pair))
     return path
 
 
@@ -65,16 +89,18 @@ def _root() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     return unsigned.sign(key, SHA256()), key
 
 
-def _unsigned(name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name) -> x509.CertificateBuilder:
+def _unsigned(
+    name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, valid: timedelta = timedelta(days=2)
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else []))
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=2))
+        .not_valid_after(now + valid)
     )
 
 

@@ -2,7 +2,7 @@
 
 One thread serves any number of addresses. Each tells HTTP/1.1, cleartext HTTP/2 and anything else apart by the first
 bytes, so that the same upstream stands behind an HTTP route, a gRPC-like cluster and a TCP proxy. A PROXY header is
-skipped.
+skipped, and TLS taken off, whatever it asks for; `seen` says how each connection was secured.
 
 HTTP answers: 200, header `x-upstream: <name>`, and over HTTP/1.1 what arrived: headers `x-echo-host`, `x-echo-path`
 and a JSON body (`method`, `path`, `headers`). Other bytes: a line `<name>`, then they come back as they are.
@@ -18,8 +18,11 @@ import threading
 from collections import Counter
 from typing import Any, Self
 
-from tests.envoys.certificates import leaf_file
+from tests.envoys.certificates import identity_file, leaf_file
 
+PLAIN = "plain text"
+MESH_ALPN = ("istio-http/1.1", "istio-h2", "istio", "h2")  # the first of these that a client offers is chosen
+_HANDSHAKE = b"\x16\x03"  # how TLS begins
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEADERS, _SETTINGS, _PING, _GOAWAY = 1, 4, 6, 7
 _END_STREAM, _ACK, _END_HEADERS = 0x1, 0x1, 0x4
@@ -41,7 +44,10 @@ def free_port(host: str = "127.0.0.1") -> int:
 class Upstreams:
     """Echo servers in one background thread; use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, proves: tuple[str, ...] = ()) -> None:
+        """`proves`: the SPIFFE ids of its certificate, for clients that speak TLS of their own accord."""
+        self.seen: dict[tuple[str, int], str] = {}  # by address of the client: the ALPN of its TLS, PLAIN without
+        self._detected = _mesh_tls(proves)
         self.requests: Counter[str] = Counter()  # by upstream name: HTTP requests and other connections
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="upstreams", daemon=True)
@@ -87,6 +93,10 @@ class Upstreams:
             await self._remove(name)
         await asyncio.sleep(0)  # let aborted transports tell their protocols
 
+    def tls(self) -> ssl.SSLContext:
+        """For connections that turn out to be TLS."""
+        return self._detected
+
     def opened(self, protocol: "_Echo") -> None:
         self._protocols.add(protocol)
 
@@ -105,7 +115,9 @@ class _Echo(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport: asyncio.Transport | _Detected = transport
+        self._peer = transport.get_extra_info("peername")[:2]
+        self._owner.seen[self._peer] = PLAIN
         self._owner.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -115,6 +127,12 @@ class _Echo(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if isinstance(self._transport, _Detected):
+            data = self._transport.received(data)
+            self._owner.seen[self._peer] = self._transport.alpn
+        elif self._speak is None and not self._buffer and data.startswith(_HANDSHAKE):
+            self._transport = _Detected(self._transport, self._owner.tls())
+            data = self._transport.received(data)
         self._buffer += data
         if self._buffer.startswith(b"PROXY ") and self._speak is None:
             self._buffer = self._buffer.partition(b"\r\n")[2]
@@ -145,6 +163,9 @@ class _Echo(asyncio.Protocol):
         while b"\r\n\r\n" in self._buffer:
             head, rest = self._buffer.split(b"\r\n\r\n", 1)
             lines = head.decode("latin-1").split("\r\n")
+            if lines[0].count(" ") < 2:  # it only began as HTTP does
+                self.abort()
+                return
             headers = [(name.lower(), value.strip()) for name, _, value in (x.partition(":") for x in lines[1:])]
             length = int(dict(headers).get("content-length", "0"))
             if len(rest) < length:
@@ -188,8 +209,63 @@ class _Echo(asyncio.Protocol):
             self._transport.write(_frame(_HEADERS, _END_HEADERS | _END_STREAM, stream, block))
 
 
+class _Detected:
+    """TLS that starts in the middle of a connection: one was read to see what it is."""
+
+    def __init__(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
+        self._transport = transport
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_side=True)
+        self._done = False
+
+    @property
+    def alpn(self) -> str:
+        return self._tls.selected_alpn_protocol() or "" if self._done else ""
+
+    def received(self, data: bytes) -> bytes:
+        """What was inside."""
+        self._in.write(data)
+        found = b""
+        try:
+            if not self._done:
+                self._tls.do_handshake()
+                self._done = True
+            while part := self._tls.read(65536):
+                found += part
+        except ssl.SSLWantReadError:
+            self._flush()
+        except ssl.SSLError:
+            self._flush()  # with the alert, if there is one
+            self._transport.close()
+        else:
+            self._transport.close()  # the client said that it is done
+        return found
+
+    def write(self, data: bytes) -> None:
+        if data:
+            self._tls.write(data)
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._out.pending:
+            self._transport.write(self._out.read())
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return len(payload).to_bytes(3) + struct.pack("!BBI", kind, flags, stream) + payload
+
+
+def _mesh_tls(proves: tuple[str, ...]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(list(MESH_ALPN))
+    context.load_cert_chain(identity_file(*proves) if proves else leaf_file())
+    return context
 
 
 def _server_tls() -> ssl.SSLContext:

@@ -5,6 +5,7 @@ from typing import Any
 
 from controlplane.explain import Destination, Failure, Outcome, Stage, Verdict
 from controlplane.explain.headers import is_grpc, received
+from tests.envoys.upstreams import MESH_ALPN, PLAIN
 from tests.explain.observe import Observation, place
 
 _OUR_FLAGS = frozenset({"NR", "NC", "UH", "FI", "DPE"})
@@ -75,9 +76,19 @@ def _of_destination(drawn: Destination | None, did: Observation) -> _Pairs:
     if drawn is None or drawn.failure:
         return
     yield "endpoint is a candidate", did.endpoint in {one.address for one in drawn.endpoints}, True
+    yield from _of_security(drawn, did)
     if did.echo_path:
         yield "upstream path", drawn.path, did.echo_path
         yield "upstream authority", drawn.authority or did.echo_host, did.echo_host
+
+
+def _of_security(drawn: Destination, did: Observation) -> _Pairs:
+    """How the endpoint was called, where it heard anything. Bytes that go on as they are may be TLS of the caller's."""
+    called = [one.secured for one in drawn.endpoints if one.address == did.endpoint]
+    if not did.secured or not called or "UF" in did.flags or (did.call.tls and not called[0].tls):
+        return
+    ours = next((one for one in MESH_ALPN if one in called[0].alpn), "") if called[0].tls else PLAIN
+    yield "how the endpoint is called", ours, did.secured
 
 
 def _drawn(said: Outcome, did: Observation) -> Destination | None:
@@ -96,6 +107,7 @@ def _of_bytes(said: Outcome, did: Observation) -> _Pairs:
         yield "flags", {drawn.failure.flag} if drawn.failure else set(), set(did.flags) & _OUR_FLAGS
         listed = {one.address for one in drawn.endpoints} or {""}
         yield "endpoint is a candidate", did.endpoint in listed, True
+        yield from _of_security(drawn, did)
     if said.verdict is Verdict.CLOSED:
         yield "cut", True, did.cut
 

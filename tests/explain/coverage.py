@@ -45,11 +45,15 @@ REQUIRED_OF_MESHES = frozenset(
             "sniffed HTTP",
         ),
         *("chain: none", "tcp", "http/1.0", "http/1.1", "h2", "bytes", "nothing", "handed over", "passthrough"),
+        *("identity taken", "identity refused", "plain text refused"),
+        *(f"endpoints called: {how}" for how in ("plain", "istio", "istio-http/1.1/istio", "istio-h2/istio/h2")),
         *(f"verdict: {verdict}" for verdict in Verdict),
     }
 )
 # What even a few calls must reach.
-REQUIRED_OF_FEW = frozenset({"404", "503", "tcp", "handed over", "passthrough", "winner: 1st", "winner: none", "h2"})
+REQUIRED_OF_FEW = frozenset(
+    {"404", "503", "tcp", "handed over", "passthrough", "winner: 1st", "winner: none", "h2", "endpoints called: istio"}
+)
 
 
 class Coverage:
@@ -105,6 +109,11 @@ def _of_connection(said: Outcome, call: Call) -> Iterator[str]:
         yield from (["sniffed HTTP"] if match.application_protocols and not call.tls else [])
     if said.name(Stage.TLS):
         yield "TLS terminated"
+        yield from (["identity taken"] if call.tls and call.tls.names else [])
+    if "names that are taken" in said.ended_at.why:
+        yield "identity refused"
+    if "speaks plaintext" in said.ended_at.why:
+        yield "plain text refused"
     if said.name(Stage.NETWORK_FILTER) == "tcp_proxy":
         yield "tcp"
         yield from (["TLS passed on"] if call.tls and not said.name(Stage.TLS) else [])
@@ -181,5 +190,7 @@ def _of_end(said: Outcome, call: Call) -> Iterator[str]:
         yield "subset"
     if said.failure and said.failure.details in details:
         yield details[said.failure.details]
+    for secured in (endpoint.secured for one in said.destinations for endpoint in one.endpoints):
+        yield f"endpoints called: {'/'.join(secured.alpn) or 'TLS'}" if secured.tls else "endpoints called: plain"
     if any("original destination" in step.why for step in said.steps if step.stage is Stage.ENDPOINTS and step.found):
         yield "passthrough"

@@ -39,7 +39,7 @@ def run(provider: Provider, seeds: Iterable[int], upstreams: Upstreams, *, batch
     addresses, report = Addresses(), Report(Coverage(), [])
     endpoints = _endpoints(upstreams, addresses)
     for some in _batches(seeds, batch):
-        ask([provider(seed, addresses, endpoints) for seed in some], report)
+        ask([provider(seed, addresses, endpoints) for seed in some], report, upstreams)
     return report
 
 
@@ -50,7 +50,7 @@ def _endpoints(upstreams: Upstreams, addresses: Addresses) -> list[Address]:
     return [Address(*upstreams.add(f"{machine}:{port}", machine, port)) for machine, port in places]
 
 
-def ask(cases: Sequence[Case], report: Report) -> None:
+def ask(cases: Sequence[Case], report: Report, upstreams: Upstreams) -> None:
     """All calls of these cases, in one Envoy."""
     whole = merge(cases)
     calls = [call for case in cases for call in case.calls]
@@ -60,11 +60,18 @@ def ask(cases: Sequence[Case], report: Report) -> None:
         for index, did in enumerate(observed):
             if _may_be_late(simulate(whole, did.call), did):
                 observed[index] = observe(envoy, [calls[index]], silence=_LONG)[0]
+        observed = [_as_upstreams_saw(did, upstreams) for did in observed]
     for case, did in zip(owners, observed, strict=True):
         said = simulate(whole, did.call)
         report.coverage.see(said, did.call)
         if found := disagreements(said, did):
             report.disagreements.append(Disagreement(case.resources, did.call, said, did, tuple(found)))
+
+
+def _as_upstreams_saw(did: Observation, upstreams: Upstreams) -> Observation:
+    ip, _, port = did.upstream_client.rpartition(":")
+    seen = upstreams.seen.get((ip, int(port)), "") if ip else ""
+    return msgspec.structs.replace(did, secured=seen)
 
 
 def _may_be_late(said: Outcome, did: Observation) -> bool:

@@ -18,7 +18,7 @@ from controlplane.model.proxy import Proxy
 from controlplane.store import Change
 from tests.explain.case import Addresses, Case
 from tests.explain.generate.calls import calls_of
-from tests.meshes import Ground, random_mesh
+from tests.meshes import SETTINGS, Ground, random_mesh
 from tests.world import Client, World
 
 PROXIES = 4
@@ -50,7 +50,7 @@ def _ground(addresses: Addresses, endpoints: Sequence[Address]) -> Ground:
 
 def _compiled(seed: int, ground: Ground) -> tuple[Resources, Proxy]:
     mesh = random_mesh(seed // PROXIES, ground)
-    world = World()
+    world = World(SETTINGS)
     world.change(mesh.objects())
     proxy = mesh.proxies[seed % PROXIES % len(mesh.proxies)]
     revision = world.graph.store.apply([Change(world.graph.inputs.proxies, "1", proxy)])

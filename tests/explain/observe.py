@@ -30,7 +30,7 @@ from controlplane.explain import Address, Call, Resources, Speaks, Tls
 from controlplane.explain.listener import addresses, is_bound
 from controlplane.explain.listenerfilters import ORIGINAL_DST
 from tests.envoys import RunningEnvoy, start, static_bootstrap
-from tests.envoys.certificates import leaf_file
+from tests.envoys.certificates import identity_file, leaf_file
 from tests.envoys.messages import walk
 
 STAMP = "lateen.test"
@@ -48,6 +48,7 @@ _FORMAT = {
     "route": f"%METADATA(ROUTE:{STAMP}:place)%",
     "cluster": "%UPSTREAM_CLUSTER_RAW%",
     "endpoint": "%UPSTREAM_HOST%",
+    "upstream_client": "%UPSTREAM_LOCAL_ADDRESS%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "details": "%RESPONSE_CODE_DETAILS%",
@@ -74,6 +75,8 @@ class Observation(msgspec.Struct, frozen=True):
     route: str = ""  # "<route configuration> <virtual host> <index>"
     cluster: str = ""
     endpoint: str = ""
+    upstream_client: str = ""  # the address the endpoint was called from
+    secured: str = ""  # how the endpoint saw that connection: see `Upstreams.seen`
     status: int = 0
     flags: tuple[str, ...] = ()
     details: str = ""
@@ -197,8 +200,8 @@ def _client_tls(tls: Tls) -> ssl.SSLContext:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if tls.alpn:
         context.set_alpn_protocols(list(tls.alpn))
-    if tls.client_certificate:
-        context.load_cert_chain(leaf_file())
+    if tls.shows_certificate:
+        context.load_cert_chain(identity_file(*tls.names) if tls.names else leaf_file())
     return context
 
 

@@ -11,6 +11,7 @@ from tests.explain.differential import Disagreement, Report, run
 from tests.explain.generate import provide
 from tests.explain.meshes import provide as provide_mesh
 from tests.explain.shrink import shrink, to_json
+from tests.meshes import IDENTITIES
 
 _SHOWN = 2  # disagreements worth shrinking at once; the rest have mostly the same cause
 
@@ -27,7 +28,7 @@ def test_random_configurations(size: Size, proved: Proved) -> None:
 @pytest.mark.point
 @pytest.mark.timeout(1800)
 def test_random_meshes(size: Size, proved: Proved) -> None:
-    with Upstreams() as upstreams:
+    with Upstreams(IDENTITIES) as upstreams:
         report = run(provide_mesh, range(size(8, 160)), upstreams, batch=1)
     agree("random meshes", report, size(200, 5_000), proved)
     reaches(report.coverage, (REQUIRED_OF_FEW, REQUIRED_OF_MESHES)[size(0, 1)])

@@ -9,9 +9,34 @@
 be missing, claimed by others or gone a moment later, as in any mesh that lives.
 """
 
+from collections.abc import Mapping
+from typing import Any, Final
+
+from controlplane.model.meshconfig import decode_settings
 from tests.meshes.changes import apply, changes
 from tests.meshes.coverage import coverage
 from tests.meshes.ground import Ground
 from tests.meshes.mesh import Manifests, Mesh, decoded, random_mesh
+from tests.meshes.security import IDENTITIES, TRUST_DOMAINS
 
-__all__ = ["Ground", "Manifests", "Mesh", "apply", "changes", "coverage", "decoded", "random_mesh"]
+# Proxies have identities, and those of an older trust domain are still about.
+MESH_CONFIG: Final[Mapping[str, Any]] = {
+    "workloadCertificates": True,
+    "trustDomain": TRUST_DOMAINS[0],
+    "trustDomainAliases": list(TRUST_DOMAINS[1:]),
+}
+SETTINGS: Final = decode_settings(MESH_CONFIG)[0]
+
+__all__ = [
+    "IDENTITIES",
+    "MESH_CONFIG",
+    "SETTINGS",
+    "Ground",
+    "Manifests",
+    "Mesh",
+    "apply",
+    "changes",
+    "coverage",
+    "decoded",
+    "random_mesh",
+]

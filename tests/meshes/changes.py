@@ -13,6 +13,7 @@ from tests.meshes.making import Making
 from tests.meshes.mesh import Manifests, Mesh
 from tests.meshes.policies import add_destination_rule, policy
 from tests.meshes.routing import add_virtual_service, destinations, http_route
+from tests.meshes.security import add_peer_authentication, mode
 from tests.meshes.services import add_service, endpoint
 from tests.meshes.tokens import add_request_authentication
 from tests.meshes.words import ENTRIES, SERVICES, TIERS, VERSIONS, Json
@@ -196,6 +197,16 @@ def _sidecar(rng: Random, making: Making, manifest: Json) -> bool:
     return True
 
 
+def _mode(rng: Random, _: Making, manifest: Json) -> bool:
+    manifest["spec"]["mtls"] = mode(rng)
+    return True
+
+
+def _peers(rng: Random, making: Making, _: list[Json]) -> Changed:
+    add_peer_authentication(making, rng)
+    return {}
+
+
 def _delete_namespace(rng: Random, making: Making, gone: list[Json]) -> Changed:
     """All that is in it goes at once, as the API server's namespace controller does."""
     namespace = making.namespace()
@@ -220,5 +231,7 @@ KINDS: dict[str, tuple[_Change, float]] = {
     "service": (_edit("Service", _service), 2),
     "gateway": (_edit("Gateway", _servers), 2),
     "sidecar": (_edit("Sidecar", _sidecar), 1),
+    "peers": (_peers, 1.5),
+    "mode": (_edit("PeerAuthentication", _mode), 1.5),
     "delete namespace": (_delete_namespace, 0.7),
 }

@@ -15,6 +15,7 @@ VERSIONS_SERVED = {
     "Secret": "v1",
     "EndpointSlice": "discovery.k8s.io/v1",
     "RequestAuthentication": "security.istio.io/v1",
+    "PeerAuthentication": "security.istio.io/v1",
 }
 ISTIO = "networking.istio.io/v1"
 

@@ -15,6 +15,7 @@ from tests.meshes.ground import Ground
 from tests.meshes.making import Making
 from tests.meshes.policies import add_policies
 from tests.meshes.routing import add_routing
+from tests.meshes.security import add_security
 from tests.meshes.services import REGIONS, add_namespaces, add_nodes, add_services
 from tests.meshes.tokens import add_tokens
 from tests.meshes.words import HOME, INGRESS, TIERS, Json, maybe
@@ -54,6 +55,7 @@ def random_mesh(seed: int, ground: Ground | None = None, *, services: int = 7, r
     add_routing(making, routing)
     add_policies(making)
     add_sidecars(making)
+    add_security(making, Random(f"{seed}, who proves what"))
     proxies = (*_captured(making), _explicit(making), _gateway(making))
     add_tokens(making)
     return Mesh(seed, making.manifests, proxies, making)

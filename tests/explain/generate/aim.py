@@ -6,7 +6,7 @@ from random import Random  # noqa: TID251 — takes its seed as an argument
 from typing import Any
 
 from controlplane.explain import Address, ProxyHeader, Resources, Speaks, Tls
-from controlplane.explain.network import http_manager, negotiated, tls_context
+from controlplane.explain.network import http_manager, negotiated, takes_identity, tls_context
 from tests.explain.generate.words import ALPNS, AUTHORITIES, PATHS, SNIS
 
 SOURCES = ("127.0.0.1", "127.0.0.1", "127.0.0.2", "127.1.0.1")
@@ -15,13 +15,21 @@ DESTINATIONS = (("10.0.0.9", 443), ("10.1.2.3", 80))
 FAR = "10.1.2.3"  # a client behind another proxy
 
 _EXAMPLES = {"/a.*": "/abc", "/v[12]/x": "/v2/x", ".*": "/q", "(?i)/A/B": "/a/B", "/[a-z]+": "/abc"}
+NAMES = (
+    *(("spiffe://cluster.local/ns/alpha/sa/a",),) * 4,
+    ("spiffe://old.example/ns/beta/sa/b",),
+    ("spiffe://stranger/ns/alpha/sa/a",),
+    ("spiffe://cluster.local.stranger/ns/a/sa/a",),
+    (),
+)
 _SNIFFED = {"http/1.0": Speaks.HTTP10, "http/1.1": Speaks.HTTP11, "h2c": Speaks.HTTP2}
 _EXTERNAL = 2  # FilterChainMatch.ConnectionSourceType
 
 
 def aimed(rng: Random, resources: Resources, wanted: Sequence[Address]) -> dict[str, Any]:
-    """Fields of a `Call` for one chain of one listener that is not just an entry."""
-    listener = rng.choice([one for one in resources.listeners.values() if not one.use_original_dst.value])
+    """Fields of a `Call` for one chain of one listener, not of one that is just an entry while there are others."""
+    every = [*resources.listeners.values()]
+    listener = rng.choice([one for one in every if not one.use_original_dst.value] or every)
     default = [listener.default_filter_chain] if listener.HasField("default_filter_chain") else []
     chain = rng.choice([*listener.filter_chains, *default])
     port = listener.address.socket_address.port_value
@@ -66,9 +74,15 @@ def _transport(rng: Random, chain: Any) -> dict[str, Any]:
     name = rng.choice(match.server_names or SNIS).replace("*", rng.choice(("x", "b.a")))
     alpn = tuple(match.application_protocols) or rng.choice(ALPNS)
     needs = bool(context and context.require_client_certificate.value)
-    tls = Tls(sni=name, alpn=alpn, client_certificate=needs or rng.random() < 0.2)
+    tls = Tls(sni=name, alpn=alpn, client_certificate=needs or rng.random() < 0.2, names=_names(rng, context))
     agreed = negotiated(context, alpn) if context else ""
     return {"tls": tls, "speaks": Speaks.HTTP2 if agreed == "h2" else Speaks.HTTP11}
+
+
+def _names(rng: Random, context: Any | None) -> tuple[str, ...]:
+    """Mostly one that is taken, where a chain asks for one."""
+    asked = context is not None and not takes_identity(context, ())
+    return rng.choice(NAMES) if asked else ()
 
 
 def _request(rng: Random, resources: Resources, chain: Any) -> dict[str, Any]:
