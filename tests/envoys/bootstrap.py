@@ -15,24 +15,25 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 
 from controlplane.envoy.runtime import FLAGS
 from controlplane.explain.resources import Resources
-from controlplane.ir.names import WORKLOAD_SECRET
-from tests.envoys.certificates import identity, leaf, root_certificate
+from controlplane.ir.names import IDENTITY_FILES, WORKLOAD_SECRET
+from tests.envoys.certificates import identity as identity_of
+from tests.envoys.certificates import leaf, root_certificate
 from tests.envoys.messages import walk
 
 _ADS_CLUSTER = "harness-xds"
 
 
-def static_bootstrap(resources: Resources, *, validate_clusters: bool = True) -> Any:
+def static_bootstrap(resources: Resources, *, validate_clusters: bool = True, identity: bool = False) -> Any:
     """A bootstrap that means the same as these resources served over ADS. The resources are left as they are.
 
     validate_clusters: refuse routes to clusters that do not exist, as a static configuration should; off where
-    a missing cluster is part of the case.
+    a missing cluster is part of the case. identity: Envoy finds its own where an agent puts it (`put_identity`).
     """
     bootstrap = bootstrap_pb2.Bootstrap()
     static = bootstrap.static_resources
     static.listeners.extend(resources.listeners[name] for name in sorted(resources.listeners))
     static.clusters.extend(resources.clusters[name] for name in sorted(resources.clusters))
-    secrets = _Secrets(resources.secrets)
+    secrets = _Secrets(resources.secrets, frozenset(IDENTITY_FILES) if identity else frozenset())
     for cluster in static.clusters:
         _inline_endpoints(cluster, resources.endpoints)
     walk(static, lambda message: _inline(message, resources.routes, secrets))
@@ -46,11 +47,14 @@ def static_bootstrap(resources: Resources, *, validate_clusters: bool = True) ->
 class _Secrets:
     """Test certificates stand in for secrets that are absent, redacted, or files on another machine."""
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
+    def __init__(self, given: Mapping[str, Any], elsewhere: frozenset[str]) -> None:
         self._given = given
+        self._elsewhere = elsewhere
         self.used: dict[str, Any] = {}
 
     def use(self, reference: Any, *, validation: bool) -> None:
+        if reference.name in self._elsewhere:
+            return
         secret = secret_pb2.Secret()
         if (given := self._given.get(reference.name)) is not None:
             secret.CopyFrom(given)
@@ -77,7 +81,7 @@ def _fill_certificate(secret: Any, *, of_mesh: bool) -> None:
     own = secret.tls_certificate
     key = own.private_key.inline_string or own.private_key.inline_bytes.decode()
     if "PRIVATE KEY" not in key:
-        pair = identity(_PROXY) if of_mesh else leaf()
+        pair = identity_of(_PROXY) if of_mesh else leaf()
         own.certificate_chain.inline_string, own.private_key.inline_string = pair.certificate, pair.key
 
 

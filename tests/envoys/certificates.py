@@ -61,17 +61,18 @@ def identity(*uris: str, valid: timedelta = timedelta(days=2)) -> Pair:
 
 def identity_file(*uris: str) -> Path:
     """`identity` in one private file."""
-    return _file(identity(*uris))
+    return private_file(identity(*uris))
 
 
 @cache
 def leaf_file(*names: str) -> Path:
     """Certificate and key of `leaf` in one private file, for `ssl`, which reads no strings. Gone at exit."""
-    return _file(leaf(*names))
+    return private_file(leaf(*names))
 
 
 @cache
-def _file(pair: Pair) -> Path:
+def private_file(pair: Pair) -> Path:
+    """Both in one file that only we may read; gone at exit."""
     folder = Path(mkdtemp(prefix="lateen-leaf-"))
     atexit.register(rmtree, folder, ignore_errors=True)
     path = folder / "pair.pem"

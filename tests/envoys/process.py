@@ -125,12 +125,14 @@ def start(
     wait_ready: bool = True,
     access_log: Callable[[Any, Path], None] | None = None,
     drain_seconds: int = 1,
+    prepare: Callable[[Path], None] | None = None,
 ) -> Iterator[RunningEnvoy]:
     """Runs Envoy with this Bootstrap message; on leaving, ends the process that was started, and only that.
 
     The admin interface goes to a Unix socket in a private folder, whatever the bootstrap says. `access_log` gets
     a copy of the bootstrap and the path of `RunningEnvoy.log`, to put loggers where the test wants them. A listener
-    that is removed keeps its connections and routes for `drain_seconds`.
+    that is removed keeps its connections and routes for `drain_seconds`. `prepare` is called with the folder Envoy
+    will be started in.
     """
     with tempfile.TemporaryDirectory(prefix="lateen-envoy-") as name:
         folder = Path(name)
@@ -138,6 +140,8 @@ def start(
         own.CopyFrom(bootstrap)
         own.admin.address.pipe.path = str(folder / "admin.sock")
         own.admin.address.pipe.mode = 0o600
+        if prepare:
+            prepare(folder)
         if access_log:
             access_log(own, folder / "access.log")
         process = _spawn(own, folder, concurrency, log_level, drain_seconds)

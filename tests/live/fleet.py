@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,7 +28,8 @@ from controlplane.sources.source import Changes
 from controlplane.xds.protocol.commands import Refused
 from controlplane.xds.protocol.status import Standing, TypeStatus
 from tests.envoys import RunningEnvoy, start
-from tests.envoys.certificates import root_certificate
+from tests.envoys.certificates import identity, root_certificate
+from tests.envoys.identity import put_identity
 
 _ROOTS = "roots.pem"
 _PATIENCE = 30.0  # seconds until an Envoy has what it was sent
@@ -203,7 +205,11 @@ def fleet(nodes: Sequence[tuple[Proxy, bool]], *, roots: str | None = None, **se
         try:
             for proxy, delta in nodes:
                 config = _bootstrap(proxy, socket, delta=delta)
-                made.add(stack.enter_context(start(config, wait_ready=False, log_level="error")), proxy, delta=delta)
+                prepare = partial(
+                    put_identity, pair=identity(f"spiffe://cluster.local/ns/{proxy.namespace}/sa/default")
+                )
+                running = start(config, wait_ready=False, log_level="error", prepare=prepare)
+                made.add(stack.enter_context(running), proxy, delta=delta)
             yield made
         finally:
             stack.close()

@@ -6,7 +6,7 @@ from typing import Any
 from controlplane.model.proxy import InterceptionMode, Proxy, ProxyType
 from tests.envoys.certificates import leaf
 from tests.envoys.upstreams import free_port, loopback_address
-from tests.meshes import Ground
+from tests.meshes import MESH_CONFIG, Ground
 from tests.meshes.words import HOME, INGRESS
 
 
@@ -21,7 +21,7 @@ def ground(folder: Path) -> Ground:
 
 def settings() -> dict[str, Any]:
     """Captured sidecars bind wildcard ports; nothing is redirected to them here."""
-    return {"proxyListenPort": free_port(), "proxyInboundListenPort": free_port()}
+    return {**MESH_CONFIG, "proxyListenPort": free_port(), "proxyInboundListenPort": free_port()}
 
 
 def nodes(where: Ground) -> list[tuple[Proxy, bool]]:
