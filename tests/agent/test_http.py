@@ -1,6 +1,7 @@
 """The server that anybody may reach, and the client that anybody may answer: bounded, whatever the other side does."""
 
 import asyncio
+import itertools
 from contextlib import asynccontextmanager
 
 import pytest
@@ -89,15 +90,18 @@ async def test_who_stays_silent_makes_room_for_who_asks():
 
 async def test_who_is_being_answered_is_not_put_out():
     """More than there is room for, all waiting for their answer: the next is turned away, they are served."""
-    go = asyncio.Event()
+    go, all_here = asyncio.Event(), asyncio.Event()
+    here = itertools.count(1)
 
     async def slow(_: server.Request) -> Response:
+        if next(here) == server._MOST:
+            all_here.set()
         await go.wait()
         return text(200, "done")
 
     async with serving("127.0.0.1", 0, slow) as port:
         waiting = [asyncio.ensure_future(said(port, HELLO)) for _ in range(server._MOST)]
-        await asyncio.sleep(0.3)
+        await all_here.wait()
         assert await said(port, HELLO) == b""
         go.set()
         assert all(answer.endswith(b"done\n") for answer in await asyncio.gather(*waiting))
