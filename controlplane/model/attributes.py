@@ -17,6 +17,7 @@ _FILTER = re2.compile(r"experimental\.envoy\.filters\.[^\[\]]+")
 
 _ROUTING_CLAIM: Final = "@request.auth.claims"
 _MOST_STEPS: Final = 16  # into a claim
+_LONGEST: Final = 1024  # characters of a key
 
 
 class Attribute(StrEnum):
@@ -52,7 +53,7 @@ _BRACKETS: Final = {Attribute.HEADER: 1, Attribute.CLAIM: _MOST_STEPS, Attribute
 
 def parse_key(written: str) -> Key | None:
     """None where no attribute is called so."""
-    found = _BRACKETED.fullmatch(written)
+    found = _BRACKETED.fullmatch(written) if len(written) <= _LONGEST else None
     if found is None:
         return None
     name, names = found[1], tuple(_NAME.findall(found[2]))
@@ -76,6 +77,8 @@ def is_claim(header: str) -> bool:
 def claim_path(header: str) -> tuple[str, ...]:
     """The steps into a claim: `@request.auth.claims.a.b`, or `@request.auth.claims[a.com/b][c]`; () for others."""
     rest = header[len(_ROUTING_CLAIM) :]
+    if len(rest) > _LONGEST:
+        return ()
     if rest.startswith("."):
         steps = tuple(rest[1:].split("."))
     else:

@@ -28,6 +28,7 @@ from controlplane.model.units import NARROWING, unreadable
 from controlplane.model.value import Duration, Mark
 
 MAX_PROBLEMS: Final = 100  # of one object; a generated file of nonsense must not fill a status
+MAX_BAD: Final = 1000  # parts of one object, each by itself; then what holds them is bad as a whole
 _SHOWN: Final = 40  # characters of a bad value that a message repeats
 
 
@@ -55,10 +56,22 @@ class Walker:
         """Note a problem; an error also makes the part at `path` bad."""
         if level is Level.ERROR:
             self.bad.append(path)
-        if len(self.problems) < MAX_PROBLEMS:
+        if self._is_listing:
             self.problems.append(Problem(code, level, Origin(self._ref, path), message))
         else:
             self._unlisted += 1
+
+    @property
+    def _is_listing(self) -> bool:
+        return len(self.problems) < MAX_PROBLEMS
+
+    def _is_hopeless(self, path: str) -> bool:
+        """Whether it is not worth looking at more of what is at `path`."""
+        if len(self.bad) < MAX_BAD:
+            return False
+        self.bad.append(path)
+        self._unlisted += 1
+        return True
 
     def all_problems(self) -> tuple[Problem, ...]:
         """What was found, and how much more there is than is listed."""
@@ -118,10 +131,13 @@ class Walker:
         level = Level.ERROR if node.cls in NARROWING else Level.WARNING
         names = [field.encode_name for field in node.fields if not _is_mark(field.type)]
         for key in value:
+            if self._is_hopeless(path):
+                return
             if not isinstance(key, str):
                 self.report("UnknownField", _at(path, _shown(key)), f"a field name must be a string, not {_found(key)}")
             elif known[key] is None:
-                self.report("UnknownField", _at(path, _cut(key)), _no_such_field(key, names), level)
+                message = _no_such_field(key, names) if self._is_listing else ""
+                self.report("UnknownField", _at(path, _cut(key)), message, level)
 
     def _union(self, node: inspect.UnionType, value: object, path: str) -> Any:
         options = [option for option in node.types if not isinstance(option, inspect.NoneType)]
@@ -133,14 +149,21 @@ class Walker:
     def _tuple(self, node: inspect.VarTupleType, value: object, path: str) -> Any:
         if not isinstance(value, list | tuple):
             return self._invalid(path, "a list", value)
-        items = (self._any(node.item_type, item, f"{path}[{i}]") for i, item in enumerate(value))
-        return tuple(_stand_in(node.item_type, in_list=True) if item is UNREADABLE else item for item in items)
+        items: list[Any] = []
+        for i, item in enumerate(value):
+            if self._is_hopeless(path):
+                return UNREADABLE
+            read = self._any(node.item_type, item, f"{path}[{i}]")
+            items.append(_stand_in(node.item_type, in_list=True) if read is UNREADABLE else read)
+        return tuple(items)
 
     def _dict(self, node: inspect.DictType, value: object, path: str) -> Any:
         if not isinstance(value, Mapping):
             return self._invalid(path, "a mapping", value)
         entries: dict[str, Any] = {}
         for key, item in value.items():
+            if self._is_hopeless(path):
+                return UNREADABLE
             at = f"{path}[{_cut(key) if isinstance(key, str) else _shown(key)}]"
             if not isinstance(key, str):
                 self.report("InvalidValue", at, f"the key must be a string, not {_found(key)}: put it in quotes")
@@ -188,7 +211,7 @@ class Walker:
             ):
                 return member
         names = [str(member.value) for member in node.cls]
-        close = get_close_matches(str(value).upper(), names, 1)
+        close = get_close_matches(str(value)[:_SHOWN].upper(), names, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return self._invalid(path, f"one of {', '.join(names)}", value, hint)
 
@@ -302,6 +325,7 @@ def _at(path: str, name: str) -> str:
 
 
 def _no_such_field(key: str, names: list[str]) -> str:
+    key = key[:_SHOWN]
     close = get_close_matches(key, names, 1) or [name for name in names if name.lower() == key.lower()]
     hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(sorted(names))}"
     return f'there is no field "{_cut(key)}"; {hint}'

@@ -4,8 +4,9 @@ Whatever is refused here fails closed, so a sentence has to say what to write in
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from string import ascii_letters, digits
-from typing import Final
+from typing import Final, TypeVar
 
 from controlplane.model.attributes import Attribute, parse_key
 from controlplane.model.authorizationpolicy import (
@@ -29,7 +30,6 @@ from controlplane.model.validate.common import (
     check_header_name,
     check_object_name,
     check_subnet,
-    each,
     is_dns_label,
     is_object_name,
     required,
@@ -37,12 +37,16 @@ from controlplane.model.validate.common import (
 from controlplane.model.validate.findings import Findings
 from controlplane.model.validate.selecting import check_selecting
 
+T = TypeVar("T")
+
 MAX_RULES: Final = 512
 MAX_ACCOUNTS: Final = 16
 MAX_ACCOUNT: Final = 320  # characters: a namespace, a slash, a name
 MAX_VALUE: Final = MAX_REGEX  # characters: some values become a part of a regular expression
 MAX_SLASHES: Final = 16  # of one requestPrincipal: each may be the one between issuer and subject
 MAX_ALL_SLASHES: Final = 4096  # of all in a policy, since each makes it larger
+MAX_SIZE: Final = 8192  # sources, operations, conditions and values of one policy: a proxy asks them one by one
+MAX_ERRORS: Final = 100  # that are said of one policy
 _TEMPLATES: Final = ("{*}", "{**}")
 _LITERAL: Final = frozenset(ascii_letters + digits + "-._~%!$&'()+,;:@=")  # what segments beside templates are made of
 _PSEUDO_HEADERS: Final = frozenset({":authority", ":method", ":path", ":scheme"})
@@ -67,14 +71,56 @@ def validate_authorization_policy(policy: AuthorizationPolicy) -> tuple[Problem,
     _check_dry_run(found, policy)
     check_selecting(found, "spec", policy.spec)
     _check_action(found, "spec", policy.spec)
-    if len(policy.spec.rules) > MAX_RULES:
-        found.error("InvalidValue", "spec.rules", f"{len(policy.spec.rules)} rules; at most {MAX_RULES} are allowed")
-    each(found, "spec.rules", policy.spec.rules, _check_rule)
-    slashes = sum(value.count("/") for rule in policy.spec.rules for value in _request_principals(rule))
-    if slashes > MAX_ALL_SLASHES:
-        message = f"requestPrincipals have {slashes} slashes; at most {MAX_ALL_SLASHES} are allowed in one policy"
-        found.error("InvalidValue", "spec.rules", message)
+    if not _is_too_large(found, "spec.rules", policy.spec.rules):
+        _each(found, "spec.rules", policy.spec.rules, _check_rule)
+    if found.errors >= MAX_ERRORS:
+        found.error("TooManyProblems", "spec.rules", "what follows is not looked at: mend what is said first")
     return found.done()
+
+
+def _is_too_large(found: Findings, path: str, rules: Sequence[Rule]) -> bool:
+    """One policy costs neither us nor any proxy much, whatever is in it."""
+    limits: tuple[tuple[Callable[[Rule], int], int, str], ...] = (
+        (lambda _: 1, MAX_RULES, "rules"),
+        (_size, MAX_SIZE, "sources, operations, conditions and values in rules"),
+        (_slashes, MAX_ALL_SLASHES, "slashes in requestPrincipals"),
+    )
+    for count, most, what in limits:
+        if (total := sum(map(count, rules))) > most:
+            found.error("InvalidValue", path, f"{total} {what}; at most {most} are allowed in one policy")
+            return True
+    return False
+
+
+def _slashes(rule: Rule) -> int:
+    return sum(value.count("/") for value in _request_principals(rule))
+
+
+def _size(rule: Rule) -> int:
+    """How many things there are in it to look at."""
+    parts = [
+        *((one.source, _SOURCE) for one in rule.from_ or ()),
+        *((one.operation, _OPERATION) for one in rule.to or ()),
+    ]
+    if len(parts) > MAX_SIZE:
+        return len(parts)
+    lists = [getattr(owner, field) for owner, names in parts if owner is not None for field in _both(names)]
+    lists += [values for one in rule.when for values in (one.values, one.not_values)]
+    return len(parts) + len(rule.when) + sum(len(values) for values in lists if values)
+
+
+@cache
+def _both(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The attributes of fields and of those that say the contrary."""
+    return tuple(prefix + attribute(name) for name in names for prefix in ("", "not_"))
+
+
+def _each(found: Findings, path: str, values: Sequence[T], rule: Callable[[Findings, str, T], None]) -> None:
+    """Apply a rule to each element, until so much is wrong that nobody reads more."""
+    for i, value in enumerate(values):
+        if found.errors >= MAX_ERRORS:
+            return
+        rule(found, f"{path}[{i}]", value)
 
 
 def _request_principals(rule: Rule) -> Iterator[str]:
@@ -114,9 +160,9 @@ def _check_rule(found: Findings, path: str, rule: Rule) -> None:
         if entries == ():
             message = f"an empty `{name}` holds for nothing; leave it out if it is to hold for everything"
             found.error("RequiredField", f"{path}.{name}", message)
-    each(found, f"{path}.from", rule.from_ or (), _check_from)
-    each(found, f"{path}.to", rule.to or (), _check_to)
-    each(found, f"{path}.when", rule.when, _check_condition)
+    _each(found, f"{path}.from", rule.from_ or (), _check_from)
+    _each(found, f"{path}.to", rule.to or (), _check_to)
+    _each(found, f"{path}.when", rule.when, _check_condition)
 
 
 def _check_from(found: Findings, path: str, one: From) -> None:
@@ -165,7 +211,7 @@ def _check_condition(found: Findings, path: str, condition: Condition) -> None:
         check_header_name(found, f"{path}.key", key.names[0])
     check = _ATTRIBUTE_CHECKS.get(key.attribute, _check_text)
     for name, values in (("values", condition.values), ("notValues", condition.not_values)):
-        each(found, f"{path}.{name}", values or (), check)
+        _each(found, f"{path}.{name}", values or (), check)
 
 
 def _hint(key: str) -> str:
@@ -183,10 +229,8 @@ def _hint(key: str) -> str:
     return f"known are {', '.join(Attribute)}"
 
 
-def _says_something(owner: Source | Operation, names: Sequence[str]) -> bool:
-    return owner.invalid or any(
-        getattr(owner, attribute(name)) or getattr(owner, f"not_{attribute(name)}") for name in names
-    )
+def _says_something(owner: Source | Operation, names: tuple[str, ...]) -> bool:
+    return owner.invalid or any(getattr(owner, field) for field in _both(names))
 
 
 def _check_lists(found: Findings, path: str, owner: Source | Operation, checks: Mapping[str, _Check]) -> None:
@@ -195,7 +239,7 @@ def _check_lists(found: Findings, path: str, owner: Source | Operation, checks: 
             values = getattr(owner, attribute(field))
             if values == ():
                 found.warn("NoEffect", f"{path}.{field}", "an empty list is as if it were left out: nothing is asked")
-            each(found, f"{path}.{field}", values or (), check)
+            _each(found, f"{path}.{field}", values or (), check)
 
 
 # Values.

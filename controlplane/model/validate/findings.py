@@ -10,9 +10,11 @@ class Findings:
     def __init__(self, ref: ObjectRef) -> None:
         self._ref = ref
         self._problems: list[Problem] = []
+        self.errors = 0  # among them
 
     def error(self, code: str, path: str, message: str) -> None:
         """Something asked for cannot happen; `units` takes it out."""
+        self.errors += 1
         self._add(code, Level.ERROR, path, message)
 
     def warn(self, code: str, path: str, message: str) -> None:
