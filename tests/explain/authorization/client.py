@@ -181,7 +181,12 @@ def _block(sent: Sent) -> bytes:
     message = sent.message
     pseudo = [(":method", message.method), (":scheme", "http"), (":path", message.path), (":authority", message.host)]
     fields = [*pseudo, *((name.lower(), value) for name, value in _all(sent))]
-    return b"".join(b"\x00" + _string(name.encode()) + _string(value.encode()) for name, value in fields)
+    return b"".join(b"\x00" + _string(_raw(name)) + _string(_raw(value)) for name, value in fields)
+
+
+def _raw(text: str) -> bytes:
+    """Surrogates are bytes that are no UTF-8."""
+    return text.encode(errors="surrogateescape")
 
 
 def _string(raw: bytes) -> bytes:
