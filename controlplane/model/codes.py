@@ -25,6 +25,7 @@ CODES: Final[dict[str, str]] = {
     # of what fields mean
     "InvalidHost": "Not a host name, wildcard or address this field can hold.",
     "InvalidName": "Not a name Kubernetes would accept.",
+    "HostWithoutPort": "A rule that keeps a host out does not hold where a request names a port beside the host.",
     "InvalidRegex": "Not a regular expression RE2 accepts, or too long.",
     "InvalidMatch": "The condition cannot be evaluated.",
     "InvalidPort": "Not a port number, port name or protocol.",

@@ -283,6 +283,8 @@ RULES: list[tuple[str, str, Any, str, str]] = [
     (AP, "rules[0].to[0]", {}, "RequiredField", TO),
     (AP, TO, {}, "RequiredField", ""),
     (AP, f"{TO}.hosts[0]", "a.*.b", "InvalidMatch", ""),
+    (AP, f"{TO}.notHosts", ["a.b"], "HostWithoutPort", ""),
+    (AP, f"{TO}.notHosts", ["*.b", "*.b:80", "[::1]", "[::1]:80", "a*", "A:80"], "", ""),
     (AP, f"{TO}.ports[0]", "http", "InvalidPort", ""),
     (AP, f"{TO}.ports[0]", "65536", "InvalidPort", ""),
     (AP, f"{TO}.ports[0]", "-1", "InvalidPort", ""),

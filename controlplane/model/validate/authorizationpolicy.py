@@ -73,6 +73,7 @@ def validate_authorization_policy(policy: AuthorizationPolicy) -> tuple[Problem,
     _check_action(found, "spec", policy.spec)
     if not _is_too_large(found, "spec.rules", policy.spec.rules):
         _each(found, "spec.rules", policy.spec.rules, _check_rule)
+        _check_hosts(found, "spec.rules", policy.spec)
     if found.errors >= MAX_ERRORS:
         found.error("TooManyProblems", "spec.rules", "what follows is not looked at: mend what is said first")
     return found.done()
@@ -194,6 +195,27 @@ def _check_to(found: Findings, path: str, one: To) -> None:
         found.error("RequiredField", f"{path}.operation", message)
         return
     _check_lists(found, f"{path}.operation", operation, _OPERATION_CHECKS)
+
+
+def _check_hosts(found: Findings, path: str, spec: AuthorizationPolicySpec) -> None:
+    """What keeps a host out keeps it out in one spelling: a request may name a port beside it."""
+    unwanted = "not_hosts" if spec.action in {None, AuthorizationAction.ALLOW} else "hosts"
+    for i, rule in enumerate(spec.rules):
+        for j, one in enumerate(rule.to or ()):
+            hosts = getattr(one.operation, unwanted, None) or ()
+            if left := _without_port(hosts):
+                at = f"{path}[{i}].to[{j}].operation.{'notHosts' if unwanted == 'not_hosts' else 'hosts'}"
+                hint = f'add "{left}:8080" with each port' if left.startswith("*") else f'add "{left}:*"'
+                found.warn(
+                    "HostWithoutPort", at, f'"{left}" is not "{left}:8080", and callers may write either; {hint}'
+                )
+
+
+def _without_port(hosts: Sequence[str]) -> str:
+    """A host that is not there with a port as well; "" when there is none."""
+    bare = (host for host in hosts if not host.endswith("*") and ":" not in host.rpartition("]")[2])
+    begun = {host.rpartition(":")[0] for host in hosts}
+    return next((host for host in bare if host not in begun), "")
 
 
 def _check_condition(found: Findings, path: str, condition: Condition) -> None:
