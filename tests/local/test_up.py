@@ -450,5 +450,6 @@ spec:
 def test_what_a_port_speaks_need_not_be_said_for_policies_to_judge_its_requests(tmp_path: Path) -> None:
     unnamed = deployment(container=SERVER) + service(ports="[{port: 80}]") + CLIENT + ONLY_OK
     with Up(lay_out(tmp_path, bill=unnamed, lateen=commands())).settled() as up:
+        up.synced()
         assert up.call("client", "http://bill/ok") == (200, "one\n")
         assert up.call("client", "http://bill/other") == (403, "RBAC: access denied")
