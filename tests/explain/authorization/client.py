@@ -65,6 +65,13 @@ def _all_of_http2(caller: Caller, at: tuple[str, int], requests: Sequence[Sent])
     return [*_all_of_http2(caller, at, requests[:half]), *_all_of_http2(caller, at, requests[half:])]
 
 
+def status_of(caller: Caller, at: tuple[str, int], sent: Sent) -> int:
+    """Of one request over HTTP/1.1; 0: there was no answer."""
+    with _connected(caller, at) as connection:
+        connection.sendall(_request1(sent))
+        return _answer1(connection).status
+
+
 def connect(caller: Caller, at: tuple[str, int]) -> Verdict:
     """Whether bytes come through."""
     with _connected(caller, at) as connection:

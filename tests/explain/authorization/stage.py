@@ -28,6 +28,7 @@ from controlplane.ir.policy import TrafficPolicy
 from controlplane.ir.route import DirectResponse, HeaderOps, Route, RouteMatch, VirtualHost, WeightedCluster
 from controlplane.ir.service import Endpoint, Resolution, Service
 from controlplane.mesh.authorization import authorization, read
+from controlplane.mesh.authorization.providers import Lookup
 from controlplane.mesh.guarding import guarded
 from controlplane.mesh.requestauthentication import tokens
 from controlplane.model.authorizationpolicy import AuthorizationPolicy
@@ -52,6 +53,11 @@ _NOTED = HeaderOps(
 _TLS = ServerTls(ServerTlsMode.OPTIONAL_MUTUAL, secrets=("own",), ca_secret="roots", alpn=("h2", "http/1.1"))
 
 
+def nowhere(_host: str, _namespace: str) -> Service | None:
+    """There are no services, so nobody can be asked."""
+    return None
+
+
 class Set(NamedTuple):
     """Policies for one workload, and where it listens: `addresses` are its alone."""
 
@@ -60,6 +66,7 @@ class Set(NamedTuple):
     policies: tuple[AuthorizationPolicy, ...]  # the same, read
     settings: Settings
     addresses: tuple[str, str]
+    lookup: Lookup = nowhere
 
     @classmethod
     def of(cls, name: str, documents: Sequence[Any], settings: Settings, addresses: tuple[str, str]) -> "Set":
@@ -69,15 +76,15 @@ class Set(NamedTuple):
 
 
 @contextmanager
-def envoy_of(sets: Sequence[Set], upstream: Address) -> Iterator[RunningEnvoy]:
+def envoy_of(sets: Sequence[Set], upstream: Address, others: Sequence[Resource] = ()) -> Iterator[RunningEnvoy]:
     """One Envoy with all of them."""
-    with start(static_bootstrap(resources_of(sets, upstream)), log_level="critical") as envoy:
+    with start(static_bootstrap(resources_of(sets, upstream, others)), log_level="critical") as envoy:
         yield envoy
 
 
-def resources_of(sets: Sequence[Set], upstream: Address) -> Resources:
+def resources_of(sets: Sequence[Set], upstream: Address, others: Sequence[Resource] = ()) -> Resources:
     """What it is configured with."""
-    found: list[Resource] = [_cluster(upstream)]
+    found: list[Resource] = [cluster_of(UPSTREAM, upstream), *others]
     for each in sets:
         found += [envoy_listener.encode(one, each.settings) for one in listeners_of(each)]
     return decode_resources(found)[0]
@@ -97,15 +104,11 @@ def listeners_of(each: Set) -> tuple[Listener, Listener]:
 
 def _policy_of(each: Set) -> WorkloadPolicy:
     policies = [read(policy, each.settings) for policy in each.policies]
-    of_requests, _ = authorization(policies, each.settings, _nowhere, http=True)
-    of_connections, _ = authorization(policies, each.settings, _nowhere, http=False)
+    of_requests, _ = authorization(policies, each.settings, each.lookup, http=True)
+    of_connections, _ = authorization(policies, each.settings, each.lookup, http=False)
     believing: Any = decode(words.request_authentication()).value
     believed, _ = tokens([believing], _NoKeys())
     return WorkloadPolicy(Peers(PeerMode.DISABLE), Guard(believed, of_requests), Guard(None, of_connections))
-
-
-def _nowhere(_host: str, _namespace: str) -> Service | None:
-    return None
 
 
 class _NoKeys:
@@ -130,14 +133,15 @@ def _listener(name: str, each: Set, port: int, network: Network) -> Listener:
     )
 
 
-def _cluster(upstream: Address) -> Resource:
+def cluster_of(name: str, at: Address, spoken: Upstream = Upstream.TCP) -> Resource:
+    """One address."""
     made = Cluster(
-        UPSTREAM,
+        name,
         Direction.OUTBOUND,
         Resolution.STATIC,
-        Upstream.TCP,
+        spoken,
         TrafficPolicy(),
         (),
-        endpoints=(Endpoint(upstream.ip, upstream.port, {}),),
+        endpoints=(Endpoint(at.ip, at.port, {}),),
     )
     return envoy_cluster.encode(made, Settings())
