@@ -14,7 +14,7 @@ from controlplane.explain import Address
 from controlplane.ir.authorization import Condition, Identity
 from controlplane.mesh.authorization import rules
 from controlplane.mesh.authorization.logic import any_of
-from controlplane.mesh.authorization.texts import exact, text
+from controlplane.mesh.authorization.texts import text
 from tests.conftest import Proved, Size
 from tests.envoys import Upstreams
 from tests.explain.authorization.differential import PAIRS_OF_A_SET, Disagreement, Report, run, words_of
@@ -67,7 +67,7 @@ def not_to_be(conditions: Sequence[Condition]) -> Condition:
     [
         ("none_of", not_to_be),
         ("trust_domains", lambda value, _: (text(value),)),
-        ("_account", lambda value, _: Identity(account=exact(value.rpartition("/")[2]))),
+        ("Identity", lambda namespace=None, **others: Identity(**others)),
         ("_is_known", lambda parts, reading: True),
     ],
     ids=["a not is forgotten", "aliases are forgotten", "namespaces are forgotten", "what cannot be known is true"],
