@@ -24,7 +24,7 @@ class Identity(NamedTuple):
     @property
     def uri(self) -> str:
         """As it stands in a certificate."""
-        return f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.account}"
+        return uri_of(self.trust_domain, f"{self.namespace}/{self.account}")
 
     @property
     def is_spelled_right(self) -> bool:
@@ -34,6 +34,12 @@ class Identity(NamedTuple):
             and _is(self.namespace, _LABEL, _LONGEST["label"])
             and _is(self.account, _NAME, _LONGEST["name"])
         )
+
+
+def uri_of(trust_domain: str, account: str) -> str:
+    """The SPIFFE id of "namespace/account" in a trust domain."""
+    namespace, _, name = account.partition("/")
+    return f"spiffe://{trust_domain}/ns/{namespace}/sa/{name}"
 
 
 def parse_identity(uri: str) -> Identity | None:

@@ -218,8 +218,8 @@ class Outbound:
         """Who is behind a port; None where proxies have no identities, and nobody asks."""
         if not settings_of(fetch, self.inputs).workload_certificates:
             return None
-        names = self.registry.identities(fetch, service)
-        return mesh_clusters.Peers(names, lambda: self.registry.all_capable(fetch, service, port))
+        accounts = self.registry.accounts(fetch, service)
+        return mesh_clusters.Peers(accounts, lambda: self.registry.all_capable(fetch, service, port))
 
     def _assignments(self, fetch: Fetch, key: MemberKey, member: Member) -> Named:
         layer, host = key

@@ -52,7 +52,7 @@ class Registry:
 
         self._slices = store.index("SlicesByService", inputs.slices, _slice_owner)
         self.endpoints = store.query("Endpoints", self._endpoints)
-        self._identities = store.query("Identities", self._identities_of)
+        self._accounts = store.query("Accounts", self._accounts_of)
         self._capable = store.query("CapableOfMutualTls", self._all_capable)
 
     def service_for(self, fetch: Fetch, host: str, namespace: str) -> Service | None:
@@ -126,22 +126,22 @@ class Registry:
         }
         return next(iter(there.values())) if len(there) == 1 else None
 
-    def identities(self, fetch: Fetch, service: Service) -> tuple[str, ...]:
-        """The names the workloads behind a service may prove; none while no account of any is known.
+    def accounts(self, fetch: Fetch, service: Service) -> tuple[str, ...]:
+        """The accounts of the workloads behind a service; none while none is known.
 
         A value of its own, so that endpoints come and go without their clusters as long as their accounts stay.
         """
-        return fetch(self._identities, (service.host, service.namespace)) or ()
+        ports = tuple([port.number for port in service.ports])
+        return fetch(self._accounts, (service.host, service.namespace, ports)) or ()
 
     def all_capable(self, fetch: Fetch, service: Service, port: ServicePort) -> bool:
         """Whether every endpoint of a port takes mutual TLS of the mesh, and there are any."""
         return fetch(self._capable, (service.host, service.namespace, port.number)) or False
 
-    def _identities_of(self, fetch: Fetch, key: HostKey) -> tuple[str, ...] | None:
-        service = fetch(self.services, key)
-        ports = () if service is None else service.ports
-        found = [fetch(self.endpoints, (*key, port.number)) or () for port in ports]
-        return mesh_endpoints.identities(found, settings_of(fetch, self._inputs).trusted_domains) or None
+    def _accounts_of(self, fetch: Fetch, key: tuple[str, str, tuple[int, ...]]) -> tuple[str, ...] | None:
+        host, namespace, ports = key
+        found = [fetch(self.endpoints, (host, namespace, port)) or () for port in ports]
+        return mesh_endpoints.accounts(found) or None
 
     def _all_capable(self, fetch: Fetch, key: EndpointKey) -> bool:
         endpoints = fetch(self.endpoints, key) or ()
@@ -149,12 +149,11 @@ class Registry:
 
     def _endpoints(self, fetch: Fetch, key: EndpointKey) -> tuple[Endpoint, ...] | None:
         """Endpoints of one port of one declaration of a host; None when there is no such port."""
-        found = self._listed(fetch, key)
-        if not found or not settings_of(fetch, self._inputs).mutual_tls:
-            return found
-        return self._peers.secured(fetch, key[1], found)
+        settings = settings_of(fetch, self._inputs)
+        found = self._listed(fetch, key, refuse_local=settings.refuse_local_endpoints)
+        return self._peers.secured(fetch, key[1], found) if found and settings.mutual_tls else found
 
-    def _listed(self, fetch: Fetch, key: EndpointKey) -> tuple[Endpoint, ...] | None:
+    def _listed(self, fetch: Fetch, key: EndpointKey, *, refuse_local: bool) -> tuple[Endpoint, ...] | None:
         host, namespace, number = key
         service = fetch(self.services, (host, namespace))
         port = service.port(number) if service else None
@@ -162,7 +161,6 @@ class Registry:
             return None
         if number in service.static:
             return service.static[number]
-        refuse_local = settings_of(fetch, self._inputs).refuse_local_endpoints
         if service.kubernetes:
             slices = [value for _, value in fetch.values(self._slices, (namespace, service.name))]
             for part in slices:

@@ -48,14 +48,14 @@ def encode(cluster: Cluster, settings: Settings) -> Resource:
     """One cluster. A cluster that only DNS can make warm `waits`: it travels apart from the others."""
     if cluster.policy.blocked:
         cluster = _blocked(cluster)
-    resolution = _resolution(cluster)
+    resolution, client = _resolution(cluster), transport.client_tls(cluster)
     common = _common(
         cluster.policy,
         cluster.upstream,
         resolution,
         cluster.direction,
-        transport.wants_auto_sni(cluster),
-        transport.wants_auto_san(cluster, verify=settings.verify_certificate_at_client),
+        transport.wants_auto_sni(client),
+        transport.wants_auto_san(cluster, client, verify=settings.verify_certificate_at_client),
         settings.dns_refresh_rate,
     )
     parts = [_NAME(cluster.name), common]
@@ -65,11 +65,11 @@ def encode(cluster: Cluster, settings: Settings) -> Resource:
         parts.append(_LOAD(endpoint.inline(cluster.name, cluster.endpoints, cluster.groups)))
     if fields := _metadata(cluster):
         parts.append(_METADATA(metadata.istio(fields)))
-    parts.append(transport.fields(cluster))
+    parts.append(transport.fields(cluster, client))
     if cluster.bind_address:
         parts.append(_bind(cluster.bind_address))
     body = b"".join(parts)
-    secrets = transport.secrets(cluster)
+    secrets = transport.secrets(client)
     return resource(CLUSTER, cluster.name, body, secrets, cluster.origins, waits=resolution in _DNS)
 
 

@@ -1,8 +1,8 @@
 """Mutual TLS of the mesh, towards servers: sockets that show the proxy's own identity and take those of the
 destination alone.
 
-Nearly every cluster has one, and they differ in a few names only. So the bytes of a socket are joined from parts that
-are made once: what stands before the names, the names, what stands behind them.
+Nearly every cluster has one, and they differ in a few names only. So the bytes of a socket are joined from what stands
+before the names, the names, and what stands behind them; and what stands before depends on lengths alone.
 
 A cluster whose port is sniffed carries HTTP and other bytes, and the server must know which before it reads them: all
 it has by then is the ALPN of the handshake. Two sockets then differ in that. Connections of filter chains that forward
@@ -39,6 +39,7 @@ _BYTES: Final = "bytes"
 _SOCKET_MUTUAL: Final = "tlsMode-istio"
 _SOCKET_MUTUAL_BYTES: Final = "tlsMode-istio-bytes"
 _SOCKET_PLAIN: Final = "tlsMode-disabled"
+_ALONE: Final = ""  # the only one has none
 
 # Servers know calls of the mesh, and whether they are HTTP, by these.
 _HTTP1: Final = ("istio-http/1.1", "istio")
@@ -72,57 +73,68 @@ _ROOTS: Final = wire.encoded(_Combined(validation_context_sds_secret_config=tls.
 
 def fields(mesh: MeshTls, upstream: Upstream) -> bytes:
     """The fields of a `Cluster` that say how its connections are secured. `upstream`: the HTTP it speaks."""
-    alpn = _ALPN[upstream]
+    names = _names(mesh.names) if mesh.names else _members(mesh.trust_domains)
+    sni = mesh.sni.encode()
     if not (mesh.by_endpoint or mesh.sniffed):
-        return _SOCKET(socket(mesh, alpn))
-    sockets = [_matched(_SOCKET_MUTUAL, socket(mesh, alpn))]
+        return _placed(_ALONE, _ALPN[upstream], names, sni)
+    found = _placed(_SOCKET_MUTUAL, _ALPN[upstream], names, sni)
     if mesh.sniffed:
-        sockets.append(_matched(_SOCKET_MUTUAL_BYTES, socket(mesh, _OTHER), named_only=True))
-    if mesh.by_endpoint:
-        sockets.append(_plain())
-    if mesh.sniffed:
-        sockets.append(_matcher(by_endpoint=mesh.by_endpoint))
-    return b"".join(sockets)
+        found += _placed(_SOCKET_MUTUAL_BYTES, _OTHER, names, sni) + _matcher(by_endpoint=mesh.by_endpoint)
+    return found + _plain() if mesh.by_endpoint else found
 
 
-def socket(mesh: MeshTls, alpn: tuple[str, ...]) -> bytes:
-    """A `TransportSocket`."""
-    checks = _names(mesh.names) if mesh.names else _members(mesh.trust_domains)
-    common = _before(alpn) + _COMBINED(_CHECKS(checks) + _ROOTS)
-    return _TLS_NAME + _TLS_CONFIG(_TYPE_URL + _VALUE(_COMMON(common) + _SNI(mesh.sni)))
+def _placed(socket: str, alpn: tuple[str, ...], names: bytes, sni: bytes) -> bytes:
+    """A field of a `Cluster` with a socket."""
+    before, between = _around(socket, alpn, len(names), len(sni))
+    return before + names + between + sni
 
 
-@lru_cache(maxsize=16)
-def _before(alpn: tuple[str, ...]) -> bytes:
-    """Of a `CommonTlsContext`, what stands before the names to check."""
+@lru_cache(maxsize=16_384)
+def _around(socket: str, alpn: tuple[str, ...], names: int, sni: int) -> tuple[bytes, bytes]:
+    """What stands before the names to check, and between them and the server's name, by the lengths of both."""
     common = _Common(alpn_protocols=alpn)
     common.tls_params.tls_minimum_protocol_version = common_pb2.TlsParameters.TLSv1_2
     common.tls_params.tls_maximum_protocol_version = common_pb2.TlsParameters.TLSv1_3
     common.tls_certificate_sds_secret_configs.append(tls.secret_config(ir_names.WORKLOAD_SECRET))
-    return wire.encoded(common)
+    between = _ROOTS + _SNI("x" * sni)[:-sni]
+    context = _COMMON(wire.encoded(common) + _COMBINED(_CHECKS(bytes(names)) + _ROOTS)) + _SNI("x" * sni)
+    inner = _TLS_NAME + _TLS_CONFIG(_TYPE_URL + _VALUE(context))
+    whole = _SOCKET(inner) if socket == _ALONE else _MATCHES(_criteria(socket) + _SOCKET_OF_MATCH(inner))
+    return whole[: len(whole) - names - len(between) - sni], between
 
 
-@lru_cache(maxsize=4096)
 def _names(names: tuple[str, ...]) -> bytes:
-    """A `CertificateValidationContext` that takes these names; the ports and subsets of a service share theirs."""
-    return wire.encoded(_Validation(match_typed_subject_alt_names=map(tls.exactly, names)))
+    """The names of a `CertificateValidationContext`."""
+    return b"".join([_identity(name.encode()) if "://" in name else _name(name) for name in names])
+
+
+def _name(name: str) -> bytes:
+    return wire.encoded(_Validation(match_typed_subject_alt_names=[tls.exactly(name)]))
+
+
+def _identity(name: bytes) -> bytes:
+    """The same as `_name` for a URI, which nearly all are."""
+    return _before_identity(len(name)) + name
+
+
+@lru_cache(maxsize=1024)
+def _before_identity(length: int) -> bytes:
+    like = _name("://".ljust(length, "x"))
+    return like[: len(like) - length]
 
 
 @lru_cache(maxsize=16)
 def _members(trust_domains: tuple[str, ...]) -> bytes:
-    """One that takes every workload of these trust domains."""
+    """The same for every workload of these trust domains."""
     return wire.encoded(_Validation(match_typed_subject_alt_names=map(tls.anybody_of, trust_domains)))
 
 
-def _matched(name: str, encoded: bytes, *, named_only: bool = False) -> bytes:
-    return _MATCHES(_criteria(name, named_only) + _SOCKET_OF_MATCH(encoded))
-
-
 @lru_cache(maxsize=16)
-def _criteria(name: str, named_only: bool) -> bytes:  # noqa: FBT001  a cached function takes its key by position
+def _criteria(name: str) -> bytes:
+    """The fields of a `TransportSocketMatch` beside its socket: its name, and which endpoints it is for."""
     match = _Match(name=name)
     match.match.SetInParent()
-    if not named_only:
+    if name == _SOCKET_MUTUAL:
         match.match[MODE] = MUTUAL
     return wire.encoded(match)
 
@@ -131,7 +143,7 @@ def _criteria(name: str, named_only: bool) -> bytes:  # noqa: FBT001  a cached f
 def _plain() -> bytes:
     """For endpoints that ask for nothing."""
     raw = _Socket(name=RAW_SOCKET, typed_config=packed(raw_buffer_pb2.RawBuffer()))
-    return _matched(_SOCKET_PLAIN, wire.encoded(raw), named_only=True)
+    return _MATCHES(_criteria(_SOCKET_PLAIN) + _SOCKET_OF_MATCH(wire.encoded(raw)))
 
 
 @lru_cache(maxsize=2)

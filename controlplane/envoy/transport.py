@@ -20,18 +20,20 @@ _VERSIONS: Final = {
 }
 
 
-def fields(cluster: Cluster) -> bytes:
-    """The fields of a `Cluster` that say how its connections are secured; none for plain bytes."""
-    made = _secured(cluster)
+def fields(cluster: Cluster, client: UpstreamTls | None) -> bytes:
+    """The fields of a `Cluster` that say how its connections are secured; none for plain bytes.
+
+    `client`: here and below, the cluster's `client_tls`.
+    """
+    made = _secured(cluster, client)
     if cluster.policy.proxy_protocol is None:
         return made
     return _behind_header(_VERSIONS[cluster.policy.proxy_protocol], made)
 
 
-def _secured(cluster: Cluster) -> bytes:
+def _secured(cluster: Cluster, client: UpstreamTls | None) -> bytes:
     if cluster.mesh_tls is not None:
         return mesh_tls.fields(cluster.mesh_tls, _speaks(cluster))
-    client = client_tls(cluster)
     return b"" if client is None else _SOCKET(wire.encoded(_socket(tls.TLS_SOCKET, _context(cluster, client))))
 
 
@@ -41,22 +43,19 @@ def client_tls(cluster: Cluster) -> UpstreamTls | None:
     return asked if asked is not None and asked.mode in _VERIFIED else None
 
 
-def secrets(cluster: Cluster) -> tuple[Ref, ...]:
+def secrets(client: UpstreamTls | None) -> tuple[Ref, ...]:
     """The secrets its TLS asks for."""
-    client = client_tls(cluster)
     return () if client is None else refs.in_order(refs.secret(name) for name in tls.upstream_secrets(client) if name)
 
 
-def wants_auto_sni(cluster: Cluster) -> bool:
+def wants_auto_sni(client: UpstreamTls | None) -> bool:
     """With no SNI of its own, a connection takes the host of its first request."""
-    client = client_tls(cluster)
     return client is not None and not client.sni
 
 
-def wants_auto_san(cluster: Cluster, *, verify: bool) -> bool:
+def wants_auto_san(cluster: Cluster, client: UpstreamTls | None, *, verify: bool) -> bool:
     """The name that was called is the name the certificate must have, where no rule lists others."""
-    client = client_tls(cluster)
-    return verify and client is not None and not _sans(cluster, client) and tls.verifies(client)
+    return client is not None and verify and not _sans(cluster, client) and tls.verifies(client)
 
 
 def _sans(cluster: Cluster, client: UpstreamTls) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from controlplane.base.identity import uri_of
 from controlplane.ir import names as ir_names
 from controlplane.ir.cluster import Cluster, Direction, LocalityGroup, MeshTls, Upstream
 from controlplane.ir.policy import Algorithm, DestinationPolicy, LoadBalancer, TlsMode, TrafficPolicy
@@ -111,7 +112,9 @@ def outbound(  # noqa: PLR0913  one destination, and what its caller can do
     """
     listed = service.static.get(port.number, _NO_ENDPOINTS) if endpoints is None else endpoints
     upgrades = settings.h2_upgrade_policy is H2UpgradePolicy.UPGRADE
-    caller = _Caller(captured and not gateway, not gateway, upgrades, at, settings, peers)
+    domains = settings.trusted_domains if peers is not None else ()
+    names = _identities(peers.accounts, domains) if peers is not None else ()
+    caller = _Caller(captured and not gateway, not gateway, upgrades, at, settings, domains, names, peers)
     origins = (service.origin, *policy.origins)
     subsets = ((subset.name, subset.labels) for subset in policy.subsets)
     return tuple(
@@ -125,7 +128,7 @@ def outbound(  # noqa: PLR0913  one destination, and what its caller can do
 class Peers(NamedTuple):
     """Who is behind a service, as far as its callers may ask."""
 
-    names: tuple[str, ...]  # their identities; none while no account is known
+    accounts: tuple[str, ...]  # "namespace/account"; none while none is known
     all_capable: Callable[[], bool]  # whether every endpoint of the port takes mutual TLS
 
 
@@ -137,6 +140,8 @@ class _Caller(NamedTuple):
     upgrades: bool  # the mesh wishes HTTP/2 between proxies
     at: Standpoint
     settings: Settings
+    trust_domains: tuple[str, ...]
+    names: tuple[str, ...]  # what those behind the service may prove to be
     peers: Peers | None
 
 
@@ -184,17 +189,23 @@ def _mesh_tls(  # noqa: PLR0913, PLR0917  what one cluster is, and what its call
     peers, rule = caller.peers, traffic.tls
     if peers is None or (rule is not None and rule.mode is not TlsMode.MESH):
         return None
-    by_endpoint = rule is None and resolution is not Resolution.PASSTHROUGH
     if rule is None and not _is_automatic(service, resolution, groups, caller, peers):
         return None
-    names = rule.subject_alt_names if rule is not None else ()
-    return MeshTls(
-        sni=(rule.sni if rule is not None else "") or ir_names.sni_cluster(service.host, port.number, subset),
-        names=names or (*peers.names, *service.subject_alt_names),
-        trust_domains=caller.settings.trusted_domains,
-        by_endpoint=by_endpoint,
+    found = MeshTls(
+        sni=ir_names.sni_cluster(service.host, port.number, subset),
+        names=caller.names + service.subject_alt_names,
+        trust_domains=caller.trust_domains,
+        by_endpoint=rule is None and resolution is not Resolution.PASSTHROUGH,
         sniffed=port.protocol is Protocol.AUTO,
     )
+    if rule is None or not (rule.sni or rule.subject_alt_names):
+        return found
+    return msgspec.structs.replace(found, sni=rule.sni or found.sni, names=rule.subject_alt_names or found.names)
+
+
+def _identities(accounts: tuple[str, ...], trust_domains: tuple[str, ...]) -> tuple[str, ...]:
+    """What workloads with these accounts prove to be, in each of the trust domains."""
+    return tuple([uri_of(domain, account) for domain in trust_domains for account in accounts])
 
 
 def _is_automatic(

@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 
-from controlplane.base.identity import Identity
 from controlplane.ir.service import Endpoint, Health, Resolution, Service, ServicePort, Workload
 from controlplane.mesh.hosts import is_ip, is_local
 from controlplane.mesh.problems import ignored, invalid
@@ -197,11 +196,13 @@ def _of_workload(workload: Workload, address: str, number: int, more: tuple[str,
     )
 
 
-def identities(ports: Iterable[Sequence[Endpoint]], trust_domains: Sequence[str]) -> tuple[str, ...]:
-    """The names that the workloads behind a service may prove, sorted; none where no account is known."""
-    accounts = {endpoint.service_account for endpoints in ports for endpoint in endpoints} - {""}
-    found = [(domain, *account.split("/", 1)) for account in accounts for domain in trust_domains]
-    return tuple(sorted([Identity(*one).uri for one in found]))
+def accounts(ports: Iterable[Sequence[Endpoint]]) -> tuple[str, ...]:
+    """The service accounts of the workloads behind a service ("namespace/account"), sorted; none if none is known."""
+    found: set[str] = set()
+    for endpoints in ports:
+        found.update([endpoint.service_account for endpoint in endpoints])
+    found.discard("")
+    return tuple(sorted(found))
 
 
 def problems_of_workloads(service: Service, workloads: Sequence[Workload]) -> tuple[Problem, ...]:

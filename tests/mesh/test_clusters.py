@@ -361,12 +361,12 @@ def test_the_fixed_clusters():
 
 # Mutual TLS of the mesh
 
-ACCOUNTS = ("spiffe://cluster.local/ns/default/sa/reviews",)
+ACCOUNTS = ("spiffe://cluster.local/ns/default/sa/reviews", "spiffe://old.example/ns/default/sa/reviews")
 HOST = "reviews.default.svc.cluster.local"
 
 
 def secured(of: Service, rule: str = "", settings: Settings = SECURED, *, able: bool = True, **caller) -> Cluster:
-    return one(of, rule, settings, peers=clusters.Peers(ACCOUNTS, lambda: able), **caller)
+    return one(of, rule, settings, peers=clusters.Peers(("default/reviews",), lambda: able), **caller)
 
 
 def of_port(name: str) -> Service:
@@ -384,7 +384,7 @@ def test_endpoints_that_can_are_called_under_mutual_tls():
 
 
 def test_each_subset_has_a_server_name_of_its_own():
-    peers = clusters.Peers(ACCOUNTS, lambda: True)
+    peers = clusters.Peers(("default/reviews",), lambda: True)
     _, v1 = made(kubernetes(), "subsets: [{name: v1, labels: {version: v1}}]", SECURED, peers=peers)
     assert v1.mesh_tls is not None
     assert v1.mesh_tls.sni == f"outbound_.80_.v1_.{HOST}"
