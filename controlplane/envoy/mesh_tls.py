@@ -7,7 +7,7 @@ before the names, the names, and what stands behind them; and what stands before
 A cluster whose port is sniffed carries HTTP and other bytes, and the server must know which before it reads them: all
 it has by then is the ALPN of the handshake. Two sockets then differ in that. Connections of filter chains that forward
 bytes carry a mark (`marked_as_bytes`), and by this mark the cluster chooses; what has no mark is a request, whoever
-made it (docs/adr/0010-mesh-tls.md).
+made it (docs/adr/0011-mesh-tls.md).
 """
 
 from functools import lru_cache

@@ -169,21 +169,32 @@ def test_a_sidecar_with_no_good_certificate_is_refused(front):
         assert both.send(TCP) == b""
 
 
-@pytest.mark.parametrize(
-    "back",
-    [
-        identity("spiffe://cluster.local/ns/default/sa/other"),
-        identity("spiffe://cluster.local/ns/default/sa/backer"),
-        identity("spiffe://stranger/ns/default/sa/back"),
-        leaf("back.default.svc.cluster.local"),
-        identity(BACK, valid=timedelta(minutes=-1)),
-    ],
-    ids=["of another account", "of one that begins alike", "of another trust domain", "with a DNS name", "expired"],
-)
-def test_a_server_that_is_not_who_it_should_be_is_not_called(back):
-    with running("STRICT", back=back) as both:
-        assert [both.request(port).status for port in (HTTP, SNIFFED)] == [503, 503]
-        assert [both.send(port) for port in (TCP, SNIFFED)] == [b"", b""]
+STRANGERS = {
+    "of another account": identity("spiffe://cluster.local/ns/default/sa/other"),
+    "of one that begins alike": identity(f"{BACK}er"),
+    "of one below": identity(f"{BACK}/x"),
+    "with a slash": identity(f"{BACK}/"),
+    "in capitals": identity("spiffe://cluster.local/ns/default/sa/BACK"),
+    "behind an escape": identity(f"{BACK}%00.stranger"),
+    "of another namespace": identity("spiffe://cluster.local/ns/default2/sa/back"),
+    "of another trust domain": identity("spiffe://stranger/ns/default/sa/back"),
+    "of a host": identity("spiffe://cluster.local@stranger/ns/default/sa/back"),
+    "with a DNS name": leaf("back.default.svc.cluster.local"),
+    "over": identity(BACK, valid=timedelta(minutes=-1)),
+}
+
+
+@pytest.mark.point
+def test_a_server_that_is_not_who_it_should_be_is_not_called(proved):
+    called = []
+    for what, back in STRANGERS.items():
+        with running("STRICT", back=back) as both:
+            answers = [both.request(port).status for port in (HTTP, SNIFFED)]
+            called += [what] if answers != [503, 503] or both.send(TCP) or both.send(SNIFFED) else []
+    proved(
+        "identity 7.19", "servers with names like the one expected: called",
+        bound="0", figure=f"{len(called)} {called}", holds=not called, cases=len(STRANGERS), asked=11,
+    )  # fmt: skip
 
 
 RULE = """
@@ -217,14 +228,20 @@ def eventually(true: Callable[[], bool], both: Neighbours, what: str) -> None:
     both.caller.wait_for(true, lambda: what)
 
 
-def test_without_a_certificate_only_what_needs_one_waits():
+@pytest.mark.point
+@pytest.mark.parametrize("back", [None, identity(BACK, valid=timedelta(minutes=-1))], ids=["missing", "over"])
+def test_without_a_certificate_only_what_needs_one_waits(back, proved):
     """It comes late: nothing is restarted, and what needs none worked all the while."""
-    with running("PERMISSIVE", back=None) as both:
-        assert both.request_past(HTTP).status == 200
-        assert both.send_past(TCP).startswith(ECHOED)
+    with running("PERMISSIVE", back=back) as both:
+        others = [both.request_past(port).status == 200 for port in (HTTP, SNIFFED, UNNAMED)]
+        others += [both.send_past(port).startswith(ECHOED) for port in (TCP, SNIFFED, UNNAMED)]
         assert both.request(HTTP).status == 503
-        put_identity(both.server.folder, identity(BACK))
+        put_identity(both.server.folder, OF_BACK)
         eventually(lambda: both.request(HTTP).caller == FRONT, both, "the server to have its certificate")
+    proved(
+        "identity 6", "a sidecar's own certificate missing or over, until it has one: calls that need none that failed",
+        bound="0", figure=str(others.count(False)), holds=all(others), cases=1, asked=1,
+    )  # fmt: skip
 
 
 def test_a_renewed_certificate_is_used_at_once():
