@@ -8,6 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+
 from controlplane.envoy import cluster as envoy_cluster
 from controlplane.envoy import listener as envoy_listener
 from controlplane.explain import Address, Resources
@@ -87,7 +91,19 @@ def resources_of(sets: Sequence[Set], upstream: Address, others: Sequence[Resour
     found: list[Resource] = [cluster_of(UPSTREAM, upstream), *others]
     for each in sets:
         found += [envoy_listener.encode(one, each.settings) for one in listeners_of(each)]
-    return decode_resources(found)[0]
+    resources = decode_resources(found)[0]
+    for listener in resources.listeners.values():
+        _hurry(listener)
+    return resources
+
+
+def _hurry(listener: Any) -> None:
+    """After a request that is none, Envoy keeps the connection open for a second; tests have no second."""
+    for each in (one for chain in listener.filter_chains for one in chain.filters):
+        if each.typed_config.Is(HttpConnectionManager.DESCRIPTOR):
+            manager = HttpConnectionManager.FromString(each.typed_config.value)
+            manager.delayed_close_timeout.FromMilliseconds(1)
+            each.typed_config.Pack(manager)
 
 
 def listeners_of(each: Set) -> tuple[Listener, Listener]:
