@@ -17,12 +17,6 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture(autouse=True)
-def _restore_structlog():
-    yield
-    structlog.reset_defaults()
-
-
 def test_elsewhere_than_on_a_terminal_a_log_line_is_one_json_object() -> None:
     stream = io.StringIO()
     set_up_logs("info", stream)
