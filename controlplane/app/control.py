@@ -5,7 +5,7 @@ and what that changed is handed on by scope. Everything happens on one event loo
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random  # noqa: TID251  the root is where randomness comes from
@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from controlplane.app.expiry import expired
+from controlplane.app.keys import Keys
 from controlplane.app.nacks import Nacks
 from controlplane.base.clock import Clock
 from controlplane.compile.graph import Graph
@@ -25,12 +26,14 @@ from controlplane.compile.view import LayeredView, ProxyView
 from controlplane.envoy import render
 from controlplane.local.ports import BusyPort, ConfigDump, ProxyStatus, SyncState, TypeStatus
 from controlplane.model.encode import settings_mapping
+from controlplane.model.fetchedkeys import FetchedKeys
 from controlplane.model.meshconfig import decode_settings
 from controlplane.model.problem import ObjectRef, Problem
 from controlplane.model.proxy import Proxy
 from controlplane.model.settings import Settings
 from controlplane.runtime import garbage
 from controlplane.runtime.clock import SystemClock
+from controlplane.runtime.tasks import Supervisor
 from controlplane.snapshot import types
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.view import View
@@ -100,6 +103,8 @@ class ControlPlane:
         """`randomness` gives floats in [0, 1)."""
         self.graph = Graph(settings)
         self.changed = asyncio.Event()  # set whenever `problems` may say something else
+        self.keys_wanted = asyncio.Event()  # set whenever `wanted_keys` may say something else
+        self.keys_settled: Callable[[], Awaitable[None]] = _at_once  # what is asked for them is known
         self._clock = clock
         self.server = AdsServer(self, clock, randomness, settings=server_settings)
         self._settings_problems: tuple[Problem, ...] = ()
@@ -148,10 +153,24 @@ class ControlPlane:
         for _ in self.graph.store.settle(turn.is_over):
             await turn.next()
 
+    def apply_keys(self, keys: Mapping[str, FetchedKeys | None]) -> None:
+        """What token issuers answered, by URI; None is one nobody asks any more."""
+        self._publish(
+            self.graph.store.apply([Change(self.graph.inputs.fetched_keys, uri, value) for uri, value in keys.items()])
+        )
+
+    def wanted_keys(self) -> Iterable[tuple[str, str]]:
+        """What token issuers are to be asked: (namespace of who wants it, URI)."""
+        return [key for key, _ in self.graph.store.items(self.graph.wanted_keys.all)]
+
     @property
     def is_serving(self) -> bool:
         """Whether all sources were applied once."""
         return self._ready.is_set()
+
+    async def serving(self) -> None:
+        """Until `start_serving`."""
+        await self._ready.wait()
 
     def start_serving(self) -> None:
         """All sources were read once: answer proxies from here on."""
@@ -163,6 +182,7 @@ class ControlPlane:
     async def connected(self, connection: int, proxy: Proxy) -> View | Denied:
         """A proxy is here; nobody is answered before the first build is done."""
         await self._ready.wait()
+        await self.keys_settled()
         self._proxies[connection] = proxy
         with garbage.paused():
             self._publish(self.graph.store.apply([Change(self.graph.inputs.proxies, str(connection), proxy)]))
@@ -237,6 +257,8 @@ class ControlPlane:
             for layer in touched:
                 if layer.kind == "proxy" and (view := self._views.get(int(layer.proxy))) is not None:
                     self.server.proxy_changed(int(layer.proxy), view.changes(touched))
+        if revision.changes[self.graph.wanted_keys.all]:
+            self.keys_wanted.set()
         self._move(revision)
 
     def _move(self, revision: Revision) -> None:
@@ -253,9 +275,13 @@ class ControlPlane:
 
     # What people ask
 
+    def current_settings(self) -> Settings:
+        """The mesh-wide settings in force."""
+        return self.graph.store.get(self.graph.inputs.settings, SETTINGS_KEY) or Settings()
+
     def settings(self) -> Mapping[str, Any]:
-        """The mesh-wide settings in force, with MeshConfig's field names."""
-        return settings_mapping(self.graph.store.get(self.graph.inputs.settings, SETTINGS_KEY) or Settings())
+        """`current_settings`, with MeshConfig's field names."""
+        return settings_mapping(self.current_settings())
 
     def problems(self) -> tuple[Problem, ...]:
         """What compile and the proxies found wrong, now, each once; errors first."""
@@ -315,6 +341,10 @@ class ControlPlane:
         self._settings_problems = problems
 
 
+async def _at_once() -> None:
+    """Nobody asks for keys."""
+
+
 def _type_status(status: StreamType, resources: int) -> TypeStatus:
     """A proxy that came back with all it should have is synced although nothing was sent to it."""
     has_all = status.standing is Standing.SYNCED and resources > 0
@@ -332,15 +362,25 @@ def resources_of(view: View) -> Iterable[Resource]:
 
 
 @asynccontextmanager
-async def open_control_plane(settings: Mapping[str, Any], xds_socket: Path | None) -> AsyncIterator[ControlPlane]:
-    """A control plane that serves xDS on a Unix socket, if one is said; `settings` has MeshConfig's field names."""
+async def open_control_plane(
+    settings: Mapping[str, Any], xds_socket: Path | None, keys: Path | None = None
+) -> AsyncIterator[ControlPlane]:
+    """A control plane that serves xDS on a Unix socket, if one is said; `settings` has MeshConfig's field names.
+
+    `keys` is where good keys of token issuers are kept, if it is to ask for any.
+    """
     decoded, problems = decode_settings(settings)
-    plane = ControlPlane(decoded, SystemClock(), Random().random)  # noqa: S311  jitter, not a secret
+    clock, randomness = SystemClock(), Random().random  # noqa: S311  jitter, not a secret
+    plane = ControlPlane(decoded, clock, randomness)
     plane.note_settings(problems)
+    issuers = Keys(plane, keys, clock, randomness)
+    plane.keys_settled = issuers.settled
     if xds_socket is not None:
         await plane.server.listen_unix(xds_socket, admit_local)
     try:
-        yield plane
+        async with Supervisor(clock) as tasks:
+            tasks.restarted("keys of token issuers", issuers.run)
+            yield plane
     finally:
         await plane.server.stop()
         if xds_socket is not None:

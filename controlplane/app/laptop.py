@@ -12,7 +12,7 @@ from controlplane.app.control import open_control_plane
 from controlplane.app.identity import IdentitySettings, LocalIdentity, open_local_identity
 from controlplane.base.identity import Identity
 from controlplane.local.ports import Laptop
-from controlplane.local.statedir import Misuse
+from controlplane.local.statedir import ISSUER_KEYS, Misuse
 from controlplane.model.meshconfig import decode_settings
 from controlplane.runtime.tasks import Supervisor
 from controlplane.security.keeping import AuthorityError, StoreError
@@ -52,7 +52,7 @@ class Identities(msgspec.Struct, frozen=True, eq=False):
 async def open_laptop(config: Mapping[str, Any], folder: Path, tasks: Supervisor) -> AsyncIterator[Laptop]:
     """See `local.ports.OpenLaptop`. Proxies' statistics stay on their admin sockets: their agents read them there."""
     settings = IdentitySettings(prometheus_port=0, settled=0.0, system_roots=system_roots())
-    async with open_control_plane(config, None) as plane:
+    async with open_control_plane(config, None, folder.with_name(ISSUER_KEYS)) as plane:
         mesh, _ = decode_settings(config)
         try:
             async with open_local_identity(plane, mesh, settings, tasks, folder) as identity:

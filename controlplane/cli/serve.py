@@ -145,7 +145,7 @@ async def _until_stopped(options: _Options, state: StateDirectory) -> None:
     config = {"workloadCertificates": True, **options.mesh_config} if secure else options.mesh_config
     async with (
         stop_signals() as stop,
-        open_control_plane(config, socket) as control,
+        open_control_plane(config, socket, state.issuer_keys) as control,
         Supervisor(SystemClock()) as tasks,
         giving_out(options.given_out, control, config, tasks, state.authority) as identity,
     ):

@@ -5,7 +5,7 @@ from typing import Any
 
 from controlplane.compile.gateways import Gateways
 from controlplane.compile.inputs import SETTINGS_KEY, Inputs
-from controlplane.compile.keyservers import KeyClusters
+from controlplane.compile.keyservers import KeyClusters, WantedKeys
 from controlplane.compile.members import Members
 from controlplane.compile.mesh_layer import MeshLayer
 from controlplane.compile.outbound import Outbound
@@ -35,6 +35,7 @@ class Graph:
         rules = self.rules = Rules(store, inputs, registry)  # which rules act on whose calls
         places = self.places = Places(store, registry, rules)  # for which hosts it matters where a caller stands
         policies = Policies(store, inputs, registry, rules, peers)  # who may call whom
+        self.wanted_keys = WantedKeys(store, inputs, registry, rules, policies.believing)  # what we ask issuers for
         scopes = self.scopes = Scopes(store, inputs, registry, rules, places, policies)  # the layers proxies see
         members = self.members = Members(store, inputs, registry, rules, places, scopes.layers)  # the hosts of each
         outbound = self.outbound = Outbound(store, inputs, registry, rules, places, members)

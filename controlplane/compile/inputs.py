@@ -5,6 +5,7 @@ from typing import Any
 from controlplane.model import core
 from controlplane.model.authorizationpolicy import AuthorizationPolicy
 from controlplane.model.destinationrule import DestinationRule
+from controlplane.model.fetchedkeys import FetchedKeys
 from controlplane.model.gateway import Gateway
 from controlplane.model.peerauthentication import PeerAuthentication
 from controlplane.model.proxy import Proxy
@@ -41,6 +42,7 @@ class Inputs:
         self.peer_authentications: Input[Key, PeerAuthentication] = store.input("PeerAuthentication")
         self.request_authentications: Input[Key, RequestAuthentication] = store.input("RequestAuthentication")
         self.authorization_policies: Input[Key, AuthorizationPolicy] = store.input("AuthorizationPolicy")
+        self.fetched_keys: Input[str, FetchedKeys] = store.input("FetchedKeys")  # by URI
         self.unsupported: Input[tuple[str, str, str, str], UnsupportedObject] = store.input("Unsupported")
         self.proxies: Input[str, Proxy] = store.input("Proxy")  # by connection
         self._by_kind: dict[tuple[str, str], Input[Key, Any]] = {

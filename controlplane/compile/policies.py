@@ -69,8 +69,10 @@ class Policies:
         self._routing = rules
         self._modes = peers
         self._peers = store.index("PeerAuthenticationsIn", inputs.peer_authentications, _namespace)
-        believing = store.derive("SelectingRequestAuthentications", inputs.request_authentications, _believing)
-        self._tokens = store.index("RequestAuthenticationsIn", believing, _namespace)
+        self.believing = store.derive(
+            "SelectingRequestAuthentications", inputs.request_authentications, self._believing
+        )
+        self._tokens = store.index("RequestAuthenticationsIn", self.believing, _namespace)
         judging = store.derive("SelectingAuthorizationPolicies", inputs.authorization_policies, self._judging)
         self._rules = store.index("AuthorizationPoliciesIn", judging, _namespace)
         self._selectors = store.query("PolicySelectors", self._selectors_in)
@@ -122,6 +124,10 @@ class Policies:
         meant = declared_in or (owner.namespace if owner is not None else "")
         return (self._registry.concrete(fetch, seen) or seen) if seen.namespace == meant else None
 
+    def _believing(self, fetch: Fetch, key: Key, policy: RequestAuthentication) -> RequestAuthentication | None:
+        fetch.report(*mesh_tokens.own_problems(policy, settings_of(fetch, self._inputs).jwks_resolver))
+        return _selecting(fetch, key, policy)
+
     def _selected(
         self, fetch: Fetch, index: "Index[str, Key, P]", namespace: str, labels: Mapping[str, str]
     ) -> list[P]:
@@ -145,11 +151,6 @@ def _selector(policy: _Policy) -> Mapping[str, str]:
     """One that cannot be read selects all it may: nothing is open because of a mistake."""
     selector = policy.spec.selector
     return selector.match_labels if selector is not None and not selector.invalid else {}
-
-
-def _believing(fetch: Fetch, key: Key, policy: RequestAuthentication) -> RequestAuthentication | None:
-    fetch.report(*mesh_tokens.own_problems(policy))
-    return _selecting(fetch, key, policy)
 
 
 def _selecting(fetch: Fetch, _: Key, policy: A) -> A | None:

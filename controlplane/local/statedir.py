@@ -30,6 +30,9 @@ class Misuse(Exception):  # noqa: N818  (the user's mistake, shown as one line, 
     """What was asked for cannot be done, and why."""
 
 
+ISSUER_KEYS: Final = "issuer-keys"
+
+
 class StateDirectory(msgspec.Struct, frozen=True):
     """The places of one running mesh."""
 
@@ -43,6 +46,11 @@ class StateDirectory(msgspec.Struct, frozen=True):
     @property
     def authority(self) -> Path:
         return self.root / "ca"
+
+    @property
+    def issuer_keys(self) -> Path:
+        """Keys of token issuers that were good once."""
+        return self.root / ISSUER_KEYS
 
     @property
     def xds_socket(self) -> Path:

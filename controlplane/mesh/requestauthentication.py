@@ -14,23 +14,35 @@ import msgspec
 from controlplane.ir import names
 from controlplane.ir.tokens import IssuerKeys, Locations, Place, Reader, RemoteKeys, TokenHeader, Tokens
 from controlplane.model import jwks, jwksuri
-from controlplane.model.jwksuri import KeyLocation
+from controlplane.model.fetchedkeys import FetchedKeys
+from controlplane.model.jwksuri import KeyLocation, discovery_uri
 from controlplane.model.meta import origin_of
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.model.requestauthentication import JWTPresence, JWTRule, RequestAuthentication
+from controlplane.model.settings import JwksResolver
 
 # Where RFC 6750 puts tokens.
 _USUAL: Final = Locations((TokenHeader("authorization", "Bearer "),), ("access_token",))
 _WORD_LISTS: Final = ("permission", "scope")  # always, as in Istio
 _TIMEOUT: Final = timedelta(seconds=5)
-_NO_KEYS: Final = "one of jwks, jwksUri is required: without keys no token of this issuer is valid"
+_NO_KEYS: Final = (
+    "one of jwks, jwksUri is required: without keys no token of this issuer is valid (with jwksResolver: control-plane "
+    "an issuer that is an https URI is asked where its keys are)"
+)
 
 
 class KeyServers(Protocol):
     """Who answers for keys."""
 
+    @property
+    def discovers(self) -> bool:
+        """Whether the control plane asks, and can find out where an issuer's keys are."""
+
     def cluster(self, location: KeyLocation, namespace: str) -> str:
-        """The cluster that leads there; a short name is one of `namespace`."""
+        """The cluster that leads there, "" where the control plane asks; a short name is one of `namespace`."""
+
+    def fetched(self, uri: str) -> FetchedKeys:
+        """What the control plane was told there."""
 
 
 class _Rule(NamedTuple):
@@ -39,6 +51,7 @@ class _Rule(NamedTuple):
     reader: Reader
     required: bool
     origin: Origin
+    fetched: FetchedKeys | None = None  # where the control plane asked for its keys
 
     @property
     def spots(self) -> tuple["_Spot", ...]:
@@ -80,16 +93,36 @@ def tokens(selected: Sequence[RequestAuthentication], servers: KeyServers) -> tu
     taken = _taken(demanding)
     places = [*_shared([rule for rule in rules if not rule.required], taken), *_demanded(demanding)]
     origins = tuple(dict.fromkeys(rule.origin for rule in rules))
-    return Tokens(tuple(places), origins), (*_unsafe(rules), *_conflicts(rules, taken))
+    return Tokens(tuple(places), origins), (*_unsafe(rules), *_unknown(rules), *_conflicts(rules, taken))
 
 
-def own_problems(policy: RequestAuthentication) -> tuple[Problem, ...]:
+def own_problems(policy: RequestAuthentication, resolver: JwksResolver) -> tuple[Problem, ...]:
     """What is wrong with a policy whatever it selects: ask once, not per workload."""
+    discovers = resolver is JwksResolver.CONTROL_PLANE
     return tuple(
         Problem("RequiredField", Level.ERROR, origin_of(policy, f"spec.jwtRules[{index}]"), _NO_KEYS)
         for index, rule in enumerate(policy.spec.jwt_rules)
-        if not rule.invalid and rule.jwks is None and rule.jwks_uri is None
+        if _discovers(rule) and not (discovers and discovery_uri(rule.issuer))
     )
+
+
+def fetched_uris(policy: RequestAuthentication, servers: KeyServers) -> Iterator[str]:
+    """Where the control plane asks for the keys of a policy's rules."""
+    for rule in policy.spec.jwt_rules if servers.discovers and not policy.invalid else ():
+        if not rule.invalid and rule.jwks is None and (uri := _asked(rule, policy, servers)):
+            yield uri
+
+
+def _discovers(rule: JWTRule) -> bool:
+    """Whether a rule leaves it to others to find the keys."""
+    return not rule.invalid and rule.jwks is None and rule.jwks_uri is None
+
+
+def _asked(rule: JWTRule, policy: RequestAuthentication, servers: KeyServers) -> str:
+    """Where the control plane asks for the keys of a rule; "" where proxies do, or nobody can."""
+    if rule.jwks_uri is None:
+        return discovery_uri(rule.issuer)
+    return "" if servers.cluster(jwksuri.parse(rule.jwks_uri), policy.meta.namespace) else rule.jwks_uri
 
 
 # One rule
@@ -99,18 +132,28 @@ def _rules(policy: RequestAuthentication, servers: KeyServers) -> Iterator[_Rule
     meta, selector = policy.meta, policy.spec.selector
     misread = policy.invalid or (selector is not None and selector.invalid)  # nobody knows whom its tokens are for
     for index, rule in enumerate(policy.spec.jwt_rules):
-        keys = None if misread or rule.invalid else _keys(rule, meta.namespace, servers)
+        keys, fetched = (None, None) if misread or rule.invalid else _keys(rule, policy, servers)
         reader = _reader(rule, f"{meta.namespace}/{meta.name}/{index}", keys)
-        yield _Rule(reader, rule.presence is JWTPresence.REQUIRED, origin_of(policy, f"spec.jwtRules[{index}]"))
+        origin = origin_of(policy, f"spec.jwtRules[{index}]")
+        yield _Rule(reader, rule.presence is JWTPresence.REQUIRED, origin, fetched)
 
 
-def _keys(rule: JWTRule, namespace: str, servers: KeyServers) -> IssuerKeys | RemoteKeys | None:
+def _keys(
+    rule: JWTRule, policy: RequestAuthentication, servers: KeyServers
+) -> tuple[IssuerKeys | RemoteKeys | None, FetchedKeys | None]:
+    """The keys, and what the control plane knows of them where it is the one who asks."""
     if rule.jwks is not None:
-        return IssuerKeys(jwks.read(rule.jwks).text)
-    if rule.jwks_uri is None:
-        return None
-    cluster = servers.cluster(jwksuri.parse(rule.jwks_uri), namespace)
-    return RemoteKeys(rule.jwks_uri, cluster, rule.timeout if rule.timeout is not None else _TIMEOUT)
+        return IssuerKeys(jwks.read(rule.jwks).text), None
+    if rule.jwks_uri is not None:
+        cluster = servers.cluster(jwksuri.parse(rule.jwks_uri), policy.meta.namespace)
+        if cluster:
+            timeout = rule.timeout if rule.timeout is not None else _TIMEOUT
+            return RemoteKeys(rule.jwks_uri, cluster, timeout), None
+    uri = _asked(rule, policy, servers) if servers.discovers else ""
+    if not uri:
+        return None, None
+    fetched = servers.fetched(uri)
+    return (IssuerKeys(fetched.jwks) if fetched.jwks else None), fetched
 
 
 def _reader(rule: JWTRule, name: str, keys: IssuerKeys | RemoteKeys | None) -> Reader:
@@ -175,6 +218,19 @@ def _unsafe(rules: Sequence[_Rule]) -> Iterator[Problem]:
         keys = rule.reader.keys
         if isinstance(keys, RemoteKeys) and keys.cluster.startswith(names.KEY_SERVER) and keys.uri.startswith("http:"):
             yield Problem("InvalidURI", Level.WARNING, rule.origin.at("jwksUri"), text)
+
+
+def _unknown(rules: Sequence[_Rule]) -> Iterator[Problem]:
+    """Keys the control plane asked for in vain."""
+    for rule in rules:
+        if rule.fetched is None or not rule.fetched.failure:
+            continue
+        if rule.fetched.jwks:
+            text = f"the issuer gives no keys: {rule.fetched.failure}. Those of an earlier answer stay in use"
+            yield Problem("JwksUnavailable", Level.WARNING, rule.origin.at("jwksUri"), text)
+        else:
+            text = f"the issuer gives no keys: {rule.fetched.failure}. Without keys none of its tokens is valid"
+            yield Problem("JwksUnavailable", Level.ERROR, rule.origin.at("jwksUri"), text)
 
 
 def _conflicts(rules: Sequence[_Rule], taken: Mapping[_Spot, _Rule]) -> Iterator[Problem]:

@@ -49,6 +49,10 @@ class KeySet(msgspec.Struct, frozen=True):
         """The set as it goes out."""
         return msgspec.json.encode({"keys": self.keys}).decode()
 
+    def published(self) -> "KeySet":
+        """What of it may come from a place that others can read: a secret in there is everybody's to sign with."""
+        return KeySet(tuple(key for key in self.keys if key.kty != "oct"), self.faults, ())
+
 
 class _Document(msgspec.Struct):
     keys: tuple[msgspec.Raw, ...]

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 MAX_LENGTH: Final = 2048
+DISCOVERY: Final = "/.well-known/openid-configuration"  # below an issuer: where it says where its keys are
 _PORTS: Final = {"http": 80, "https": 443}
 _LOCAL_NAMES: Final = ("localhost", "localhost.localdomain", "metadata", "metadata.google.internal", "instance-data")
 # Metadata services of clouds outside of link-local ranges: AWS by IPv6, Alibaba, Oracle.
@@ -53,6 +54,16 @@ def parse(uri: str) -> KeyLocation:
         raise UnusableUriError("port 0 cannot be called")
     _check_host(host)
     return KeyLocation(uri, parts.scheme == "https", host, port or _PORTS[parts.scheme])
+
+
+def discovery_uri(issuer: str) -> str:
+    """Where an issuer that is a URI says more about itself (OpenID Connect Discovery); "" for any other."""
+    uri = issuer.removesuffix("/") + DISCOVERY
+    try:
+        location = parse(uri)
+    except UnusableUriError:
+        return ""
+    return uri if location.tls else ""
 
 
 def is_literal(host: str) -> bool:

@@ -18,6 +18,8 @@ from controlplane.model.validate.common import (
     check_fqdn,
     check_name,
     check_port,
+    check_subnet,
+    each,
 )
 from controlplane.model.validate.destinationrule import check_connection_pool, check_locality, check_outlier_detection
 from controlplane.model.validate.extensionprovider import check_providers
@@ -193,6 +195,7 @@ def _check(found: Findings, settings: Settings) -> None:
     check_port(found, "privilegedPortOffset", settings.privileged_port_offset or None)
     check_fqdn(found, "clusterDomain", settings.cluster_domain)
     check_providers(found, "extensionProviders", settings.extension_providers)
+    each(found, "jwksAllowedNetworks", settings.jwks_allowed_networks, check_subnet)
     for i, name in enumerate(settings.root_namespaces):
         check_name(found, f"rootNamespaces[{i}]", name)
     check_export_to(found, "defaultServiceExportTo", settings.default_service_export_to)

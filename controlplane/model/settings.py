@@ -37,6 +37,13 @@ class PathNormalization(WireEnum):
     DECODE_AND_MERGE_SLASHES = "DECODE_AND_MERGE_SLASHES", 4
 
 
+class JwksResolver(WireEnum):
+    """Who asks issuers of tokens for their keys."""
+
+    ENVOY = "envoy", 0
+    CONTROL_PLANE = "control-plane", 1
+
+
 class Tenancy(WireEnum):
     """Whose rules may act on calls to a host: its owner's, or everybody's as in Istio."""
 
@@ -108,6 +115,8 @@ class Settings(Value):
     num_trusted_proxies: UInt32 = 0  # gatewayTopology.numTrustedProxies
     cluster_domain: str = "cluster.local"
     tenancy: Tenancy = Tenancy.OWNER
+    jwks_resolver: JwksResolver = JwksResolver.ENVOY
+    jwks_allowed_networks: tuple[str, ...] = ()  # private blocks where the control plane may ask for keys all the same
     scope_gateway_to_namespace: bool = False
     workload_certificates: bool = False  # proxies have identities: without, nobody can speak mutual TLS of the mesh
     enable_auto_mtls: bool = True  # clients use it where the endpoint can and no rule says otherwise

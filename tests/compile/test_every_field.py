@@ -47,6 +47,7 @@ USUAL = {"workloadCertificates": True}
 EXCEPT: dict[str, dict[str, str]] = {
     "Gateway": {r"servers\[\]\.name": "a label for people"},
     "Sidecar": {r"ingress\[\]\.port\.name": "a label for people"},
+    "Settings": {r"jwksAllowedNetworks": "where the control plane may ask for keys; read by what asks"},
     "Service": {
         r"ports\[\]\.nodePort": "where the nodes listen; kube-proxy's",
     },
@@ -478,6 +479,7 @@ DEFAULTS = {
     "TEXT",
     "BASE",  # what DEFAULT means
     "OPTIONAL",
+    "ENVOY",
 }
 
 

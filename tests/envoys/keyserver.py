@@ -13,15 +13,17 @@ from tests.envoys.certificates import leaf_file
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
-def saying(text: str | bytes, status: int = 200, **headers: str) -> Answer:
+def saying(text: str | bytes, status: int = 200, *, location: str = "", encoding: str = "") -> Answer:
     """Answers with a body."""
+    headers = {"location": location, "content-encoding": encoding}
     body = text.encode() if isinstance(text, str) else text
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(status)
         request.send_header("content-length", str(len(body)))
         for name, value in headers.items():
-            request.send_header(name, value)
+            if value:
+                request.send_header(name, value)
         request.end_headers()
         request.wfile.write(body)
 

@@ -1,15 +1,18 @@
 """Which tokens a workload believes: places, who reads them, who has the last word, and what rules take from each other."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import yaml
 
 from controlplane.ir.tokens import IssuerKeys, Locations, RemoteKeys, TokenHeader, Tokens
-from controlplane.mesh.requestauthentication import own_problems, tokens
+from controlplane.mesh.requestauthentication import fetched_uris, own_problems, tokens
+from controlplane.model.fetchedkeys import FetchedKeys
 from controlplane.model.jwksuri import KeyLocation
 from controlplane.model.problem import Level, Problem
 from controlplane.model.requestauthentication import RequestAuthentication
+from controlplane.model.settings import JwksResolver
 from tests.mesh.manifests import manifest
 from tests.tokens import jwks, key
 
@@ -18,10 +21,18 @@ USUAL = Locations((TokenHeader("authorization", "Bearer "),), ("access_token",))
 
 
 class Servers:
-    """Every host is called by its own name."""
+    """Every host is called by its own name. `known`: what the control plane was told, if it is the one who asks."""
+
+    def __init__(self, known: Mapping[str, FetchedKeys] | None = None) -> None:
+        self._known = known or {}
+        self.discovers = known is not None
 
     def cluster(self, location: KeyLocation, namespace: str) -> str:
-        return f"{namespace}:{location.host}:{location.port}"
+        asked_by_us = self.discovers and not location.host.endswith(".mesh")
+        return "" if asked_by_us else f"{namespace}:{location.host}:{location.port}"
+
+    def fetched(self, uri: str) -> FetchedKeys:
+        return self._known.get(uri, FetchedKeys(failure="nobody has asked yet"))
 
 
 def policy(*rules: dict[str, Any], name: str = "p", namespace: str = "default") -> RequestAuthentication:
@@ -183,5 +194,58 @@ def test_a_header_that_one_rule_writes_another_cannot_read() -> None:
 
 def test_keys_must_come_from_somewhere() -> None:
     missing = written("spec: {jwtRules: [{issuer: a}]}")
-    assert [(one.code, one.origin.path) for one in own_problems(missing)] == [("RequiredField", "spec.jwtRules[0]")]
+    found = own_problems(missing, JwksResolver.ENVOY)
+    assert [(one.code, one.origin.path) for one in found] == [("RequiredField", "spec.jwtRules[0]")]
+    assert own_problems(missing, JwksResolver.CONTROL_PLANE) == found  # "a" is no place to ask
     assert [reader.keys for reader in read(missing).readers] == [None]
+
+
+# Keys the control plane asks for
+
+URI = "https://issuer.example.com/keys"
+ISSUER = "https://issuer.example.com/"
+DISCOVERED = "https://issuer.example.com/.well-known/openid-configuration"
+
+
+@pytest.mark.parametrize(
+    ("known", "keys", "said"),
+    [
+        (FetchedKeys(KEYS), IssuerKeys(KEYS), None),
+        (FetchedKeys(KEYS, "it answers 500"), IssuerKeys(KEYS), Level.WARNING),
+        (FetchedKeys(failure="it answers 500"), None, Level.ERROR),
+        (None, None, Level.ERROR),
+    ],
+)
+def test_keys_are_what_the_issuer_answered_or_nobodys(
+    known: FetchedKeys | None, keys: IssuerKeys | None, said: Level | None
+) -> None:
+    servers = Servers({} if known is None else {URI: known})
+    found, problems = tokens([policy({"issuer": "a", "jwksUri": URI})], servers)
+    assert found is not None
+    assert [reader.keys for reader in found.readers] == [keys]
+    assert [(one.code, one.level) for one in problems] == ([("JwksUnavailable", said)] if said else [])
+
+
+def test_what_the_control_plane_asks_for() -> None:
+    """Hosts of the mesh are the proxies' to ask; an issuer that says nothing of its keys is asked where they are."""
+    asked = policy(
+        {"issuer": "a", "jwksUri": URI},
+        {"issuer": "b", "jwksUri": "http://keys.mesh/b"},
+        {"issuer": "c"},
+        {"issuer": "d", "jwksUri": "https://127.0.0.1/"},
+    )
+    bare = written(f"spec: {{jwtRules: [{{issuer: '{ISSUER}'}}, {{issuer: e}}, {{issuer: 'http://f.example.com'}}]}}")
+    assert list(fetched_uris(asked, Servers({}))) == [URI]
+    assert list(fetched_uris(bare, Servers({}))) == [DISCOVERED]
+    assert list(fetched_uris(asked, Servers())) == []
+    assert [one.origin.path for one in own_problems(bare, JwksResolver.CONTROL_PLANE)] == [
+        "spec.jwtRules[1]",
+        "spec.jwtRules[2]",
+    ]
+
+
+def test_keys_that_were_discovered() -> None:
+    bare = written(f"spec: {{jwtRules: [{{issuer: '{ISSUER}'}}]}}")
+    found, problems = tokens([bare], Servers({DISCOVERED: FetchedKeys(KEYS)}))
+    assert found is not None
+    assert ([reader.keys for reader in found.readers], problems) == ([IssuerKeys(KEYS)], ())

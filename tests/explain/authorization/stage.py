@@ -130,6 +130,11 @@ def _policy_of(each: Set) -> WorkloadPolicy:
 class _NoKeys:
     """All keys are in place."""
 
+    discovers = False
+
+    def fetched(self, uri: str) -> Any:
+        raise AssertionError(f"nobody asked {uri}")
+
     def cluster(self, location: Any, namespace: str) -> str:
         raise AssertionError(f"{namespace} asks for {location}")
 
