@@ -8,6 +8,7 @@ import json
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from time import monotonic
 from typing import Any
@@ -91,12 +92,24 @@ async def test_a_name_that_leads_inside_is_not_followed(address: str) -> None:
 
 async def test_a_name_that_leads_elsewhere_a_moment_later_leads_nowhere() -> None:
     """DNS rebinding: the first answer is fine, every later one is what the attacker is after."""
-    with public(saying("public")) as outside:
-        port = outside.address[1]
-        with KeyServer(saying(KEYS), host=INSIDE, port=port) as inside:
-            assert "no key set" in await refused(outside, PUBLIC, INSIDE)  # the answer came from outside
-            assert "not public" in await refused(outside, INSIDE)
-            assert (outside.paths, inside.paths) == (["/keys"], [])
+    with both_with_one_port() as (outside, inside):
+        assert "no key set" in await refused(outside, PUBLIC, INSIDE)  # the answer came from outside
+        assert "not public" in await refused(outside, INSIDE)
+        assert (outside.paths, inside.paths) == (["/keys"], [])
+
+
+@contextmanager
+def both_with_one_port() -> Iterator[tuple[KeyServer, KeyServer]]:
+    """Servers at the public address and at the one inside; others on this machine take ports, too."""
+    with ExitStack() as stack:
+        while True:
+            outside = public(saying("public"))
+            stack.enter_context(outside)
+            with suppress(OSError):
+                inside = KeyServer(saying(KEYS), host=INSIDE, port=outside.address[1])
+                stack.enter_context(inside)
+                break
+        yield outside, inside
 
 
 async def test_redirects_are_not_followed() -> None:
