@@ -16,6 +16,8 @@ QUIT: Final = "/quitquitquit"
 _READY: Final = "/healthz/ready"
 _METRICS: Final = ("/stats/prometheus", "/metrics")  # Istio's, and where scrapers look by themselves
 _ANYBODY: Final = "anybody"
+_PASSED_ON: Final = frozenset({"origin", "via", "x-forwarded-for", "x-forwarded-proto", "x-request-id"})
+_ENVOYS_OWN: Final = frozenset({"127.0.0.6", "::6", "::ffff:127.0.0.6"})  # where inbound connections go on from
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -73,8 +75,11 @@ def routed(routes: Iterable[Route]) -> Handler:
 
 
 def _is_inside(request: Request) -> bool:
-    """A page in somebody's browser on this machine could send such a request, too; browsers say where it is from."""
-    return is_loopback(request.peer) and "origin" not in request.headers
+    """A page in somebody's browser on this machine could send such a request, and Envoy, for whoever calls it: browsers
+    say where it is from, and Envoy adds what it knows, or comes from an address of its own.
+    """
+    passed_on = request.peer in _ENVOYS_OWN or not _PASSED_ON.isdisjoint(request.headers)
+    return is_loopback(request.peer) and not passed_on
 
 
 def is_loopback(peer: str) -> bool:

@@ -44,7 +44,10 @@ async def test_the_order_to_end_is_the_pods_own_to_give():
         assert await asked(routes, "POST", QUIT, peer) == 200
     for peer in (ANYBODYS, "::ffff:10.1.2.3", "fe80::1%eth0", "", "localhost", "127.0.0.1.evil.test"):
         assert await asked(routes, "POST", QUIT, peer) == 403
-    assert await asked(routes, "POST", QUIT, origin="http://127.0.0.1:15020") == 403
+    for peer in ("127.0.0.6", "::ffff:127.0.0.6", "::6"):  # Envoy, for a caller from outside
+        assert await asked(routes, "POST", QUIT, peer) == 403
+    for name in ("origin", "via", "x-forwarded-for", "x-forwarded-proto", "x-request-id"):
+        assert await asked(routes, "POST", QUIT, **{name: "x"}) == 403
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.255.255.254", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1"])
