@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from math import inf
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import re2
 
@@ -21,6 +21,14 @@ T = TypeVar("T")
 MAX_REGEX: Final = 1024  # characters; Istio's limit, so that a rule costs no proxy its memory
 # RE2 instructions. Bootstraps raise Envoy's own limit of 100 to this; it refuses a resource with a larger program.
 MAX_REGEX_PROGRAM: Final = 32_768
+# Of all expressions of one object: a thousand steps take up to a millisecond to work out.
+MAX_STEPS: Final = 100_000
+_REGEX_MEMORY: Final = 24 * MAX_REGEX_PROGRAM + 4096  # bytes; a step has 16, in two thirds of it
+_GIVEN_UP: Final = "compile failed"  # RE2's words when that is not enough
+_TOO_LARGE: Final = (
+    f"needs more than {MAX_REGEX_PROGRAM} steps as a program, and Envoy takes no more. "
+    "Repeat less, as in .* for .{999}"
+)
 MAX_HEADER: Final = 16_384  # bytes of the name or the value of a header to set; Envoy's limit
 _MS: Final = timedelta(milliseconds=1)
 _ENDS_LINE: Final = frozenset("\r\n\0")
@@ -222,37 +230,55 @@ def check_regex(found: Findings, path: str, pattern: str) -> None:
         found.error("InvalidRegex", path, "an empty regular expression matches nothing but the empty string; write one")
     elif len(pattern) > MAX_REGEX:
         found.error("InvalidRegex", path, f"is {len(pattern)} characters long; at most {MAX_REGEX} are allowed")
-    elif error := _regex_error(pattern):
-        found.error("InvalidRegex", path, error)
+    elif found.steps > MAX_STEPS:
+        text = f"is not looked at: the expressions of this object need more than {MAX_STEPS} steps together"
+        found.error("InvalidRegex", path, f"{text}. Repeat less, or have more objects")
+    else:
+        compiled = _compiled(pattern)
+        found.steps += compiled.steps
+        if compiled.error:
+            found.error("InvalidRegex", path, compiled.error)
 
 
 def check_replacement(found: Findings, path: str, pattern: str, replacement: str) -> None:
-    r"""What takes the place of a match, with \1 for its groups: RE2 leaves the text alone if it does not fit."""
+    r"""What takes the place of a match, with \1 for its groups: RE2 leaves the text alone if it does not fit.
+
+    Asked after `check_regex` of the pattern.
+    """
     check_line(found, path, replacement)
-    if _regex_error(pattern):
+    if len(pattern) > MAX_REGEX or found.steps > MAX_STEPS or (compiled := _compiled(pattern)).error:
         return
-    groups = re2.compile(pattern).groups
     for escaped in _ESCAPED.findall(replacement):
-        if escaped != "\\" and not (escaped.isascii() and escaped.isdigit() and int(escaped) <= groups):
-            message = f'"\\{escaped}" is neither "\\\\" nor one of the {groups} groups of the expression'
+        if escaped != "\\" and not (escaped.isascii() and escaped.isdigit() and int(escaped) <= compiled.groups):
+            message = f'"\\{escaped}" is neither "\\\\" nor one of the {compiled.groups} groups of the expression'
             found.error("InvalidRegex", path, message)
 
 
+class _Compiled(NamedTuple):
+    """What there is to know of an expression."""
+
+    error: str
+    steps: int
+    groups: int = 0
+
+
 @lru_cache(maxsize=4096)
-def _regex_error(pattern: str) -> str:
+def _compiled(pattern: str) -> _Compiled:
+    """Made in little memory: RE2 takes a third of a second for the largest it could make."""
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = _REGEX_MEMORY
     try:
-        size = re2.compile(pattern, options=options).programsize
+        made = re2.compile(pattern, options=options)
     except (re2.error, UnicodeError) as error:
         reason = error.args[0] if error.args else error
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        return f"RE2 does not accept it: {text}"
-    if size <= MAX_REGEX_PROGRAM:
-        return ""
-    return (
-        f"needs {size} steps as a program; Envoy takes {MAX_REGEX_PROGRAM} at most. Repeat less, as in .* for .{{999}}"
-    )
+        if _GIVEN_UP in text:
+            return _Compiled(_TOO_LARGE, MAX_REGEX_PROGRAM)
+        return _Compiled(f"RE2 does not accept it: {text}", len(pattern))
+    if made.programsize > MAX_REGEX_PROGRAM:
+        return _Compiled(_TOO_LARGE, MAX_REGEX_PROGRAM)
+    return _Compiled("", made.programsize, made.groups)
 
 
 def check_header_name(found: Findings, path: str, name: str) -> None:

@@ -11,6 +11,7 @@ class Findings:
         self._ref = ref
         self._problems: list[Problem] = []
         self.errors = 0  # among them
+        self.steps = 0  # of all regular expressions so far, as RE2 counts them
 
     def error(self, code: str, path: str, message: str) -> None:
         """Something asked for cannot happen; `units` takes it out."""
