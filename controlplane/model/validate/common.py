@@ -22,7 +22,7 @@ MAX_REGEX: Final = 1024  # characters; Istio's limit, so that a rule costs no pr
 # RE2 instructions. Bootstraps raise Envoy's own limit of 100 to this; it refuses a resource with a larger program.
 MAX_REGEX_PROGRAM: Final = 32_768
 # Of all expressions of one object: a thousand steps take up to a millisecond to work out.
-MAX_STEPS: Final = 100_000
+MAX_STEPS: Final = 65_536
 _REGEX_MEMORY: Final = 24 * MAX_REGEX_PROGRAM + 4096  # bytes; a step has 16, in two thirds of it
 _GIVEN_UP: Final = "compile failed"  # RE2's words when that is not enough
 _TOO_LARGE: Final = (
