@@ -70,7 +70,7 @@ class Gateways:
             return None
         found = (fetch(self._inputs.gateways, key) for key in layer.gateways)
         gateways: list[Gateway] = [gateway for gateway in found if gateway is not None]
-        plan, problems = mesh_gateway.plan(gateways, settings_of(fetch, self._inputs))
+        plan, problems = mesh_gateway.plan(gateways, settings_of(fetch, self._inputs), layer.namespace)
         fetch.report(*problems)
         return plan
 

@@ -164,24 +164,25 @@ class Registry:
         if service.kubernetes:
             slices = [value for _, value in fetch.values(self._slices, (namespace, service.name))]
             for part in slices:
-                fetch.report(*mesh_endpoints.problems_of_slice(part))
+                fetch.report(*mesh_endpoints.problems_of_slice(part, refuse_local=refuse_local))
             found = mesh_endpoints.from_slices(
                 service,
                 port,
                 slices,
                 lambda ns, name: fetch(self._pods, (ns, name)),
                 lambda node: fetch(self._localities, ("", node)) or "",
+                refuse_local=refuse_local,
             )
             entries = self._selected(fetch, self._entries_at, namespace, service.selector)
             if not entries:
                 return found
-            fetch.report(*mesh_endpoints.problems_of_workloads(service, entries))
+            fetch.report(*mesh_endpoints.problems_of_workloads(service, entries, refuse_local=refuse_local))
             return (*found, *mesh_endpoints.from_workloads(service, port, entries, refuse_local=refuse_local))
         chosen = [
             *self._selected(fetch, self._entries_at, namespace, service.selector),
             *self._selected(fetch, self._pods_at, namespace, service.selector),
         ]
-        fetch.report(*mesh_endpoints.problems_of_workloads(service, chosen))
+        fetch.report(*mesh_endpoints.problems_of_workloads(service, chosen, refuse_local=refuse_local))
         return mesh_endpoints.from_workloads(service, port, chosen, refuse_local=refuse_local)
 
     def _selected(

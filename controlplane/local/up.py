@@ -51,8 +51,10 @@ class Request(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys(directory_of(path) / lateenfile.NAME for path in self.paths))
 
     def settings(self, file: LateenFile) -> Mapping[str, Any]:
-        """Mesh-wide settings: everything here has an agent, and so a certificate, and no low port is bound."""
-        here = {"workloadCertificates": True, "privilegedPortOffset": OFFSET}
+        """Mesh-wide settings: everything here has an agent, and so a certificate; no low port is bound; what is called
+        is this machine.
+        """
+        here = {"workloadCertificates": True, "privilegedPortOffset": OFFSET, "refuseLocalEndpoints": False}
         return {**here, **file.mesh_config, **self.mesh_config}
 
     @property

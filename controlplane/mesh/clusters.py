@@ -19,7 +19,7 @@ from controlplane.mesh import connections, locality
 from controlplane.mesh.assignment import assignment, usable
 from controlplane.mesh.caller import NOWHERE, Standpoint
 from controlplane.mesh.destinationrule import balancer, base_connection_pool
-from controlplane.mesh.endpoints import UNIX
+from controlplane.mesh.hosts import UNIX
 from controlplane.model.destinationrule import ConnectionPoolSettings, H2UpgradePolicy
 from controlplane.model.problem import ObjectRef, Origin
 from controlplane.model.settings import Settings

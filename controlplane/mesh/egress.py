@@ -18,6 +18,7 @@ from controlplane.ir.listener import MATCH_ALL, ChainMatch, FilterChain, HttpCha
 from controlplane.ir.service import Protocol, Service, ServicePort
 from controlplane.mesh import hosts, protocol
 from controlplane.mesh.chains import HTTP_BYTES, Member, together
+from controlplane.mesh.hosts import UNIX, is_ours
 from controlplane.mesh.listeners import ANY_ADDRESS, assembled, passthrough_chain
 from controlplane.mesh.policy import OutboundPolicy
 from controlplane.mesh.problems import ineffective, invalid
@@ -27,7 +28,6 @@ from controlplane.model.settings import Settings
 from controlplane.model.sidecar import CaptureMode, EgressListener, Sidecar
 
 LOOPBACK = "127.0.0.1"
-UNIX = "unix://"
 EVERY_NAMESPACE = "*"
 _NO_ONE = "~"
 
@@ -193,6 +193,8 @@ def _read(
     bound = is_bound(written.capture_mode, captured=captured)
     bind = written.bind or (LOOPBACK if bound else "")
     unix = bind.startswith(UNIX)
+    if unix and is_ours(bind):
+        return invalid(origin.at("bind"), f"{bind!r} is where a proxy is told what to do; the listener is not opened")
     number = 0 if unix else written.port.number or 0
     if not unix and not number:
         return invalid(origin.at("port.number"), "a listener needs a port number; it is not opened")

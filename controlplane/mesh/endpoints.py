@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from controlplane.ir.service import Endpoint, Health, Resolution, Service, ServicePort, Workload
-from controlplane.mesh.hosts import is_ip, is_local
+from controlplane.mesh.hosts import UNIX, is_ip, is_local, is_local_ip, is_ours
 from controlplane.mesh.problems import ignored, invalid
 from controlplane.model import core
 from controlplane.model.meta import origin_of
@@ -22,17 +22,18 @@ from controlplane.model.problem import Level, Problem
 
 WorkloadLookup = Callable[[str, str], Workload | None]  # (namespace, Pod name)
 NodeLookup = Callable[[str], str]  # name of a Node -> its locality, "" for one nobody knows
-UNIX: Final = "unix://"
 _NO_LABELS: Final[Mapping[str, str]] = {}
 _Found = dict[tuple[str, int], Endpoint]
 
 
-def from_slices(
+def from_slices(  # noqa: PLR0913  slices, and where to look what stands behind them
     service: Service,
     port: ServicePort,
     slices: Iterable[core.EndpointSlice],
     workload: WorkloadLookup,
     locality_of: NodeLookup,
+    *,
+    refuse_local: bool = False,
 ) -> tuple[Endpoint, ...]:
     """Endpoints of the slices of a service. A slice's port is found by name: its number is already resolved.
 
@@ -48,6 +49,8 @@ def from_slices(
         for entry in part.endpoints:
             health = Health.HEALTHY if service.publish_not_ready else health_of(entry.conditions)
             if health is None or not entry.addresses or not is_ip(entry.addresses[0]):
+                continue
+            if refuse_local and is_local_ip(entry.addresses[0]):
                 continue
             key = (entry.addresses[0], number)
             known = found.get(key)
@@ -164,7 +167,7 @@ def from_workloads(
         address, *more = workload.addresses
         if number is None or not (names_resolve or is_ip(address) or address.startswith(UNIX)):
             continue
-        if refuse_local and is_local(address):
+        if _is_refused(address, refuse_local=refuse_local):
             continue
         number = 0 if address.startswith(UNIX) else number
         found.setdefault((address, number), _of_workload(workload, address, number, tuple(more)))
@@ -205,19 +208,38 @@ def accounts(ports: Iterable[Sequence[Endpoint]]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def problems_of_workloads(service: Service, workloads: Sequence[Workload]) -> tuple[Problem, ...]:
-    """Workloads that a selector found and nobody can call: names where addresses are needed."""
+def _is_refused(address: str, *, refuse_local: bool) -> bool:
+    return is_ours(address) if address.startswith(UNIX) and not refuse_local else refuse_local and is_local(address)
+
+
+def problems_of_workloads(
+    service: Service, workloads: Sequence[Workload], *, refuse_local: bool = False
+) -> tuple[Problem, ...]:
+    """Workloads that a selector found and nobody can call: names where addresses are needed, callers' own machines."""
+    refused = [one for one in workloads if one.addresses and _is_refused(one.addresses[0], refuse_local=refuse_local)]
+    local = tuple(
+        invalid(one.origin.at("spec.address"), leads_to_itself(one.addresses[0], refuse_local=refuse_local))
+        for one in refused
+    )
     if service.resolution in {Resolution.DNS, Resolution.DNS_ROUND_ROBIN}:
-        return ()
+        return local
     text = f"{service.host} ({service.origin}) needs addresses: a name is no endpoint of it, but with resolution DNS"
-    return tuple(
+    named = tuple(
         invalid(workload.origin.at("spec.address"), text)
         for workload in workloads
         if workload.addresses and not (is_ip(workload.addresses[0]) or workload.addresses[0].startswith(UNIX))
     )
+    return (*local, *named)
 
 
-def problems_of_slice(part: core.EndpointSlice) -> tuple[Problem, ...]:
+def leads_to_itself(address: str, *, refuse_local: bool) -> str:
+    """Why such an address is left out."""
+    if refuse_local:
+        return f"{address!r} would lead callers to themselves (refuseLocalEndpoints)"
+    return f"{address!r} is where a proxy is told what to do: nobody's endpoint"
+
+
+def problems_of_slice(part: core.EndpointSlice, *, refuse_local: bool = False) -> tuple[Problem, ...]:
     """What of a slice is left out, and why."""
     origin = origin_of(part)
     if part.address_type == "FQDN":
@@ -229,6 +251,9 @@ def problems_of_slice(part: core.EndpointSlice) -> tuple[Problem, ...]:
         if entry.addresses and not is_ip(entry.addresses[0]):
             at = origin.at(f"endpoints[{index}].addresses[0]")
             problems.append(invalid(at, f"{entry.addresses[0]!r} is no IP address: it is left out"))
+        elif entry.addresses and refuse_local and is_local_ip(entry.addresses[0]):
+            at = origin.at(f"endpoints[{index}].addresses[0]")
+            problems.append(invalid(at, leads_to_itself(entry.addresses[0], refuse_local=True)))
         if entry.target_ref is not None and entry.target_ref.namespace not in namespaces:
             at = origin.at(f"endpoints[{index}].targetRef")
             text = f"points to a Pod of namespace {entry.target_ref.namespace!r}: its labels and identity do not count"

@@ -5,8 +5,11 @@ short form too, completed with the namespace of the *rule*. Everything inside co
 `domain` is the cluster's DNS domain ("cluster.local"), without "svc.".
 """
 
-from ipaddress import IPv6Address, ip_address
-from socket import AF_INET, AF_INET6, inet_pton
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from pathlib import PurePosixPath
+from socket import AF_INET, AF_INET6, inet_aton, inet_pton
+from typing import Final
 
 from controlplane.ir.service import Resolution, Service
 
@@ -31,20 +34,64 @@ def in_authority(host: str) -> str:
 
 
 def is_local(address: str) -> bool:
-    """Whether an address means the caller's own machine: loopback, unspecified, link-local, in any spelling.
+    """Whether an address means the caller's own machine: loopback, unspecified, link-local, a Unix socket.
 
-    A name that the DNS answers with such an address cannot be seen here.
+    In any spelling that a resolver takes: `127.1`, `0x7f000001` and `0` are addresses to them, and an IPv6 address may
+    carry an IPv4 address that a gateway of the network takes out again. A name that the DNS answers with such an
+    address cannot be seen here.
     """
-    name = address.lower().removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):
+    name = address.lower().strip("[]").partition("%")[0].removesuffix(".")
+    if name in _LOCAL_NAMES or name.endswith((".localhost", ".localdomain")) or name.startswith("unix:"):
         return True
+    found = _read_address(name)
+    return found is not None and any(_is_here(one) for one in (found, *_carried(found)))
+
+
+def is_local_ip(address: str) -> bool:
+    """The same of what `is_ip` holds for, at the cost of a comparison for nearly all of them."""
+    return is_local(address) if ":" in address else address.startswith(_LOCAL_IPV4)
+
+
+def is_ours(socket: str) -> bool:
+    """Whether "unix:///path" is a socket by which a proxy or a control plane is told what to do: nobody's endpoint."""
+    return PurePosixPath(socket.removeprefix(UNIX)).name in _OURS
+
+
+UNIX: Final = "unix://"
+_OURS: Final = frozenset({"admin.sock", "debug.sock", "xds.sock"})
+_LOCAL_IPV4: Final = ("127.", "169.254.", "0.")
+_LOCAL_NAMES: Final = frozenset(
+    {"localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback", "localdomain"}
+)
+_TRANSLATED: Final = (ip_network("64:ff9b::/96"), ip_network("::ffff:0:0:0/96"), ip_network("::/96"))  # + IPv4
+
+
+def _read_address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        ip = ip_address(address.partition("%")[0])
+        return ip_address(text)
     except ValueError:
-        return False
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return ip.is_loopback or ip.is_link_local or ip.is_unspecified
+        pass
+    try:  # as the C library reads one: octal, hexadecimal, fewer than four parts
+        return IPv4Address(inet_aton(text)) if text[:1].isdigit() and not text.isspace() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _carried(address: IPv4Address | IPv6Address) -> Iterator[IPv4Address]:
+    """IPv4 addresses inside an IPv6 address: mapped, translated, tunnelled."""
+    if isinstance(address, IPv4Address):
+        return
+    yield from (one for one in (address.ipv4_mapped, address.sixtofour) if one is not None)
+    yield from address.teredo or ()
+    if any(address in network for network in _TRANSLATED):
+        yield IPv4Address(int(address) & 0xFFFF_FFFF)
+
+
+def _is_here(address: IPv4Address | IPv6Address) -> bool:
+    return address.is_loopback or address.is_link_local or address.is_unspecified or address in _THIS_NETWORK
+
+
+_THIS_NETWORK: Final = ip_network("0.0.0.0/8")  # Linux takes all of it for itself
 
 
 def qualify(host: str, namespace: str, domain: str) -> str:

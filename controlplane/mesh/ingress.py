@@ -5,7 +5,8 @@ import msgspec
 from controlplane.ir.listener import ServerTls
 from controlplane.ir.service import Protocol
 from controlplane.mesh import hosts, protocol
-from controlplane.mesh.egress import LOOPBACK, UNIX, is_bound
+from controlplane.mesh.egress import LOOPBACK, is_bound
+from controlplane.mesh.hosts import UNIX, is_ours
 from controlplane.mesh.listeners import ANY_ADDRESS
 from controlplane.mesh.problems import ineffective, invalid
 from controlplane.mesh.servertls import server_tls, terminates
@@ -107,7 +108,7 @@ def _target(endpoint: str, bind: str, port: int, origin: Origin, *, bound: bool)
 
 def _is_local(endpoint: str) -> bool:
     if endpoint.startswith(UNIX):
-        return True
+        return not is_ours(endpoint)
     address, port = _split(endpoint)
     local = address in {ANY_ADDRESS, "::", "::1"} or (address.startswith("127.") and hosts.is_ip(address))
     return local and 0 < port <= _MAX_PORT

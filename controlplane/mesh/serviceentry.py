@@ -12,9 +12,9 @@ import msgspec
 
 from controlplane.ir.service import Endpoint, Protocol, Resolution, Service, ServicePort
 from controlplane.mesh import protocol
-from controlplane.mesh.endpoints import UNIX
+from controlplane.mesh.endpoints import leads_to_itself
 from controlplane.mesh.export import visibility
-from controlplane.mesh.hosts import is_ip, is_local
+from controlplane.mesh.hosts import UNIX, is_ip, is_local, is_ours
 from controlplane.mesh.problems import ignored, ineffective, invalid
 from controlplane.mesh.service import TRAFFIC_DISTRIBUTION_ANNOTATION
 from controlplane.mesh.workload import LOCALITY_LABEL, NETWORK_LABEL, TLS_MODE_LABEL, network_problems
@@ -283,19 +283,22 @@ def _endpoint_problem(reading: _Reading, entry: WorkloadEntrySpec) -> str:
     if any(number > 65535 for number in entry.ports.values()):
         return "a port number is at most 65535"
     if address.startswith(UNIX):
-        return _socket_problem(reading, address.removeprefix(UNIX))
+        return _socket_problem(reading, address)
     if not _is_word(address) or "*" in address:
         return f"{address!r} is neither an address nor a DNS name"
     if reading.resolution is Resolution.ENDPOINTS and not is_ip(address):
         return f"{address!r} is no IP address; names need resolution DNS"
     if reading.refuse_local and is_local(address):
-        return f"{address!r} would lead callers to themselves (refuseLocalEndpoints)"
+        return leads_to_itself(address, refuse_local=True)
     return ""
 
 
-def _socket_problem(reading: _Reading, path: str) -> str:
+def _socket_problem(reading: _Reading, address: str) -> str:
+    path = address.removeprefix(UNIX)
     if reading.resolution in _NAMES_RESOLVE:
         return "a Unix socket is no DNS name; it needs resolution STATIC"
+    if reading.refuse_local or is_ours(address):
+        return leads_to_itself(address, refuse_local=reading.refuse_local)
     return "" if path.startswith(("/", "@")) else f"{path!r} is no absolute path"
 
 
@@ -307,7 +310,7 @@ def _static(
         return {port.number: _endpoints(port, listed, reading.namespace) for port in ports}
     if reading.resolution in _NAMES_RESOLVE and _asks_its_own_name(reading.spec):
         if reading.refuse_local and is_local(host):
-            reading.reject("hosts", f"{host!r} would lead callers to themselves (refuseLocalEndpoints)")
+            reading.reject("hosts", leads_to_itself(host, refuse_local=True))
             return {}
         return {port.number: (Endpoint(host, _target(port), _NO_LABELS),) for port in ports}
     return {}

@@ -122,7 +122,7 @@ class Settings(Value):
     enable_auto_mtls: bool = True  # clients use it where the endpoint can and no rule says otherwise
     mesh_mtls: MeshMTLS = msgspec.field(name="meshMTLS", default=MeshMTLS())
     privileged_port_offset: Int32 = 0  # workloads' ports below 1024 are this much higher: nobody may open these here
-    refuse_local_endpoints: bool = False  # loopback and link-local: a mesh on one machine lives there
+    refuse_local_endpoints: bool = True  # loopback, link-local, Unix sockets; a mesh on one machine lives there
 
     @property
     def trusted_domains(self) -> tuple[str, ...]:

@@ -59,7 +59,9 @@ def refusals(directory: Path) -> tuple[list[str], int]:
     objects |= {ref: decoded(manifest).value for ref, manifest in made.items()}
     nodes = [*map(sidecar_node, plan.replicas), *map(gateway_node, plan.gateways)]
     refused: list[str] = []
-    settings, problems = decode_settings({"workloadCertificates": True, **load([directory / NAME]).mesh_config})
+    settings, problems = decode_settings(
+        {"workloadCertificates": True, "refuseLocalEndpoints": False, **load([directory / NAME]).mesh_config}
+    )
     assert not problems
     for node in nodes:
         compiled = compile_proxy(objects, parse_node(node.id, node.metadata), settings)

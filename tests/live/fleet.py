@@ -194,12 +194,13 @@ def _held(envoy: RunningEnvoy) -> dict[str, dict[str, str]]:
 def fleet(nodes: Sequence[tuple[Proxy, bool]], *, roots: str | None = None, **settings: Any) -> Iterator[Fleet]:
     """Envoys for these proxies; True: over delta. They wait until `show` was called the first time.
 
+    What is called here stands on this machine, unless the settings forbid it.
     `roots`: PEM of what stands for the machines' own authorities; those that sign the tests' certificates by default.
     """
     with TemporaryDirectory(prefix="lateen-live-") as name, _running_loop() as loop, ExitStack() as stack:
         socket = Path(name) / "xds.sock"
         socket.with_name(_ROOTS).write_text(root_certificate() if roots is None else roots)
-        opening = open_control_plane(settings, socket)
+        opening = open_control_plane({"refuseLocalEndpoints": False, **settings}, socket)
         plane = asyncio.run_coroutine_threadsafe(opening.__aenter__(), loop).result(timeout=30)
         made = Fleet(plane, loop)
         try:

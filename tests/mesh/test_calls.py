@@ -224,7 +224,7 @@ def edge() -> tuple[Resource, ...]:
         tcp: [{match: [{port: 3306}], route: [{destination: {host: db}}]}]
         """
     )
-    found, _ = plan([one], SETTINGS)
+    found, _ = plan([one], SETTINGS, "istio-ingress")
     world: dict[str, Any] = {"caller": Caller("default"), "destinations": Known(), "settings": SETTINGS}
     listeners = []
     for listening in found.listeners.values():

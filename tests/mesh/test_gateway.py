@@ -40,12 +40,15 @@ def https(host: str, name: str, *, port: int = 443, tls: str = "mode: SIMPLE, cr
     return f"{{port: {{number: {port}, name: {name}, protocol: HTTPS}}, hosts: ['{host}'], tls: {{{tls}}}}}"
 
 
+INGRESS = "istio-ingress"  # where the proxies are
+
+
 def servers(*written: str, **meta: Any) -> Gateway:
     return gateway("selector: {istio: ingressgateway}\nservers:\n" + "\n".join(f"- {one}" for one in written), **meta)
 
 
 def planned(*gateways: Gateway, settings: Settings = SETTINGS) -> GatewayPlan:
-    found, problems = plan(gateways, settings)
+    found, problems = plan(gateways, settings, INGRESS)
     assert problems == ()
     return found
 
@@ -186,7 +189,7 @@ def test_tls_settings(tls, expected):
 )
 def test_modes_that_cannot_be_served_are_said_and_nothing_else_closes(mode, protocol, code):
     unsupported = f"{{port: {{number: 443, name: one, protocol: {protocol}}}, hosts: [a.com], tls: {{mode: {mode}}}}}"
-    found, problems = plan([servers(unsupported, https("b.com", "two"))], SETTINGS)
+    found, problems = plan([servers(unsupported, https("b.com", "two"))], SETTINGS, INGRESS)
     assert told(problems) == [(code, "Gateway default/gw spec.servers[0].tls.mode")]
     assert [server.port_name for server in found.listeners["0.0.0.0_443"].servers] == ["two"]
 
@@ -203,7 +206,7 @@ def test_modes_that_cannot_be_served_are_said_and_nothing_else_closes(mode, prot
 )
 def test_mutual_tls_of_the_mesh(tls, expected):
     """Names that a server lists are the only ones it takes, not some beside everybody."""
-    found, problems = plan([servers(https("a.com", "one", tls=tls))], SECURED)
+    found, problems = plan([servers(https("a.com", "one", tls=tls))], SECURED, INGRESS)
     one = opened(found, "0.0.0.0_443")
     assert problems == ()
     assert one is not None
@@ -234,7 +237,7 @@ def test_proxies_that_may_not_open_low_ports():
 
 def test_of_two_protocols_on_one_port_the_older_stays_and_both_are_told():
     older, younger = servers(f"{{{HTTP}, hosts: [a.com]}}"), servers(https("b.com", "x", port=80), name="young")
-    found, problems = plan([older, younger], SETTINGS)
+    found, problems = plan([older, younger], SETTINGS, INGRESS)
     assert [server.gateway for server in found.listeners["0.0.0.0_80"].servers] == ["default/gw"]
     assert told(problems) == [
         ("Conflicted", "Gateway default/young spec.servers[0]"),
@@ -244,7 +247,7 @@ def test_of_two_protocols_on_one_port_the_older_stays_and_both_are_told():
 
 def test_of_two_servers_for_one_server_name_the_older_keeps_it():
     older, younger = servers(https("a.com", "x")), servers(https("a.com", "y"), https("b.com", "z"), name="young")
-    found, problems = plan([older, younger], SETTINGS)
+    found, problems = plan([older, younger], SETTINGS, INGRESS)
     assert [server.port_name for server in found.listeners["0.0.0.0_443"].servers] == ["x", "z"]
     assert [code for code, _ in told(problems)] == ["Conflicted", "Conflicted"]
 
@@ -254,7 +257,7 @@ def test_of_two_namespaces_that_claim_a_host_of_a_port_the_older_keeps_it():
         servers(f"{{{HTTP}, hosts: [a.com]}}"),
         servers(f"{{{HTTP}, hosts: [a.com, b.com]}}", namespace="shop"),
     )
-    found, problems = plan([older, younger], SETTINGS)
+    found, problems = plan([older, younger], SETTINGS, INGRESS)
     assert [server.hosts for server in found.tables["http.80"].servers] == [("a.com",), ("b.com",)]
     assert {code for code, _ in told(problems)} == {"Conflicted"}
 
@@ -563,7 +566,7 @@ def test_without_rules_a_port_for_connections_is_not_opened_and_that_is_said():
 
 
 def test_plain_tcp_servers_cannot_share_a_port():
-    found, problems = plan([servers(TCP), servers(TCP, name="young")], SETTINGS)
+    found, problems = plan([servers(TCP), servers(TCP, name="young")], SETTINGS, INGRESS)
     assert len(found.listeners["0.0.0.0_3306"].servers) == 1
     assert [code for code, _ in told(problems)] == ["Conflicted", "Conflicted"]
 

@@ -142,13 +142,42 @@ def test_a_service_entry_inside_the_cluster_domain_has_short_forms():
         "localhost",
         "LocalHost.",
         "x.localhost",
+        "localhost.localdomain",
+        "ip6-localhost",
+        "0",
+        "127.1",
+        "127.0.1",
+        "0177.0.0.1",
+        "0x7f.0.0.1",
+        "0x7f000001",
+        "2130706433",
+        "017700000001",
+        "127.000.000.001",
+        "0.0.0.1",
+        "127.0.0.1.",
+        "[::1]",
+        "0:0:0:0:0:0:0:1",
+        "::ffff:7f00:1",
+        "::ffff:0.0.0.0",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b::127.0.0.1",
+        "64:ff9b::a9fe:a9fe",
+        "2002:7f00:1::",
+        "fe80::1",
+        "febf::1",
+        "0xa9fea9fe",
+        "unix:///tmp/x",
+        "unix:/tmp/x",
     ],
 )
 def test_every_spelling_of_the_own_machine_is_known(address):
     assert hosts.is_local(address)
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", "8.8.8.8", "fd00::1", "example.com", "notlocalhost", "unix:///tmp/x"])
+@pytest.mark.parametrize(
+    "address", ["10.0.0.1", "8.8.8.8", "fd00::1", "example.com", "notlocalhost", "1.2.3", "12.7.0.1"]
+)
 def test_other_addresses_are_not_the_own_machine(address):
     assert not hosts.is_local(address)
 

@@ -172,5 +172,5 @@ def test_an_external_name_may_be_kept_from_leading_to_the_callers_machine(name):
     manifest = service(f"type: ExternalName\nexternalName: {name}\nports: [{{port: 80}}]")
     found, _ = from_service(manifest, Settings(refuse_local_endpoints=True))
     assert found is None
-    found, _ = from_service(manifest, SETTINGS)
+    found, _ = from_service(manifest, Settings(refuse_local_endpoints=False))
     assert found is not None

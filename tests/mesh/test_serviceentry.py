@@ -29,6 +29,9 @@ def written(settings: Settings = SETTINGS, **spec) -> tuple[tuple[Service, ...],
     return services, [(problem.code, problem.origin.path) for problem in problems]
 
 
+LAPTOP = Settings(refuse_local_endpoints=False)
+
+
 def endpoints(found: Service, port: int = 80) -> list[str]:
     return [f"{one.address}:{one.port}" for one in found.static.get(port, ())]
 
@@ -137,9 +140,11 @@ def test_an_endpoint_is_what_it_says():
 
 
 def test_a_unix_socket_is_an_endpoint_without_a_port():
-    assert endpoints(read(API + "resolution: STATIC\nendpoints: [{address: 'unix:///run/x.sock'}]")) == [
-        "unix:///run/x.sock:0"
-    ]
+    socket = (WorkloadEntrySpec(address="unix:///run/x.sock"),)
+    (found,), problems = written(LAPTOP, endpoints=socket, resolution=Declared.STATIC)
+    assert (endpoints(found), problems) == (["unix:///run/x.sock:0"], [])
+    (found,), problems = written(endpoints=socket, resolution=Declared.STATIC)
+    assert (endpoints(found), problems) == ([], [("InvalidValue", "spec.endpoints[0]")])
 
 
 def test_names_of_endpoints_are_resolved():
@@ -281,7 +286,7 @@ def test_endpoints_on_the_callers_machine_can_be_refused():
     (found,), problems = written(Settings(refuse_local_endpoints=True), endpoints=two, resolution=Declared.STATIC)
     assert endpoints(found) == ["10.0.0.1:80"]
     assert problems == [("InvalidValue", "spec.endpoints[0]")]
-    (found,), problems = written(endpoints=two, resolution=Declared.STATIC)
+    (found,), problems = written(LAPTOP, endpoints=two, resolution=Declared.STATIC)
     assert endpoints(found) == ["10.0.0.1:80", "127.0.0.1:80"]
 
 

@@ -11,8 +11,9 @@ from controlplane.mesh.caller import Caller
 from controlplane.mesh.destinations import Destinations
 from controlplane.mesh.gateways.attach import narrower
 from controlplane.mesh.gateways.plan import ANY_ADDRESS, ListenerPlan
-from controlplane.mesh.gateways.server import UNIX, Kind, Server, ServerKey
+from controlplane.mesh.gateways.server import Kind, Server, ServerKey
 from controlplane.mesh.guarding import guarded
+from controlplane.mesh.hosts import UNIX
 from controlplane.mesh.http.match import Place
 from controlplane.mesh.l4routes import L4Place, tcp_chains, tls_chains, untaken
 from controlplane.mesh.problems import ineffective

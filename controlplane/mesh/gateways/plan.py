@@ -12,7 +12,8 @@ import msgspec
 
 from controlplane.ir import names
 from controlplane.mesh import hosts
-from controlplane.mesh.gateways.server import EVERY_NAMESPACE, UNIX, Admission, Kind, Server, ServerKey, read_server
+from controlplane.mesh.gateways.server import EVERY_NAMESPACE, Admission, Kind, Server, ServerKey, read_server
+from controlplane.mesh.hosts import UNIX, is_ours
 from controlplane.model.gateway import Gateway
 from controlplane.model.meta import origin_of
 from controlplane.model.problem import Level, Problem
@@ -58,11 +59,14 @@ class GatewayPlan(msgspec.Struct, frozen=True):
     gateways: frozenset[str] = frozenset()  # "ns/name" of all that are bound, with or without a server left
 
 
-def plan(gateways: Sequence[Gateway], settings: Settings) -> tuple[GatewayPlan, tuple[Problem, ...]]:
-    """The plan of one proxy from its Gateways, oldest first."""
+def plan(gateways: Sequence[Gateway], settings: Settings, namespace: str) -> tuple[GatewayPlan, tuple[Problem, ...]]:
+    """The plan of one proxy, in `namespace`, from its Gateways, oldest first."""
     problems: list[Problem] = []
     places: dict[tuple[str, int], list[Server]] = {}
     for server in _servers(gateways, settings, problems):
+        if refused := _misplaced(server, settings, namespace):
+            problems.append(refused)
+            continue
         places.setdefault(server.place, []).append(server)
     listeners: dict[str, ListenerPlan] = {}
     for (bind, port), rivals in places.items():
@@ -88,6 +92,21 @@ def _servers(gateways: Sequence[Gateway], settings: Settings, problems: list[Pro
             problems += found
             if server is not None:
                 yield server
+
+
+def _misplaced(server: Server, settings: Settings, namespace: str) -> Problem | None:
+    """A listener on a path puts a socket in place of whatever file is there: not for Gateways of others to ask for."""
+    if not server.bind.startswith(UNIX):
+        return None
+    if is_ours(server.bind):
+        text = f"{server.bind} is where a proxy is told what to do: the server is not opened"
+        return Problem("InvalidValue", Level.ERROR, server.origin.at("bind"), text)
+    if server.key[0] in {namespace, *settings.root_namespaces}:
+        return None
+    text = (
+        f"files of the proxies in namespace {namespace} are not for Gateways of others: the server is not opened there"
+    )
+    return Problem("NotOwner", Level.ERROR, server.origin.at("bind"), text)
 
 
 def _agreed(rivals: Sequence[Server], settings: Settings, problems: list[Problem]) -> list[Server]:

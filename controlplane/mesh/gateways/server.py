@@ -8,6 +8,7 @@ from controlplane.ir import names
 from controlplane.ir.listener import ServerTls
 from controlplane.ir.service import Protocol
 from controlplane.mesh import hosts, protocol
+from controlplane.mesh.hosts import UNIX
 from controlplane.mesh.problems import ineffective, invalid, not_supported
 from controlplane.mesh.servertls import istio_mutual, server_tls, terminates
 from controlplane.model import gateway as model
@@ -15,7 +16,6 @@ from controlplane.model.gateway import Gateway, ServerTLSMode
 from controlplane.model.problem import Origin, Problem
 from controlplane.model.settings import Settings
 
-UNIX = "unix://"
 EVERY_NAMESPACE = "*"
 
 ServerKey = tuple[str, str, int]  # (namespace, name of the Gateway, index of the server)
