@@ -18,6 +18,7 @@ from controlplane.snapshot import types
 from controlplane.snapshot.resource import Resource
 from controlplane.store import Change
 
+ALL_HERE = Settings(refuse_local_endpoints=False)  # what stands for services in tests stands on this machine
 VIRTUAL_OUTBOUND = Address("0.0.0.0", 15001)
 VIRTUAL_INBOUND = Address("0.0.0.0", 15006)
 
@@ -26,7 +27,7 @@ class World:
     """A graph without a server."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.graph = Graph(settings or Settings())
+        self.graph = Graph(settings or ALL_HERE)
         self.decoding: dict[ObjectRef, tuple[Problem, ...]] = {}
         self._proxies = 0
 

@@ -15,7 +15,7 @@ from tests.envoys.upstreams import loopback_address
 from tests.live.pair import Neighbours, neighbours
 from tests.world import World
 
-SECURED = Settings(workload_certificates=True)
+SECURED = Settings(workload_certificates=True, refuse_local_endpoints=False)
 FRONT = "spiffe://cluster.local/ns/default/sa/front"
 BACK = "spiffe://cluster.local/ns/default/sa/back"
 OF_FRONT, OF_BACK = identity(FRONT), identity(BACK)

@@ -19,11 +19,12 @@ from tests.meshes.ground import Ground
 from tests.meshes.mesh import Manifests, Mesh, decoded, random_mesh
 from tests.meshes.security import IDENTITIES, TRUST_DOMAINS
 
-# Proxies have identities, and those of an older trust domain are still about.
+# Proxies have identities, and those of an older trust domain are still about; all of it stands on one machine.
 MESH_CONFIG: Final[Mapping[str, Any]] = {
     "workloadCertificates": True,
     "trustDomain": TRUST_DOMAINS[0],
     "trustDomainAliases": list(TRUST_DOMAINS[1:]),
+    "refuseLocalEndpoints": False,
 }
 SETTINGS: Final = decode_settings(MESH_CONFIG)[0]
 

@@ -45,6 +45,13 @@ OBJECTS = "local-objects.yaml"
 SETTLED = frozenset({"SYNCED", "NOT SENT"})
 
 
+def all_here(folder: Path) -> Path:
+    """A file with the settings of a mesh whose every endpoint stands on this machine."""
+    path = folder / "all-here.json"
+    path.write_text('{"refuseLocalEndpoints": false}')
+    return path
+
+
 class ControlPlaneProcess:
     """`lateen serve` on a directory, started as often as one likes."""
 
@@ -57,6 +64,7 @@ class ControlPlaneProcess:
     def start(self) -> None:
         """Returns when it answers questions."""
         command = [sys.executable, "-m", "controlplane.cli.main", "serve", str(self.directory)]
+        command += ["--mesh-config", str(all_here(self.log.parent))]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--xds-socket", str(self.xds_socket)], stdin=subprocess.DEVNULL, stdout=log, stderr=log

@@ -27,7 +27,7 @@ from controlplane.local.processes import agent_command, write_fresh
 from controlplane.local.publishing import world
 from controlplane.runtime.unixhttp import request_blocking
 from tests.envoys.process import stop, wait_for
-from tests.proof.mesh import OBJECTS, SETTLED, plain, planned, started, wait_listening
+from tests.proof.mesh import OBJECTS, SETTLED, all_here, plain, planned, started, wait_listening
 
 SERVER_NAME = "lateend.lateen-system.svc"
 
@@ -121,7 +121,16 @@ class SecuredMesh:
         """Returns when it answers questions."""
         xds, https = (f"127.0.0.1:{port}" for port in self._ports)
         command = [sys.executable, "-m", "controlplane.cli.main", "serve", str(self.directory)]
-        command += ["--listen", xds, "--identity", https, "--certificate-lifetime", self._lifetime]
+        command += [
+            "--mesh-config",
+            str(all_here(self._folder)),
+            "--listen",
+            xds,
+            "--identity",
+            https,
+            "--certificate-lifetime",
+            self._lifetime,
+        ]
         with self._log.open("ab") as log:
             self._control = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_for(self._answers, lambda: f"the control plane:\n{self._log.read_text()[-4000:]}", self.check_alive)
