@@ -47,8 +47,9 @@ format: $(READY) ## format the code and fix what lint can fix
 crds: $(READY) ## print the CRDs from the model into crds/
 	$(BIN)/python -m controlplane.model.crd crds
 
-reference: $(READY) ## print docs/cli.md from the command line's parser
+reference: $(READY) ## print docs/cli.md from the parser, and the tables of docs/security.md from the code
 	$(BIN)/python -m controlplane.cli.reference docs/cli.md
+	$(BIN)/python -m tests.threats.page docs/security.md
 
 lock: $(READY) ## resolve the dependencies anew into requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --group dev pyproject.toml -o requirements/dev.txt
