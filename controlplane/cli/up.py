@@ -87,15 +87,16 @@ async def _tell(mesh: Mesh) -> None:
     """Log lines: replicas that became something else, problems that appeared, and when all is ready."""
     states: dict[str, str] = {}
     problems = ProblemTeller()
-    settled = False
+    ready: frozenset[str] = frozenset()
     while True:
         mesh.changed.clear()
         now = shown(mesh)
         states = _tell_states(states, {f"{row.namespace}/{row.name}": row.state for row in now.replicas})
         problems.tell(mesh.problems(), mesh.place_of)
-        if now.settled and not settled:
+        running = frozenset(row.name for row in (*now.replicas, *now.gateways))
+        if now.settled and running != ready:
             log.info("ready", replicas=len(now.replicas), gateways=[row.ports for row in now.gateways])
-        settled = now.settled
+            ready = running
         await mesh.changed.wait()
 
 

@@ -19,7 +19,7 @@ from controlplane.local.manifests import Manifest
 from controlplane.local.objects import Health
 from controlplane.local.plan import GatewayProxy, Inputs, Plan, Replica
 from controlplane.local.planner import plan as make_plan
-from controlplane.local.ports import PORT_IN_USE, ControlPlane
+from controlplane.local.ports import PORT_IN_USE, ControlPlane, SyncState
 from controlplane.local.processes import Machine
 from controlplane.local.publishing import Publisher, world
 from controlplane.local.running import RunningGateway, RunningReplica
@@ -245,13 +245,16 @@ class Mesh:
         return tuple(self._gateways[key] for key in sorted(self._gateways))
 
     def is_settled(self) -> bool:
-        """Whether everything that can run does, is ready, and nothing is on its way out."""
+        """Whether everything that can run does, is ready and known to all proxies, and nothing is on its way out."""
         planned = {replica.key for replica in self.plan.replicas}
         return (
             self._replicas.keys() == planned
             and self._gateways.keys() == {proxy.key for proxy in self.plan.gateways}
             and all(running.health is Health.READY or running.replica.missing for running in self._replicas.values())
             and all(running.envoy.ready for running in self._gateways.values())
+            and not any(
+                each.state is SyncState.STALE for proxy in self._control.proxies() for each in proxy.types.values()
+            )
         )
 
     def problems(self) -> tuple[Problem, ...]:

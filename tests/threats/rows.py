@@ -21,7 +21,6 @@ THREATS: Final = (
         "bounded, for each address and in all; what breaks in a request ends that request.",
         (
             "runtime/test_https.py::test_whatever_is_sent_the_next_caller_is_answered",
-            "threats/test_frames.py::test_whatever_frames_come_the_next_proxy_is_served",
             "xds/test_bounds.py::test_who_does_not_finish_its_handshake_is_cut_off",
             "xds/test_bounds.py::test_a_message_that_says_it_is_too_large_is_not_waited_for",
         ),

@@ -41,13 +41,14 @@ class Process(NamedTuple):
 
 
 class Mesh:
-    """What runs."""
+    """What runs, at the moment all of it did: one of the tests ends a proxy."""
 
     def __init__(self, up: Up) -> None:
         self.up = up
         self.processes = {pid: _process(pid, up) for pid in listening.tree(up.process.pid)}
         self.sockets = listening.tcp(set(self.processes))
         self.agent = next(one for _, one in sorted(self.processes.items()) if one.kind == "agent")
+        self.sent = {one["name"]: up.ask(f"/config?proxy={one['name']}") for one in up.ask("/proxies")}
 
     def of(self, kind: str) -> list[listening.Listening]:
         return sorted(one for one in self.sockets if self.processes[one.pid].kind == kind)
@@ -140,12 +141,9 @@ def test_nothing_listens_that_is_not_known(mesh: Mesh):
     assert len(agents) == 3
     for pid in agents:
         assert [one.port for one in mesh.of("agent") if one.pid == pid] == [15020, 15021]
-    sent = {
-        f"{name}": mesh.up.ask(f"/config?proxy={name}") for name in (one["name"] for one in mesh.up.ask("/proxies"))
-    }
     known = {
         (listener["address"]["socketAddress"]["address"], listener["address"]["socketAddress"]["portValue"])
-        for config in sent.values()
+        for config in mesh.sent.values()
         for listener in config["listeners"]
     }
     assert {(one.address, one.port) for one in mesh.of("envoy")} <= known
