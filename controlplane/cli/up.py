@@ -93,7 +93,7 @@ async def _tell(mesh: Mesh) -> None:
         now = shown(mesh)
         states = _tell_states(states, {f"{row.namespace}/{row.name}": row.state for row in now.replicas})
         problems.tell(mesh.problems(), mesh.place_of)
-        running = frozenset(row.name for row in (*now.replicas, *now.gateways))
+        running = frozenset({*(row.name for row in now.replicas), *(row.name for row in now.gateways)})
         if now.settled and running != ready:
             log.info("ready", replicas=len(now.replicas), gateways=[row.ports for row in now.gateways])
             ready = running
