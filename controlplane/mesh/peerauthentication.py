@@ -4,7 +4,10 @@ The closest one that says something wins: of the workload, of its namespace, of 
 the oldest. Servers and callers must agree, so both ask the same `Modes`: a server for the mode of each of its ports, a
 caller for whether an endpoint takes mutual TLS at all.
 
-A policy that cannot be read as it is written is taken for STRICT: what it may have forbidden stays forbidden.
+A policy that cannot be read as it is written is taken for STRICT: what it may have forbidden stays forbidden. One whose
+selector cannot be read is for all workloads of its namespace, as close to them as if it had named each. In a root
+namespace its author may have meant the mesh, so where it says STRICT, or nobody knows what it says, it is the mesh's
+word as well; a DISABLE or PERMISSIVE that nobody knows the extent of reaches no other namespace.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,7 +59,8 @@ def modes(
     """From the policies of the root namespaces and of the namespace itself, each the oldest first."""
     if not settings.workload_certificates:
         return Modes(PeerMode.DISABLE), tuple(map(_unenforced, policies))
-    mesh = [one for one in policies if _is_of_all(one) and one.meta.namespace in settings.root_namespaces]
+    of_roots = [one for one in policies if one.meta.namespace in settings.root_namespaces]
+    mesh = [one for one in of_roots if _is_of_all(one) or _may_be_of_all(one)]
     own = [one for one in policies if _is_of_all(one) and one.meta.namespace not in settings.root_namespaces]
     mode, origins = PeerMode.PERMISSIVE, []
     for closest in (*mesh[:1], *own[:1]):
@@ -65,7 +69,8 @@ def modes(
         origins.append(origin_of(closest, "spec"))
     selecting = [one for one in policies if not _is_of_all(one)]
     choices = tuple(_choice(one, settings) for one in selecting if one.meta.namespace == namespace)
-    elsewhere = tuple(_choice(one, settings) for one in selecting if one.meta.namespace != namespace)
+    away = (one for one in selecting if one.meta.namespace != namespace and not _selector(one).invalid)
+    elsewhere = tuple(_choice(one, settings) for one in away)
     return Modes(mode, tuple(origins), choices, elsewhere), (*_older(mesh), *_older(own))
 
 
@@ -109,6 +114,11 @@ def _is_of_all(policy: PeerAuthentication) -> bool:
     """Whether it is for a whole namespace, or mesh. A selector that cannot be read selects, and nobody knows whom."""
     selector = policy.spec.selector
     return selector is None or not (selector.match_labels or selector.invalid)
+
+
+def _may_be_of_all(policy: PeerAuthentication) -> bool:
+    """Whether it may have forbidden something to everybody: nobody knows whom it selects."""
+    return _selector(policy).invalid and _said(policy, policy.spec.mtls) is PeerMode.STRICT
 
 
 def _choice(policy: PeerAuthentication, settings: Settings) -> Choice:

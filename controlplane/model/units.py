@@ -5,8 +5,10 @@ contained by the smallest unit around it, and every unit has a direction in whic
 
 - a match never matches; a route with a bad action answers 500; TLS settings and tunnels that cannot be honoured
   refuse to connect; an ingress listener of a Sidecar serves nobody; a server of a Gateway is not opened; a
-  PeerAuthentication, or a mode of it, is STRICT, and a selector of it selects everything it may. These units stay in
-  place, so that the others keep their numbers, and carry `invalid=True`; the front ends act on it.
+  PeerAuthentication, or a mode of it, is STRICT, and so is one whose selector is bad, for all workloads of its
+  namespace (of the mesh, if it stands in a root namespace and says STRICT); other policies with a bad selector are
+  for every workload they may be for. These units stay in place, so that the others keep their numbers, and carry
+  `invalid=True`; the front ends act on it.
 - a rule about tokens believes none. It still looks for them where it says, so that a token it should have judged is
   refused instead of waved through.
 - a subset, a policy block, an endpoint, a host, a mirror is absent. These are simply gone.

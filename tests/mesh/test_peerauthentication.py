@@ -108,10 +108,38 @@ def test_what_cannot_be_read_is_strict(broken):
     assert mode(policy, app="ratings") is (PERMISSIVE if "selector" in broken else STRICT)
 
 
-@pytest.mark.parametrize("selector", ["{matchLabel: {app: reviews}}", "{matchLabels: {app: 'a*'}}", "5"])
-def test_a_selector_that_cannot_be_read_selects_whoever_it_may(selector):
-    policy = peer_authentication(f"selector: {selector}\nmtls: {{mode: DISABLE}}")
+MISREAD = pytest.mark.parametrize("selector", ["{matchLabel: {app: reviews}}", "{matchLabels: {app: 'a*'}}", "5"])
+
+
+@MISREAD
+@pytest.mark.parametrize("says", ["STRICT", "DISABLE", "PERMISSIVE", "UNSET", "STRCT"])
+def test_a_selector_that_cannot_be_read_selects_all_of_its_namespace_and_is_strict(selector, says):
+    policy = of(says, f"selector: {selector}\n")
     assert mode(policy, app="anything") is STRICT
+    assert mode(policy, of("DISABLE", name="namespace"), app="anything") is STRICT
+
+
+@MISREAD
+def test_who_would_have_won_against_it_still_does(selector):
+    """The older of two that are equally close: whatever it had selected, it would not have counted there."""
+    misread = of("STRICT", f"selector: {selector}\n", "young")
+    assert [mode(of("DISABLE", REVIEWS, "old"), misread, app=app) for app in ("reviews", "ratings")] == [
+        DISABLE,
+        STRICT,
+    ]
+    assert mode(misread, of("DISABLE", REVIEWS, "younger"), app="reviews") is STRICT
+
+
+@MISREAD
+@pytest.mark.parametrize(
+    ("says", "then"), [("STRICT", STRICT), ("STRCT", STRICT), ("DISABLE", PERMISSIVE), ("PERMISSIVE", PERMISSIVE)]
+)
+def test_a_selector_of_a_root_namespace_that_cannot_be_read_may_have_been_the_meshs(selector, says, then):
+    policy = of(says, f"selector: {selector}\n", **MESH)
+    assert mode(policy, app="anything") is then
+    assert told(policy, app="anything") == []
+    assert mode(policy, of("PERMISSIVE"), app="anything") is PERMISSIVE, "a namespace's own word is closer"
+    assert mode(of("PERMISSIVE", name="old", **MESH), policy) is PERMISSIVE, "the older is the mesh's"
 
 
 # Without identities
