@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 from tests.agent.endpoint import NAME, Endpoint
 from tests.envoys.binary import envoy_binary
 from tests.envoys.upstreams import loopback_address
+from tests.ports import free_port
 
 PATIENCE = 30.0  # seconds
 PROGRAM = (sys.executable, "-m", "controlplane.agent")
@@ -147,13 +147,6 @@ def command(endpoint: Endpoint, directory: Path, address: str, ports: tuple[int,
     return [part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", value)]
 
 
-def free_ports(address: str) -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind((address, 0))
-        two.bind((address, 0))
-        return one.getsockname()[1], two.getsockname()[1]
-
-
 @contextmanager
 def running(
     endpoint: Endpoint,
@@ -167,7 +160,7 @@ def running(
 ) -> Iterator[RunningAgent]:
     """An agent beside a real Envoy; ended on leaving, and its Envoy with it."""
     address = address or loopback_address()
-    ports = free_ports(address)
+    ports = free_port(), free_port()
     argv = [*program, role, *command(endpoint, directory, address, ports, **flags)]
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env={"PATH": os.defpath, **environment}

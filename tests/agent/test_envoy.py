@@ -16,7 +16,8 @@ from cryptography import x509
 from tests.agent.agents import PROGRAM, is_alive, running, wait_for
 from tests.agent.bootstraps import documents
 from tests.agent.endpoint import CALLER, Endpoint, new_authority, signed
-from tests.envoys.upstreams import free_port, loopback_address
+from tests.envoys.upstreams import loopback_address
+from tests.ports import free_port
 
 
 class Mesh:
@@ -24,7 +25,7 @@ class Mesh:
 
     def __init__(self, folder, upstream=None) -> None:
         self.address = loopback_address()
-        self.port = free_port(self.address)
+        self.port = free_port()
         self.endpoint = Endpoint(folder, files=documents(self.address, self.port, upstream))
         self._folder = folder
 

@@ -13,7 +13,8 @@ import pytest
 from tests.agent.agents import RunningAgent, running
 from tests.agent.applications import Application, Asked, answer
 from tests.agent.endpoint import Endpoint
-from tests.envoys.upstreams import free_port, loopback_address
+from tests.envoys.upstreams import loopback_address
+from tests.ports import free_port
 
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
 
@@ -155,7 +156,7 @@ def test_an_application_that_is_too_slow_is_not_well(probed):
 
 def test_a_port_that_is_open_is_enough_for_tcp(probed):
     with Application(probed.address) as application:
-        closed = free_port(probed.address)
+        closed = free_port()
         agent = probed.start(
             probers(livez={"tcpSocket": {"port": application.port}}, readyz={"tcpSocket": {"port": closed}})
         )

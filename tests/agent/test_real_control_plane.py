@@ -10,7 +10,7 @@ from controlplane.security.issuing import Lifetimes
 from controlplane.security.refusal import Refusal
 from tests.agent.agents import PATIENCE, RunningAgent, running
 from tests.app.test_identity import identities
-from tests.envoys.upstreams import free_port
+from tests.ports import free_port
 
 CALLER = Identity("cluster.local", "shop", "web")
 SHORT = Lifetimes(default=timedelta(seconds=6), shortest=timedelta(seconds=1))

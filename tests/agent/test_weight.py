@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.agents import command, free_ports, memory, running
+from tests.agent.agents import command, memory, running
 from tests.agent.bootstraps import documents
 from tests.agent.endpoint import Endpoint
 from tests.envoys.upstreams import loopback_address
+from tests.ports import free_port
 
 HEAVY = {
     "aiohttp", "cryptography", "envoy", "envoy_data_plane", "google", "grpc", "kubernetes", "pydantic", "re2", "rich",
@@ -97,7 +98,7 @@ def _until_envoy(endpoint: Endpoint, directory: Path, program: Path) -> float:
         str(SCRIPT),
         "agent",
         "sidecar",
-        *command(endpoint, directory, address, free_ports(address), envoy=str(program)),
+        *command(endpoint, directory, address, (free_port(), free_port()), envoy=str(program)),
     ]
     began = time.monotonic_ns()
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PATH": os.defpath}) as agent:

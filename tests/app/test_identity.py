@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from socket import socket
 from typing import Any
 
 import aiohttp
@@ -30,6 +29,7 @@ from controlplane.runtime.tasks import Supervisor
 from controlplane.security.endpoint import Node
 from controlplane.security.refusal import Refusal, Why
 from tests.envoys.binary import envoy_binary
+from tests.ports import free_port
 from tests.security.requests import CALLER, csr
 from tests.tls import load_pair
 
@@ -163,12 +163,6 @@ async def status_of(port: int, method: str, path: str) -> int:
     line = await reader.readline()
     writer.close()
     return int(line.split()[1]) if line else 0
-
-
-def free_port() -> int:
-    with socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 async def test_an_envoy_comes_with_what_its_agent_was_given_and_follows_a_rotation(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ and a JSON body (`method`, `path`, `headers`). Other bytes: a line `<name>`, the
 import asyncio
 import json
 import os
-import socket
 import ssl
 import struct
 import threading
@@ -32,13 +31,6 @@ def loopback_address() -> str:
     """An address of 127.0.0.0/8 that hardly anybody else uses: tests in parallel then never meet on a port."""
     a, b, c = os.urandom(3)
     return f"127.{64 + a % 128}.{b}.{1 + c % 250}"
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port nobody listens on now. Only where port 0 cannot be used: somebody may take it in between."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 class Upstreams:

@@ -5,9 +5,10 @@ from typing import Any
 
 from controlplane.model.proxy import InterceptionMode, Proxy, ProxyType
 from tests.envoys.certificates import leaf
-from tests.envoys.upstreams import free_port, loopback_address
+from tests.envoys.upstreams import loopback_address
 from tests.meshes import MESH_CONFIG, Ground
 from tests.meshes.words import HOME, INGRESS
+from tests.ports import free_port
 
 
 def ground(folder: Path) -> Ground:

@@ -22,7 +22,7 @@ PORT = 10_443
 ROOT = signed("root")
 HOSTS = ("good", "subject")
 FIELD = "spec.servers[1].tls.credentialName"
-PATIENCE = 15.0  # seconds
+PATIENCE = 30.0  # seconds
 
 
 class Gate:
@@ -68,7 +68,7 @@ class Gate:
     @contextmanager
     def _connected(self, host: str, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
         with (
-            socket.create_connection((self.address, PORT), timeout=5) as plain,
+            socket.create_connection((self.address, PORT), timeout=PATIENCE) as plain,
             context.wrap_socket(plain, server_hostname=f"{host}.example.com") as tls,
         ):
             yield tls

@@ -225,8 +225,8 @@ def call(proxy: tuple[str, int], url: str, **headers: str) -> tuple[int, str]:
     """One HTTP call through a proxy."""
     lines = [f"GET {url} HTTP/1.1", f"Host: {url.split('/')[2]}", "Connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    with socket.create_connection(proxy, 10) as connection:
-        connection.settimeout(10)
+    with socket.create_connection(proxy, 30) as connection:
+        connection.settimeout(30)
         connection.sendall("\r\n".join([*lines, "", ""]).encode())
         answer = b""
         while chunk := connection.recv(65536):

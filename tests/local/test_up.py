@@ -154,7 +154,7 @@ def test_whatever_ends_it_nothing_is_left(tmp_path: Path, number: signal.Signals
         assert len(envoys) >= 2
         code = up.stop(number)
     assert code == (-number if number is signal.SIGKILL else 0)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in (*envoys, *servers)):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -5,7 +5,6 @@ As `mesh.py`, but each Envoy has its agent, which gets a certificate from `latee
 """
 
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from controlplane.local.processes import agent_command, write_fresh
 from controlplane.local.publishing import world
 from controlplane.runtime.unixhttp import request_blocking
 from tests.envoys.process import stop, wait_for
+from tests.ports import free_port
 from tests.proof.mesh import OBJECTS, SETTLED, all_here, plain, planned, started, wait_listening
 
 SERVER_NAME = "lateend.lateen-system.svc"
@@ -94,7 +94,7 @@ class SecuredMesh:
         self.proxies: dict[str, SecuredProxy] = {}  # by workload
         self._folder = folder
         self._log = folder / "serve.log"
-        self._ports = (_free_port(), _free_port())
+        self._ports = (free_port(), free_port())
         self._lifetime = lifetime
         self._control: subprocess.Popen[bytes] | None = None
 
@@ -196,9 +196,3 @@ def secured(lay_out: Callable[[Path], Path], lifetime: str) -> Iterator[SecuredM
     """`lay_out` writes manifests below a folder and says where. `lifetime`: of certificates, "10s"."""
     with tempfile.TemporaryDirectory(prefix="lateen-") as folder, ExitStack() as stack:
         yield SecuredMesh(Path(folder), lay_out(Path(folder)), lifetime).run(stack)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        found: int = server.getsockname()[1]
-        return found

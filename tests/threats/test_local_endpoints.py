@@ -19,11 +19,12 @@ from controlplane.model.meta import ref_of
 from controlplane.model.settings import Settings
 from controlplane.snapshot import types
 from tests.envoys import start
-from tests.envoys.upstreams import Upstreams, free_port
+from tests.envoys.upstreams import Upstreams
 from tests.live.fleet import fleet
 from tests.live.nodes import ground, nodes
 from tests.live.test_simple_tls import PORT
 from tests.meshes import decoded
+from tests.ports import free_port
 from tests.world import World
 
 # Every way to write "here": the first of each row is what the others mean.
@@ -304,7 +305,7 @@ def test_the_spellings_a_resolver_takes_are_known():
     port = free_port()
     clusters = {f"c{number}": name for number, name in enumerate(one for one in SPELLINGS if "/" not in one)}
     with start(_resolving(clusters, port)) as envoy:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline and "cm_init" in envoy.admin("/clusters"):
             time.sleep(0.1)
         listed = envoy.admin("/clusters")

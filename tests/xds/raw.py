@@ -13,7 +13,7 @@ import h2.events
 from tests.tls import Signed, client_context
 from tests.xds.tls import ROOT
 
-PATIENCE = 10.0  # seconds
+PATIENCE = 30.0  # seconds
 UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED, RESOURCE_EXHAUSTED = "12", "7", "16", "8"  # of gRPC
 
 Headers = Sequence[tuple[str, str]]

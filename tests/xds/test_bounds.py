@@ -13,7 +13,7 @@ from controlplane.snapshot.types import CLUSTER, ENDPOINT
 from controlplane.xds.protocol import wire
 from controlplane.xds.server import METHODS, ServerSettings
 from tests.tls import signed
-from tests.xds.raw import RESOURCE_EXHAUSTED, connected, context_for
+from tests.xds.raw import PATIENCE, RESOURCE_EXHAUSTED, connected, context_for
 from tests.xds.served import NODE, Client
 from tests.xds.test_server import until
 from tests.xds.tls import ROOT, SERVER, SPIFFE, WEB, Generations, connect, tls_served
@@ -47,7 +47,7 @@ async def test_who_does_not_finish_its_handshake_is_cut_off(generations, tls):
     """TLS, and then the first words of HTTP/2."""
     async with tls_served(generations, settings=ServerSettings(handshake=0.3)) as (_, port, _server):
         context = context_for(WEB) if tls else None
-        async with connected(port, context) as raw, asyncio.timeout(5):
+        async with connected(port, context) as raw, asyncio.timeout(PATIENCE):
             start = time.monotonic()
             while await raw.reader.read(65_536):
                 pass
@@ -63,7 +63,7 @@ async def test_there_are_so_many_connections_and_no_more(generations):
         async with connected(port, None) as one_more:
             assert await one_more.reader.read() == b""
         ones[0].writer.transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while await connect(port, ROOT, WEB) is grpc.StatusCode.UNAVAILABLE:
                 pass  # the room of the one that left is free when the server has noticed
 

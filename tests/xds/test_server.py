@@ -16,7 +16,7 @@ from tests.xds.served import METHOD, NODE, Client, served
 from tests.xds.views import cluster
 
 
-async def until(true, patience: float = 5.0):
+async def until(true, patience: float = 30.0):
     """Wait for something the server does on its own; fails when it does not come."""
     async with asyncio.timeout(patience):
         while not true():  # noqa: ASYNC110 - what is waited for happens in code that has no event to set

@@ -20,13 +20,13 @@ from controlplane.model.meshconfig import decode_settings
 from controlplane.model.problem import ObjectRef, Origin
 from controlplane.snapshot.resource import Resource
 from tests.envoys import Upstreams
-from tests.envoys.upstreams import free_port
 from tests.explain.authorization.calls import Caller, Sent
 from tests.explain.authorization.client import Verdict, status_of
 from tests.explain.authorization.differential import bytes_to
 from tests.explain.authorization.policies import OWN_PORT, TCP_PORT
 from tests.explain.authorization.stage import Set, cluster_of, envoy_of
 from tests.explain.case import Addresses
+from tests.ports import free_port
 
 NO = ("x-pass", "no")  # a request with this is refused by whoever sees it
 JUDGES = ("first", "second", "porter", "away")  # porter is asked over gRPC; nobody is at `away`

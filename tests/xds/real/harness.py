@@ -133,7 +133,7 @@ class World:
 
     def get(self, listener: str, host: str, path: str = "/") -> tuple[int, str]:
         """One request through a listener."""
-        connection = HTTPConnection(*self.envoy.address(listener), timeout=5)
+        connection = HTTPConnection(*self.envoy.address(listener), timeout=30)
         try:
             connection.request("GET", path, headers={"Host": host})
             answer = connection.getresponse()
