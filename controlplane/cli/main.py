@@ -304,11 +304,29 @@ def proxy_status(
     _command("proxies").status(directory, proxy, output)
 
 
+_MORE_WORDS = {
+    "secrets": """What its Envoy really uses, beside what it was given: certificates and roots, whoever brings them.
+    Keys are never shown. `-o json` has chains, whole digests, and who uses what.
+
+    \b
+    active     Envoy uses what it was given
+    stale      Envoy uses something else than it was given, which is shown below it
+    expired    Envoy uses it, and nobody takes it any more
+    warming    Envoy waits for it
+    missing    it is asked for, and there is none
+    reported   Envoy cannot be asked from here: its agent says that it has this
+    given      Envoy cannot be asked from here: it was given this
+    unknown    Envoy cannot be asked from here, and nobody else knows
+
+    """
+}
+
+
 def _config_command(section: str) -> None:
     example = f"\b\nExample:\n  lateen proxy-config {section} front-tomcat"
     words = f"The {section} of a proxy." if section != "all" else "All sections."
 
-    @proxy_config.command(section, help=f"{words}\n\n{example}")
+    @proxy_config.command(section, help=f"{words}\n\n{_MORE_WORDS.get(section, '')}{example}")
     def show(proxy: ProxyName, *, directory: Where = Path(), output: Output = Format.TABLE) -> None:
         _command("proxies").config(directory, proxy, section, output)
 

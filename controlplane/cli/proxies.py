@@ -9,6 +9,8 @@ import typer
 from controlplane.cli.asking import ask
 from controlplane.cli.output import Format, print_document, print_table
 from controlplane.cli.refusal import Refused
+from controlplane.cli.secrets import print_secrets
+from controlplane.runtime.clock import SystemClock
 
 _TYPES = ("CDS", "LDS", "EDS", "RDS", "VHDS", "SDS")
 Rows = Sequence[Sequence[Any]]
@@ -36,7 +38,9 @@ def status(directory: Path, proxy: str | None, output: Format) -> None:
 
 def config(directory: Path, proxy: str, section: str, output: Format) -> None:
     """Print what a proxy is sent."""
-    found = ask(directory, "/config", proxy=proxy)
+    found: dict[str, Any] = {} if section == "secrets" else ask(directory, "/config", proxy=proxy)
+    if section in ("secrets", "all"):
+        found["secrets"] = ask(directory, "/secrets", proxy=proxy)
     sections = list(found) if section == "all" else [section]
     if output is not Format.TABLE:
         print_document(found if section == "all" else found[section], output)
@@ -44,6 +48,9 @@ def config(directory: Path, proxy: str, section: str, output: Format) -> None:
     for index, name in enumerate(sections):
         if index:
             print_table(("",), [])
+        if name == "secrets":
+            print_secrets(found[name], SystemClock().now())
+            continue
         columns, row = _TABLES[name]
         print_table(columns, [line for resource in found[name] for line in row(resource)])
 
@@ -173,11 +180,6 @@ def _endpoint_rows(assignment: Mapping[str, Any]) -> Rows:
     ]
 
 
-def _secret_rows(secret: Mapping[str, Any]) -> Rows:
-    kind = "certificate" if "tlsCertificate" in secret else "roots" if "validationContext" in secret else "other"
-    return [(secret.get("name", ""), kind)]
-
-
 def _address(address: Mapping[str, Any]) -> str:
     socket = address.get("socketAddress", {})
     return (
@@ -196,5 +198,4 @@ _TABLES: Mapping[str, tuple[Sequence[str], Any]] = {
     "routes": (("name", "virtual host", "domains", "path", "leads to"), _route_rows),
     "clusters": (("service", "port", "subset", "direction", "type", "balancer"), _cluster_rows),
     "endpoints": (("endpoint", "health", "weight", "priority", "cluster"), _endpoint_rows),
-    "secrets": (("name", "kind"), _secret_rows),
 }

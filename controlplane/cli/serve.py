@@ -18,6 +18,7 @@ from controlplane.cli.telling import ProblemTeller
 from controlplane.local.authority import authority_actions, authority_routes
 from controlplane.local.debug import routes
 from controlplane.local.lateenfile import NAME
+from controlplane.local.secrets import ProxySecrets
 from controlplane.local.statedir import Misuse, StateDirectory, state_directory
 from controlplane.local.up import first_of, stop_signals
 from controlplane.model.decode import decode
@@ -155,7 +156,8 @@ async def _until_stopped(options: _Options, state: StateDirectory) -> None:
         tasks.critical("files", files.follow)
         tasks.critical("show", files.tell)
         authorities = identity.service.authorities if identity is not None else None
-        asked = {**routes(control, files), **authority_routes(authorities)}
+        secrets = ProxySecrets(control, SystemClock(), authorities)
+        asked = {**routes(control, files), **secrets.routes(), **authority_routes(authorities)}
         told = {**authority_actions(authorities), **tokens(identity, config)}
         async with serving(state.debug_socket, asked, told):
             log.info("serving", **({"xds": str(socket)} if socket is not None else {}))

@@ -1,13 +1,13 @@
 """What a running mesh answers on its debug socket: the questions `lateen proxy-status` and its like ask."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
 import msgspec
 
 from controlplane.local.mesh import Mesh
-from controlplane.local.ports import ControlPlane
+from controlplane.local.ports import ControlPlane, ProxyStatus
 from controlplane.local.show import one_line, shown
 from controlplane.model.problem import Problem
 from controlplane.runtime.unixhttp import Handler, NotFound
@@ -61,18 +61,25 @@ def _mesh_routes(mesh: Mesh) -> dict[str, Handler]:
 
 
 async def proxy_config(control: ControlPlane, name: str) -> Any:
-    """The configuration of a proxy by its name, by its node id, or by any beginning that only one proxy has."""
-    names = [status.name for status in control.proxies()]
-    if name not in names:
-        meant = [each for each in names if each.startswith(name)] if name else []
-        if len(meant) > 1:
-            raise NotFound(f"{name!r} may be any of {', '.join(sorted(meant))}")
-        name = meant[0] if meant else name
-    found = await control.dump(name)
+    """The configuration of a connected proxy. Raises NotFound."""
+    found = await control.dump(connected_proxy(control.proxies(), name).name)
     if found is None:
-        connected = ", ".join(sorted(names)) or "none is connected"
-        raise NotFound(f"no proxy is called {name!r}; there are: {connected}")
+        raise NotFound(f"{name!r} has just left")
     return found
+
+
+def connected_proxy(connected: Sequence[ProxyStatus], name: str) -> ProxyStatus:
+    """A proxy by its name, by its node id, or by any beginning that only one proxy has. Raises NotFound."""
+    for one in connected:
+        if name in (one.name, one.id):
+            return one
+    meant = [one for one in connected if one.name.startswith(name)] if name else []
+    if len(meant) > 1:
+        raise NotFound(f"{name!r} may be any of {', '.join(sorted(one.name for one in meant))}")
+    if not meant:
+        names = ", ".join(sorted(one.name for one in connected)) or "none is connected"
+        raise NotFound(f"no proxy is called {name!r}; there are: {names}")
+    return meant[0]
 
 
 def problem_row(problem: Problem, place: str = "") -> Mapping[str, str]:

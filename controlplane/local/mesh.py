@@ -7,6 +7,7 @@ stay until the new ones are ready, are then taken out of the endpoints, get a mo
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from controlplane.local.objects import Health
 from controlplane.local.plan import GatewayProxy, Inputs, Plan, Replica
 from controlplane.local.planner import plan as make_plan
 from controlplane.local.ports import PORT_IN_USE, ControlPlane, SyncState
-from controlplane.local.processes import Machine
+from controlplane.local.processes import Machine, ProxyProcess
 from controlplane.local.publishing import Publisher, world
 from controlplane.local.running import RunningGateway, RunningReplica
 from controlplane.local.traffic import TrafficMeter
@@ -244,6 +245,9 @@ class Mesh:
         """In order of name."""
         return tuple(self._gateways[key] for key in sorted(self._gateways))
 
+    def _envoys(self) -> tuple[ProxyProcess, ...]:
+        return (*(one.envoy for one in self.replicas()), *(one.envoy for one in self.gateways()))
+
     def is_settled(self) -> bool:
         """Whether everything that can run does, is ready and known to all proxies, and nothing is on its way out."""
         planned = {replica.key for replica in self.plan.replicas}
@@ -291,6 +295,11 @@ class Mesh:
         users = {ref: one for ref, one in self._inputs.manifests.items() if ref not in self.plan.withheld}
         return {**users, **self._publisher.told}
 
+    def folder_of(self, proxy: str) -> Path | None:
+        """What the agent of a proxy ("bill-v1-0.shop") keeps."""
+        name, _, namespace = proxy.rpartition(".")
+        return next((envoy.admin.parent for envoy in self._envoys() if envoy.name == f"{namespace}.{name}"), None)
+
     def workload_of(self, address: str) -> str | None:
         """Whose address this is, or was."""
         return self._workload_names.get(address)
@@ -304,8 +313,7 @@ class Mesh:
 
     async def sample(self) -> None:
         """Ask all Envoys now."""
-        running = [*(one.envoy for one in self.replicas()), *(one.envoy for one in self.gateways())]
-        admins = {envoy.name: envoy.admin for envoy in running if envoy.ready}
+        admins = {envoy.name: envoy.admin for envoy in self._envoys() if envoy.ready}
         reports = await asyncio.gather(*(envoys.calls(admin) for admin in admins.values()))
         self.traffic.sample(dict(zip(admins, reports, strict=True)))
         self.changed.set()

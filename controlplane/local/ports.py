@@ -32,6 +32,7 @@ import msgspec
 from controlplane.model.problem import Level, Origin, Problem
 from controlplane.runtime.tasks import Supervisor
 from controlplane.security.authorities import Authorities
+from controlplane.snapshot.resource import Resource
 from controlplane.sources.source import Changes
 
 BIND_ADDRESS: Final = "LATEEN_BIND_ADDRESS"
@@ -123,6 +124,10 @@ class ControlPlane(Protocol):
 
     def call_back(self, name: str) -> None:
         """Ask a proxy to connect anew: what failed for a reason of its machine is tried again."""
+        ...
+
+    def resources(self, name: str) -> tuple[Resource, ...] | None:
+        """All that the proxy of this name (or node id) is to have, with its keys; None if it is not connected."""
         ...
 
     def config(self, name: str) -> ConfigDump | None:

@@ -25,6 +25,7 @@ from controlplane.local.mesh import Mesh
 from controlplane.local.plan import Inputs, Plan
 from controlplane.local.ports import ControlPlane, OpenLaptop
 from controlplane.local.processes import Machine
+from controlplane.local.secrets import ProxySecrets
 from controlplane.local.show import one_line
 from controlplane.local.statedir import Misuse, StateDirectory, directory_of
 from controlplane.model.decode import decode
@@ -112,7 +113,8 @@ async def running(
         await first
         tasks.restarted("traffic", mesh.measure)
         tasks.restarted(lateenfile.NAME, lambda: _follow_lateenfile(mesh, request, config))
-        asked = {**routes(control, mesh, mesh), **authority_routes(authorities)}
+        secrets = ProxySecrets(control, clock, authorities, mesh.folder_of)
+        asked = {**routes(control, mesh, mesh), **secrets.routes(), **authority_routes(authorities)}
         async with serving(state.debug_socket, asked, authority_actions(authorities)):
             yield now
 

@@ -92,6 +92,10 @@ class Holders:
         """Proxies whose certificate is not of this signer, by name."""
         return sorted(who.name for who, report in self._present() if report is None or report.issued_by != signer)
 
+    def report_of(self, node: str) -> Report | None:
+        """What the agent of a proxy that is there reported last."""
+        return next((report for who, report in self._present() if who.node == node and report is not None), None)
+
     def present(self) -> int:
         """How many proxies are there."""
         return sum(1 for _ in self._present())

@@ -4,14 +4,19 @@ from random import Random  # noqa: TID251  the same cases each time
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 
 from controlplane.app.control import ControlPlane
+from controlplane.local.ports import ProxyStatus
+from controlplane.local.secrets import ProxySecrets
 from controlplane.model.meshconfig import decode_settings
+from controlplane.model.problem import Problem
 from controlplane.model.proxy import parse_node
 from controlplane.runtime.clock import SystemClock
 from controlplane.snapshot import types
+from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.types import SECRET
 from controlplane.store import Change
 from controlplane.xds.admission import MeshAdmission
@@ -22,6 +27,7 @@ from tests.threats.talking import talk
 from tests.tls import signed
 from tests.xds.tls import ROOT
 
+LABELS = {"LABELS": {"istio": "ingressgateway"}}
 ADMISSION = MeshAdmission(frozenset({"cluster.local"}))
 SHOWN = {ns: signed("x", ROOT, uri=f"spiffe://cluster.local/ns/{ns}/sa/{ACCOUNT}").pem for ns in NAMESPACES}
 STREAMS = 40  # of one mesh, between two changes of it
@@ -142,14 +148,43 @@ async def _held(plane: ControlPlane, kind: str, namespace: str) -> set[str]:
     return {one.name for answer in answers for one in answer.resources}
 
 
-def test_nothing_that_is_printed_has_a_key_in_it():
-    """What a person is shown: configuration, problems, and objects in a traceback."""
+class _Looked:
+    """A control plane to which the proxies of every namespace are connected, as `lateen proxy-config` asks it."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._nodes = [node(kind, namespace) for namespace in NAMESPACES for kind in ("router", "sidecar")]
+
+    def problems(self) -> tuple[Problem, ...]:
+        return self._plane.problems()
+
+    def resources(self, name: str) -> tuple[Resource, ...] | None:
+        return self._plane.resources(name)
+
+    def proxies(self) -> tuple[ProxyStatus, ...]:
+        return tuple(ProxyStatus(id=one, name=one.split("~")[2], type="", connected_seconds=0.0) for one in self._nodes)
+
+
+async def test_nothing_that_is_printed_has_a_key_in_it():
+    """What a person is shown: configuration, secrets, problems, and objects in a traceback."""
+    shown = 0
     for seed in range(20):
         mesh = Tainted(seed)
         plane = plane_of(mesh)
         objects = mesh.first()
         text = "".join(map(repr, objects.values())) + "".join(map(str, plane.problems()))
+        looked = _Looked(plane)
+        for number, proxy in enumerate(looked.proxies()):
+            await plane.connected(
+                number, msgspec.structs.replace(parse_node(proxy.id, LABELS), service_account=ACCOUNT)
+            )
+            found = await ProxySecrets(looked, SystemClock(), None).of(proxy.id)
+            shown += sum(bool(one.certificates) for one in found)
+            text += msgspec.json.encode(found).decode()
+            assert "PRIVATE KEY" not in str(await plane.dump(proxy.id))
+        assert "PRIVATE KEY" not in text
         assert not markers_of(text.encode())
+    assert shown
 
 
 def test_markers_are_found():
