@@ -206,7 +206,8 @@ class HttpsServer:
                 ssl_handshake_timeout=limits.handshake,
                 ssl_shutdown_timeout=limits.handshake,
             )
-        except OSError:
+        except OSError as failed:
+            failed.__traceback__ = None  # see _Connection.handle_error
             return  # no handshake, or none in time: it never was one of ours
         try:
             await protocol.ended
@@ -365,7 +366,13 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002  quotes the caller
     ) -> web.StreamResponse:
-        """What is no HTTP, in the words of this server; not logged, or strangers would write our log."""
+        """What is no HTTP, in the words of this server; not logged, or strangers would write our log.
+
+        An exception that is kept in a frame of its own traceback keeps all of TLS's buffers, a quarter of a megabyte,
+        until the collector of cycles comes by, which is seldom (`garbage.py`): strangers would fill our memory.
+        """
+        if exc is not None:
+            exc.__traceback__ = None
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun") from exc
         response = _response(error(status, "malformed", "not a request this server understands"))

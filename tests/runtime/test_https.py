@@ -1,8 +1,10 @@
 """The HTTPS server against callers that are slow, many, large, deep, or speak something else."""
 
 import asyncio
+import gc
 import json
 import ssl
+from asyncio import sslproto
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random  # noqa: TID251  the same mutations each time
@@ -12,6 +14,7 @@ import msgspec
 import pytest
 
 from controlplane.runtime.clock import SystemClock
+from controlplane.runtime.garbage import paused
 from controlplane.runtime.https import Answer, HttpsServer, Limits, Request, Route, answer
 from controlplane.runtime.tasks import Supervisor
 from controlplane.runtime.tls import Generation
@@ -193,6 +196,14 @@ async def test_a_body_that_says_it_is_huge_is_not_waited_for() -> None:
         assert await caller.ended()
 
 
+async def test_a_body_that_nests_a_million_deep_is_refused_by_counting() -> None:
+    """Threat row 2, with room for it: nothing here may walk down into it."""
+    async with served(body=6 << 20) as (_, port):
+        for body in (b"[" * 1_000_000, b'{"deep":' * 500_000, b"[" * 1_000_000 + b"]" * 1_000_000):
+            assert (await asked(port, body=b'{"deep": ' + body + b"}"))[0] == 400
+        assert (await asked(port))[0] == 200
+
+
 async def test_chunks_without_end_are_cut_off() -> None:
     async with served(body=1000) as (_, port):
         caller = await Caller.connect(port)
@@ -362,6 +373,36 @@ def _mutated(random: Random, request: bytes) -> bytes:
             case _:
                 content = content[at:] + content[:at]
     return bytes(content)
+
+
+NO_REQUESTS = {
+    "no handshake": b"GET / HTTP/1.1\r\n\r\n",
+    "no HTTP": b"nonsense\r\n\r\n",
+    "half a head": b"POST /echo HTTP/1.1\r\n",
+    "half a body": b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
+    "a body that is none": b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n",
+    "too large": b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n{",
+}
+
+
+@pytest.mark.parametrize("sent", NO_REQUESTS.values(), ids=NO_REQUESTS)
+async def test_a_connection_that_came_to_nothing_leaves_nothing(sent: bytes) -> None:
+    """TLS's buffers for each are a quarter of a megabyte, and the collector of cycles comes by once in an age."""
+    async with served(first=0.1, request=0.1) as (server, port):
+        gc.collect()
+        with paused():
+            plain = sent == NO_REQUESTS["no handshake"]
+            caller = await (_plainly(port) if plain else Caller.connect(port))
+            await caller.send(sent)
+            assert await caller.ended()
+            await _until(lambda: server.open_connections == 0)
+            await asyncio.sleep(0.05)
+            kept = [one for one in gc.get_objects() if isinstance(one, sslproto.SSLProtocol) and one._server_side]
+            assert kept == []
+
+
+async def _plainly(port: int) -> Caller:
+    return Caller(*await asyncio.open_connection("127.0.0.1", port))
 
 
 async def test_a_new_generation_serves_without_a_restart_and_ends_what_the_old_one_trusted() -> None:
