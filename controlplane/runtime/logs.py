@@ -9,8 +9,12 @@ from typing import Final, TextIO
 
 import structlog
 
+from controlplane.runtime.buckets import Buckets, Rate
+from controlplane.runtime.clock import SystemClock
+
 Closed = Callable[[], None]
 
+_TOLD: Final = Rate(burst=50, per_second=0.2)  # of what one library says: some of it is said because callers want it
 _READER_GONE: Final = (errno.EPIPE, errno.EIO)  # a pipe, a terminal
 
 
@@ -69,8 +73,16 @@ def _event_first(_logger: object, _method: str, line: structlog.typing.EventDict
 
 
 class _FromLibraries(logging.Handler):
-    """What libraries say (gRPC, asyncio), as one line among ours: no bare traceback in a file of JSON."""
+    """What libraries say (gRPC, asyncio), as one line among ours: no bare traceback in a file of JSON, and not a line
+    for everything that a stranger sends.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._told: Buckets[str] = Buckets(SystemClock(), _TOLD)
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self._told.take(record.name):
+            return
         error = {"error": repr(record.exc_info[1])} if record.exc_info else {}
         structlog.get_logger(record.name).log(record.levelno, record.getMessage(), logger=record.name, **error)

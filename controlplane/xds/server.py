@@ -20,6 +20,7 @@ import structlog
 
 from controlplane.base.clock import Clock
 from controlplane.model.proxy import Proxy
+from controlplane.runtime.buckets import Buckets, Rate
 from controlplane.snapshot.view import Changes, View
 from controlplane.xds.budget import ByteBudget
 from controlplane.xds.caller import Caller, caller_of
@@ -50,6 +51,7 @@ _METADATA: Final = 16 * 1024  # bytes of one call's headers
 _TURN: Final = 0.01  # seconds a fan-out keeps the event loop before others get a turn
 _CONNECTION_AGE: Final = 1.5  # of the age of a stream: who makes a connection for each never comes to this
 _CONNECTION_GRACE: Final = 10_000  # milliseconds
+_TOLD: Final = Rate(burst=20, per_second=0.2)  # ended streams of one caller in the log: nobody fills it
 _LAST_WORDS: Final = 2.0  # seconds streams have to end once the server has stopped
 
 
@@ -118,6 +120,7 @@ class AdsServer:
         self._watch: asyncio.TimerHandle | None = None
         self._streams: set[asyncio.Task[Any]] = set()
         self._callers: Counter[tuple[str, str]] = Counter()  # streams by (address, identity), over TCP
+        self._told: Buckets[tuple[str, str]] = Buckets(clock, _TOLD)
         self._stopping = False
 
     # Listening
@@ -268,7 +271,7 @@ class AdsServer:
             with self._counted(caller):
                 end = await self._greeted(kind, admission, caller, context)
         if end is not None and end.reason is not Reason.OK:
-            if not self._stopping:
+            if not self._stopping and not self._told.take(caller.key):
                 log.info("xds stream ends", caller=caller.address, identity=caller.identity, why=end.message)
             await context.abort(_STATUS[end.reason], end.message)
 

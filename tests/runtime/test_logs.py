@@ -65,6 +65,18 @@ def test_what_libraries_say_is_a_line_among_ours_without_its_traceback(monkeypat
     )
 
 
+def test_no_library_fills_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    stream = io.StringIO()
+    set_up_logs("info", stream)
+    for _ in range(1_000):
+        logging.getLogger("grpc._cython").error("a stranger sent nonsense")
+    logging.getLogger("asyncio").error("something else")
+    lines = stream.getvalue().splitlines()
+    assert 50 <= len(lines) < 60
+    assert "something else" in lines[-1]
+
+
 def test_a_log_that_nobody_reads_any_more_is_told_once_and_raises_nothing() -> None:
     reader, writer = os.pipe()
     told: list[str] = []

@@ -179,3 +179,16 @@ async def test_whoever_pings_without_end_is_let_go(generations):
             raw.http.ping(b"12345678")
         with pytest.raises(ConnectionError):
             await raw.call(DELTA)
+
+
+async def test_whoever_ends_badly_without_end_does_not_fill_the_log(generations):
+    other = signed("other", ROOT, uri=SPIFFE.replace("web", "other"))
+    async with tls_served(generations) as (_, port, _server), channel(port) as one, channel(port, other) as another:
+        with capture_logs() as said:
+            for each in [one] * 30 + [another]:
+                client = Client(each)
+                await client.send_raw(b"\xff")
+                assert await client.code() == grpc.StatusCode.INVALID_ARGUMENT
+    told = [line["identity"] for line in said if line["event"] == "xds stream ends"]
+    assert 20 <= told.count(SPIFFE) < 25  # a few at once, and then one in a while
+    assert told[-1] == SPIFFE.replace("web", "other")
