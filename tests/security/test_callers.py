@@ -103,7 +103,7 @@ async def test_a_wrong_token_is_not_made_good_by_a_certificate():
 @pytest.mark.point
 async def test_mutated_tokens_are_nobodys(size, proved):
     """Cut, doubled, changed, in other letters: whatever is not the token is refused, and by words alone."""
-    world, random, asked, taken = World(failures=10**9), Random(1848), size(2_000, 10_000), 0
+    world, random, asked, taken = World(failures=10**9), Random(1848), size(2_000, 10_000, 100_000), 0
     tokens = {world.tokens.mint(Identity("cluster.local", "shop", f"web-{n}")): n for n in range(50)}
     for _ in range(asked):
         text = mutated(random, random.choice(list(tokens)))
@@ -227,7 +227,7 @@ def test_our_own_servers_certificate_renews_nothing():
 @pytest.mark.point
 def test_mutated_certificates_are_their_holders_or_nobodys(size, proved):
     """TLS has refused nearly all of these for their signature; whatever is left names its holder, or nobody."""
-    random, original, taken, asked = Random(1848), leaf(), 0, size(2_000, 10_000)
+    random, original, taken, asked = Random(1848), leaf(), 0, size(2_000, 10_000, 100_000)
     for _ in range(asked):
         content = bytearray(original)
         for _ in range(random.randint(1, 3)):

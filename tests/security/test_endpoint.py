@@ -214,7 +214,7 @@ async def test_a_strangers_certificate_is_no_connection(tmp_path):
 @pytest.mark.point
 async def test_mutated_requests_with_good_tokens_get_their_own_name_or_nothing(tmp_path, size, proved):
     """Point 4, over the wire: requests with parts changed, tokens that are nobody's, names that are others'."""
-    random, lifetimes, asked, issued = Random(1848), Lifetimes(), size(200, 10_000), 0
+    random, lifetimes, asked, issued = Random(1848), Lifetimes(), size(200, 10_000, 50_000), 0
     keys = [new_key() for _ in range(4)]
     async with served(tmp_path) as world:
         callers = {world.tokens.mint(who): who for who in (CALLER, VAULT)}

@@ -153,7 +153,7 @@ def test_mutated_requests_get_the_callers_name_or_nothing(size, proved):
     """Bytes flipped, cut, doubled and moved about in good requests, half of them signed again by whoever made them: a
     workload may ask for anything. What is issued all the same is as meant.
     """
-    random, taken, refused, asked = Random(1848), 0, 0, size(600, 10_000)
+    random, taken, refused, asked = Random(1848), 0, 0, size(600, 10_000, 100_000)
     seeds = [csr(), csr(KEY, OTHERS_NAME), csr(rsa.generate_private_key(65537, 2048), OTHERS_NAME)]
     ders = [x509.load_pem_x509_csr(one).public_bytes(Encoding.DER) for one in seeds]
     lifetimes = Lifetimes()

@@ -210,7 +210,7 @@ async def test_over_the_wire(tmp_path, said, status):
 @pytest.mark.point
 async def test_mutated_answers_are_a_yes_only_for_the_account_they_name(size, proved):
     """Answers with parts changed, cut or moved: an identity only ever comes from one that is whole and says so."""
-    random, taken, asked = Random(1848), 0, size(500, 10_000)
+    random, taken, asked = Random(1848), 0, size(500, 10_000, 100_000)
     async with world(remembered=10) as here:
         for number in range(asked):
             text = _mutated(random, json.dumps({"status": GOOD}))

@@ -228,12 +228,12 @@ async def test_an_issuer_that_never_answers_holds_the_first_proxies_up_for_a_whi
 async def test_only_the_issuers_last_keys_are_believed(tmp_path: Path, size: Size, proved: Proved) -> None:
     """Issuers that come, go, turn their keys and talk nonsense, under control planes that come and go."""
     wrong: list[str] = []
-    timelines = size(15, 150)
+    timelines = size(15, 150, 1_500)
     for seed in range(timelines):
         wrong += await _timeline(Random(seed), tmp_path / str(seed))
     proved(
         "identity 7", "issuers that come, go and turn their keys, over restarts: tokens of anybody else's keys believed",
-        bound="none", figure=f"{wrong[:3]}" if wrong else "none", holds=not wrong, cases=timelines * STEPS, asked=size(150, 1500),
+        bound="none", figure=f"{wrong[:3]}" if wrong else "none", holds=not wrong, cases=timelines * STEPS, asked=size(150, 1500, 15_000),
     )  # fmt: skip
 
 

@@ -117,7 +117,7 @@ async def test_no_stream_brings_a_secret_of_another_namespace(part, proved, size
 async def test_a_forged_name_of_a_secret_is_no_name(proved, size):
     """Names are compared as a whole with those the proxy's own listeners and clusters ask for."""
     random = Random(6)
-    asked, count, batch = size(10_000, 10_000), 0, 250
+    asked, count, batch = size(10_000, 100_000, 1_000_000), 0, 250
     wrong: list[str] = []
     while count < asked:
         plane = plane_of(Tainted(random.randrange(2**32)))
