@@ -276,6 +276,54 @@ def compile_(  # noqa: PLR0913  (the options of one command)
     )
 
 
+@app.command()
+def inject(  # noqa: PLR0913  (the options of one command)
+    *,
+    paths: Annotated[
+        list[str], typer.Option("--filename", "-f", metavar="PATH", help="a file, a directory, or - for standard input")
+    ],
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", metavar="NS", help="of manifests that do not say theirs")
+    ] = "default",
+    image: Annotated[str | None, typer.Option(metavar="IMAGE", help="of the proxy")] = None,
+    revision: Annotated[str | None, typer.Option(metavar="NAME", help="of the control plane")] = None,
+    native: Annotated[
+        bool | None,
+        typer.Option("--native-sidecars/--no-native-sidecars", help="whether the cluster has them (1.29 and later)"),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="settings of injection: fields, or the ConfigMap")
+    ] = None,
+    mesh_config: MeshConfig = None,
+    recursive: Recursive = False,
+    output: Annotated[
+        Document, typer.Option("--output", "-o", metavar="json|yaml", help="how manifests are printed")
+    ] = Document.YAML,
+) -> None:
+    """Put the sidecar into manifests, where no webhook does.
+
+    Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs, Pods and Lists of them
+    come out with the proxy that the webhook would give to their Pods, everything else as it is. Injected manifests
+    stay as they are. What has no effect is told on standard error; a value that cannot be meant so refuses all, with
+    exit code 1.
+
+    \b
+    Examples:
+      lateen inject -f app.yaml | kubectl apply -f -
+      kubectl get deployment cart -o yaml | lateen inject -f - | kubectl apply -f -
+    """
+    said = {"image": image, "revision": revision, "nativeSidecars": native}
+    _command("inject").inject(
+        paths,
+        recursive=recursive,
+        namespace=namespace,
+        mesh_config=mesh_config,
+        config=config,
+        said={name: value for name, value in said.items() if value is not None},
+        output=output,
+    )
+
+
 @app.command("proxy-status")
 def proxy_status(
     proxy: Annotated[

@@ -1,4 +1,4 @@
-"""The mesh-wide settings a command was given."""
+"""The settings a command was given: of the mesh, of injection."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +32,20 @@ def read_mesh_config(path: Path | None) -> Mapping[str, Any]:
     return found
 
 
+def read_mapping(path: Path, key: str) -> Mapping[str, Any]:
+    """A file of fields, or a ConfigMap that has such a text under this key. Refuses with one line."""
+    try:
+        found = _only_mapping(read_text(str(path)), str(path), "fields")
+        data = found.get("data")
+        if found.get("kind") == "ConfigMap" and isinstance(data, Mapping):
+            return _only_mapping(str(data.get(key, "")), f"{path} (data.{key})", "fields")
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise Refused(f"{path}: {error}") from error
+    return found
+
+
 def _below(mapping: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:
     value = mapping.get(key)
     if value is not None and not isinstance(value, Mapping):
@@ -39,7 +53,7 @@ def _below(mapping: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]
     return value or {}
 
 
-def _only_mapping(text: str, name: str) -> Mapping[str, Any]:
+def _only_mapping(text: str, name: str, of: str = "MeshConfig fields") -> Mapping[str, Any]:
     try:
         readings = read(text)
     except Unreadable as wrong:
@@ -47,5 +61,5 @@ def _only_mapping(text: str, name: str) -> Mapping[str, Any]:
     if not readings:
         return {}
     if len(readings) > 1 or not isinstance(readings[0].value, Mapping):
-        raise Refused(f"{name}: one mapping of MeshConfig fields was expected")
+        raise Refused(f"{name}: one mapping of {of} was expected")
     return readings[0].value

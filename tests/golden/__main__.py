@@ -1,9 +1,10 @@
 """`make golden`: writes all golden files and says which changed."""
 
-from tests.envoy import golden
+from tests.envoy import golden as envoy
 from tests.golden.files import write_room
+from tests.webhooks import golden as injection
 
-ROOMS = {"envoy": golden.outputs}
+ROOMS = {"envoy": envoy.outputs, "injection": injection.outputs}
 
 if __name__ == "__main__":
     for room, make in ROOMS.items():

@@ -56,6 +56,11 @@ def is_object_name(text: str) -> bool:
     return len(text) <= 253 and _OBJECT_NAME.fullmatch(text) is not None
 
 
+def is_label_value(text: str) -> bool:
+    """What a label may hold."""
+    return _LABEL_VALUE.fullmatch(text) is not None
+
+
 def is_fqdn(text: str) -> bool:
     """A host name of any number of parts, no wildcard."""
     return len(text) <= 255 and _FQDN.fullmatch(text) is not None
@@ -191,7 +196,7 @@ def check_labels(found: Findings, path: str, labels: Mapping[str, str]) -> None:
     for key, value in labels.items():
         if _LABEL_KEY.fullmatch(key) is None:
             found.error("InvalidLabel", f"{path}[{key}]", f'"{key}" is not a label name')
-        if _LABEL_VALUE.fullmatch(value) is None:
+        if not is_label_value(value):
             found.error("InvalidLabel", f"{path}[{key}]", f'"{value}" is not a label value; wildcards do not work here')
 
 
