@@ -2,7 +2,7 @@
 
 import sys
 
-from controlplane.agent.main import main
+from controlplane.agent.entrance import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

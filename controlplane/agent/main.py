@@ -13,8 +13,9 @@ from controlplane.agent import files, flags
 from controlplane.agent.envoy import NoEnvoy
 from controlplane.agent.life import Agent
 from controlplane.agent.logs import Log, take_over_libraries
+from controlplane.agent.misuse import Misuse
 from controlplane.agent.settings import Settings, read_settings
-from controlplane.agent.words import Misuse, Words
+from controlplane.agent.words import Words
 from controlplane.runtime.clock import SystemClock
 
 MISUSED: Final = 2

@@ -9,6 +9,7 @@ import msgspec
 
 from controlplane.agent.flags import FLAGS
 from controlplane.agent.http.client import Address
+from controlplane.agent.misuse import Misuse
 
 T = TypeVar("T")
 Read = Callable[[Path], str]
@@ -17,10 +18,6 @@ _UNITS: Final = {"ms": 0.001, "us": 1e-6, "ns": 1e-9, "h": 3600.0, "m": 60.0, "s
 _MOST_SECONDS: Final = 366 * 86_400
 _PORTS: Final = 65_535
 _TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
-
-
-class Misuse(Exception):  # noqa: N818  (the user's, told in one line)
-    """What was said cannot be meant so."""
 
 
 class Words:

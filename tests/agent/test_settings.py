@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from controlplane.agent.flags import FLAGS
 from controlplane.agent.http.client import Address
+from controlplane.agent.misuse import Misuse
 from controlplane.agent.node import of_environment, parse_labels
 from controlplane.agent.settings import Settings, read_settings
-from controlplane.agent.words import Misuse, Words, parse_duration
+from controlplane.agent.words import Words, parse_duration
 from controlplane.model.durations import parse_duration as model_duration
 from controlplane.model.proxy import parse_node
 
