@@ -303,14 +303,14 @@ def inject(  # noqa: PLR0913  (the options of one command)
     """Put the sidecar into manifests, where no webhook does.
 
     Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs, Pods and Lists of them
-    come out with the proxy that the webhook would give to their Pods, everything else as it is. Injected manifests
-    stay as they are. What has no effect is told on standard error; a value that cannot be meant so refuses all, with
+    come out with the proxy that the webhook would give to their Pods, everything else as it is, for `kubectl apply -f -`
+    to take. Injected manifests stay as they are. What has no effect is told on standard error; a value that cannot be meant so refuses all, with
     exit code 1.
 
     \b
     Examples:
-      lateen inject -f app.yaml | kubectl apply -f -
-      kubectl get deployment cart -o yaml | lateen inject -f - | kubectl apply -f -
+      lateen inject -f app.yaml
+      kubectl get deployment cart -o yaml | lateen inject -f -
     """
     said = {"image": image, "revision": revision, "nativeSidecars": native}
     _command("inject").inject(

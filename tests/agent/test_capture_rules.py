@@ -78,6 +78,7 @@ def test_loopback_can_be_asked_for(capsys):
     ids=" ".join,
 )  # fmt: skip
 def test_what_is_no_rule_is_one_line(flags, capsys):
+    code: object = None
     try:
         code = main(["capture", "--print", *flags])
     except SystemExit as ended:

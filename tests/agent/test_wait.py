@@ -27,7 +27,7 @@ def test_it_returns_when_the_proxy_is_ready():
     with HTTPServer(("127.0.0.1", 0), _Ready) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         codes = []
-        waiting = threading.Thread(target=lambda: codes.append(main([], Address(*server.server_address[:2]))))
+        waiting = threading.Thread(target=lambda: codes.append(main([], Address("127.0.0.1", server.server_port))))
         waiting.start()
         assert _Ready.asked.wait(10)
         time.sleep(0.3)

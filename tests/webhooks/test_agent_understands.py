@@ -20,7 +20,9 @@ CASES = [case for case in cases("injection") if isinstance(Case(case).outcome(),
 
 
 def containers(case):
-    pod = Case(case).outcome().pod
+    outcome = Case(case).outcome()
+    assert isinstance(outcome, Injected)
+    pod = outcome.pod
     return {one["name"]: one for one in [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]}, pod
 
 
