@@ -303,9 +303,9 @@ def inject(  # noqa: PLR0913  (the options of one command)
     """Put the sidecar into manifests, where no webhook does.
 
     Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs, Pods and Lists of them
-    come out with the proxy that the webhook would give to their Pods, everything else as it is, for `kubectl apply -f -`
-    to take. Injected manifests stay as they are. What has no effect is told on standard error; a value that cannot be meant so refuses all, with
-    exit code 1.
+    come out with the proxy that the webhook would give to their Pods, everything else as it is, as `kubectl apply -f -`
+    takes it. Injected manifests stay as they are. What has no effect is told on standard error. A value that cannot be
+    meant so refuses all, with exit code 1.
 
     \b
     Examples:
