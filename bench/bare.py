@@ -32,7 +32,7 @@ RUNS = 5
 PAUSE = 0.4  # seconds between writes, as between changes in bench.serving
 QUIET = 0.2  # seconds after the last proxy has it until acknowledgements are read
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-BODY = 180  # bytes: then a response is as large as one with the assignment of five endpoints
+BODY = 405  # bytes: then a response is as large as one with the assignment of five endpoints
 
 
 class Bare:

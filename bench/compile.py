@@ -17,7 +17,6 @@ from bench import mesh, report
 from bench.machine import apart
 from controlplane.compile.graph import Graph
 from controlplane.model.meta import ref_of
-from controlplane.model.settings import Settings
 from controlplane.runtime import garbage
 from controlplane.snapshot import types
 from controlplane.store import Change
@@ -28,7 +27,7 @@ CHANGES = 8  # in one run: the mean of these is the run's figure
 
 def built(objects: dict, proxies: Iterable[Any]) -> tuple[Graph, float]:
     """A graph with these objects and proxies, and the CPU seconds it took."""
-    graph = Graph(Settings())
+    graph = Graph(mesh.SETTINGS)
     changes = graph.changes_of(objects)
     changes += [Change(graph.inputs.proxies, str(i), proxy) for i, proxy in enumerate(proxies)]
     with garbage.paused():
@@ -62,7 +61,7 @@ def one_change(graph: Graph, document_of: Callable[[int], Iterable[dict]]) -> di
     """CPU, functions run, resources and bytes that change for the proxies, for one kind of change."""
     scope = graph.scope("0")
     assert scope is not None
-    view = graph.shared_view(scope)
+    view = graph.proxy_view(scope, graph.shared_view(scope))
     turns = count()
     timed = [[apply_one(graph, view, document_of(next(turns))) for _ in range(CHANGES)] for _ in range(RUNS)]
     traced = [apply_one(graph, view, document_of(next(turns)), trace=[]) for _ in range(RUNS)]
@@ -90,20 +89,30 @@ def apply_one(graph: Graph, view: Any, documents: Iterable[dict], trace: list[An
     graph.store.trace = trace
     start = time.process_time()
     revision = graph.store.apply(changes)
-    changed = view.changes(graph.outputs.touched(revision))
+    touched = graph.outputs.touched(revision)
+    changed = (view.shared_view.changes(touched), view.changes(touched))
     elapsed = time.process_time() - start
     graph.store.trace = None
-    found = [change.new for by_name in changed.values() for change in by_name.values() if change.new is not None]
+    by_names = chain.from_iterable(types_of.values() for types_of in changed)
+    found = [change.new for by_name in by_names for change in by_name.values() if change.new is not None]
     return Applied(elapsed * 1e6, len(trace or ()), len(found), sum(len(one.body) for one in found))
 
 
 def changes_at(services: int) -> dict[str, Callable[[int], Iterable[dict]]]:
-    """The four kinds of change, each different from the one before."""
+    """The kinds of change that reach every proxy, each different from the one before."""
     return {
         "endpoint": lambda turn: [mesh.endpoint_slice(7, range(4 + turn % 2))],
         "weight": lambda turn: [mesh.virtual_service(5, 50 + turn)],
         "destination rule": lambda turn: [mesh.destination_rule(10, f"{3 + turn}s")],
         "new service": lambda turn: mesh.documents(services + 1 + turn * 5),
+    }
+
+
+def policies() -> dict[str, Callable[[int], Iterable[dict]]]:
+    """Changes of policies for one workload: of the proxy beside it, and of no other."""
+    return {
+        "peer authentication": lambda turn: [mesh.peer_authentication("STRICT", 5000 + turn)],
+        "authorization": lambda turn: [mesh.authorization_policy(f"account-{turn}")],
     }
 
 
@@ -183,7 +192,9 @@ def measure(services: int) -> dict[str, Any]:
         "resources": counted,
         "bytes a proxy": size,
         "peak RSS MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "changes": {name: one_change(graph, documents) for name, documents in changes_at(services).items()},
+        "changes": {
+            name: one_change(graph, documents) for name, documents in (changes_at(services) | policies()).items()
+        },
     }
 
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from controlplane.envoy.bootstrap import LOG_OPTIONS
+from controlplane.ir.names import IDENTITY_FOLDER
 from controlplane.local.envoys import envoy_binary, is_ready
 from controlplane.local.ports import BIND_ADDRESS
 from controlplane.model.proxy import Proxy
@@ -42,26 +42,39 @@ class Envoy:
 
 
 @asynccontextmanager
-async def running(folder: Path, proxy: Proxy) -> AsyncIterator[Envoy]:
-    """One that gets everything from `folder`/xds.sock; its listeners bind a loopback address."""
-    from controlplane.envoy.bootstrap import ProxyBootstrap, UnixServer, bootstrap  # noqa: PLC0415  half a second
+async def running(folder: Path, port: int, proxy: Proxy) -> AsyncIterator[Envoy]:
+    """One that gets everything from a port here; its listeners bind a loopback address.
+
+    It is started in `folder`, where `identity` has the files of `bench.certificates`: as in a cluster they are for the
+    control plane and for other proxies alike.
+    """
+    from controlplane.envoy.bootstrap import FILE, ProxyBootstrap, TlsServer, files  # noqa: PLC0415  half a second
 
     metadata = {
         "NAMESPACE": proxy.namespace,
         "NAME": proxy.name,
         "LABELS": dict(proxy.labels),
+        "SERVICE_ACCOUNT": "client",
         "INSTANCE_IPS": proxy.ips[0],
         BIND_ADDRESS: ADDRESS,
     }
-    with tempfile.TemporaryDirectory() as name:
-        admin, written = Path(name) / "admin.sock", Path(name) / "bootstrap.json"
-        server = UnixServer(str(folder / "xds.sock"))
-        made = ProxyBootstrap(node_id=proxy.id, cluster="client", server=server, admin=str(admin), metadata=metadata)
-        written.write_text(str(bootstrap(made, Path(name)).to_json()))
-        command = (str(envoy_binary()), "--config-path", str(written), *ALONE, *LOG_OPTIONS)
-        process = await asyncio.create_subprocess_exec(*command)
-        try:
-            yield Envoy(process, admin)
-        finally:
-            process.kill()
-            await process.wait()
+    identity = IDENTITY_FOLDER
+    server = TlsServer(
+        host="127.0.0.1",
+        port=port,
+        folder=identity,
+        chain=f"{identity}/client.pem",
+        key=f"{identity}/client-key.pem",
+        roots=f"{identity}/roots.pem",
+        server_name="localhost",
+    )
+    made = ProxyBootstrap(node_id=proxy.id, cluster="client", server=server, admin="admin.sock", metadata=metadata)
+    for name, content in files(made, Path()).items():
+        (folder / name).write_text(content)
+    command = (str(envoy_binary()), "--config-path", FILE, *ALONE, *LOG_OPTIONS)
+    process = await asyncio.create_subprocess_exec(*command, cwd=folder)
+    try:
+        yield Envoy(process, folder / "admin.sock")
+    finally:
+        process.kill()
+        await process.wait()

@@ -82,7 +82,7 @@ async def recompiled(plane: ControlPlane, clients: Fleet) -> dict[str, Any]:
 def settings(turns: int) -> Iterator[Settings]:
     """Each with another connect timeout, which every cluster carries."""
     for turn in range(turns):
-        yield msgspec.structs.replace(Settings(), connect_timeout=timedelta(seconds=11 + turn))
+        yield msgspec.structs.replace(mesh.SETTINGS, connect_timeout=timedelta(seconds=11 + turn))
 
 
 async def change_endpoints(plane: ControlPlane, turns: Iterator[int]) -> None:

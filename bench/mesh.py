@@ -1,7 +1,8 @@
 """The mesh that benchmarks measure: N services of 5 endpoints, every fifth with rules, as values in memory.
 
 Decoding is measured apart, so objects are made as values. Every fifth service has a DestinationRule with two subsets
-and a VirtualService (90/10, a header match, timeout, retries); services are spread over 20 namespaces.
+and a VirtualService (90/10, a header match, timeout, retries); services are spread over 20 namespaces. Every Pod has a
+sidecar, proxies have certificates and call one another under mutual TLS, as wherever Lateen is installed.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from controlplane.model.decode import decode
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import ObjectRef
 from controlplane.model.proxy import Proxy, ProxyType
+from controlplane.model.settings import Settings
 
+SETTINGS = Settings(workload_certificates=True)
 NAMESPACES = 20
 ENDPOINTS = 5
 PORT = 80
@@ -56,7 +59,7 @@ def pod(index: int, number: int) -> dict:
         "metadata": {
             "name": f"{name}-{number}",
             "namespace": namespace,
-            "labels": {"app": name, "version": "v1" if number % 2 else "v2"},
+            "labels": {"app": name, "version": "v1" if number % 2 else "v2", "security.istio.io/tlsMode": "istio"},
         },
         "spec": {"serviceAccountName": name},
         "status": {"podIP": pod_address(index, number), "phase": "Running"},
@@ -124,6 +127,39 @@ def virtual_service(index: int, weight: int) -> dict:
                     "timeout": "5s",
                     "retries": {"attempts": 3, "perTryTimeout": "2s"},
                 },
+            ],
+        },
+    }
+
+
+def peer_authentication(mode: str, port: int, number: int = 0) -> dict:
+    """For one client (see `sidecar`): its mode, and another one for a port."""
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": f"client-{number}", "namespace": "ns-0"},
+        "spec": {
+            "selector": {"matchLabels": {"app": f"client-{number}"}},
+            "mtls": {"mode": mode},
+            "portLevelMtls": {str(port): {"mode": "PERMISSIVE"}},
+        },
+    }
+
+
+def authorization_policy(account: str, number: int = 0) -> dict:
+    """For one client: who may call it."""
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": f"client-{number}", "namespace": "ns-0"},
+        "spec": {
+            "selector": {"matchLabels": {"app": f"client-{number}"}},
+            "action": "ALLOW",
+            "rules": [
+                {
+                    "from": [{"source": {"principals": [f"cluster.local/ns/ns-0/sa/{account}"]}}],
+                    "to": [{"operation": {"methods": ["GET"], "paths": ["/api/*"]}}],
+                }
             ],
         },
     }

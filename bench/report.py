@@ -7,6 +7,7 @@ from typing import Any
 
 TEMPLATE = Path(__file__).parent / "performance.md"
 KINDS = ("endpoint", "weight", "destination rule", "new service")
+POLICIES = ("peer authentication", "authorization")  # of one workload
 
 
 def page(found: Mapping[str, Any]) -> str:
@@ -98,7 +99,7 @@ def changes(sizes: Sequence[Mapping[str, Any]]) -> str:
     at = [f"{one['services']:,}" for one in sizes]
     head = ("change", *(f"µs at {size}" for size in at), *(f"functions at {size}" for size in at), "resources", "bytes")
     rows = []
-    for kind in KINDS:
+    for kind in (*KINDS, *POLICIES):
         of_kind = [one["changes"][kind] for one in sizes]
         told = ("resources", "bytes")
         rows.append(

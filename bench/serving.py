@@ -28,9 +28,9 @@ from bench.compile import changes_at
 from bench.envoy import Envoy, running
 from bench.fleet import Fleet, fleet
 from bench.machine import apart, machine, raise_file_limit
+from controlplane.ir.names import IDENTITY_FOLDER
 from controlplane.local.ports import SyncState
 from controlplane.model.meta import ref_of
-from controlplane.model.settings import Settings
 from controlplane.runtime.clock import SystemClock
 from controlplane.snapshot import types
 from controlplane.xds.admission import MeshAdmission, admit_local
@@ -62,7 +62,7 @@ def memory() -> dict[str, float]:
 @asynccontextmanager
 async def served(services: int, folder: Path, *, mtls: bool) -> AsyncIterator[tuple[ControlPlane, str]]:
     """The control plane with the mesh in it, and where its clients find it."""
-    plane = ControlPlane(Settings(), SystemClock(), Random(7).random)
+    plane = ControlPlane(mesh.SETTINGS, SystemClock(), Random(7).random)
     plane.apply(mesh.objects(services))
     plane.start_serving()
     try:
@@ -197,7 +197,11 @@ async def with_envoy(services: int) -> dict[str, Any]:
     """Envoy's own CPU for what it is sent, beside ours."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with served(services, folder, mtls=False) as (plane, _), running(folder, mesh.sidecar()) as envoy:
+        (identity := folder / IDENTITY_FOLDER).mkdir()
+        async with (
+            served(services, identity, mtls=True) as (plane, target),
+            running(folder, int(target.rpartition(":")[2]), mesh.sidecar()) as envoy,
+        ):
             await settled(plane, envoy)
             connect = {"Envoy CPU s": envoy.cpu(), **envoy.memory()}
             kinds = changes_at(services).items()

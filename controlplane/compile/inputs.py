@@ -18,6 +18,7 @@ from controlplane.model.virtualservice import VirtualService
 from controlplane.store import Fetch, Input, Store
 
 Key = tuple[str, str]  # (namespace, name)
+Labels = tuple[tuple[str, str], ...]  # sorted
 SETTINGS_KEY: tuple[()] = ()
 DEFAULT_SETTINGS = Settings()
 

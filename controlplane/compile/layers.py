@@ -19,8 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from controlplane.compile.inputs import Key
-from controlplane.compile.rules import Labels
+from controlplane.compile.inputs import Key, Labels
 from controlplane.mesh.caller import Caller, Standpoint
 
 

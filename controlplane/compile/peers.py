@@ -1,9 +1,9 @@
 """Who takes mutual TLS of the mesh: asked by servers of themselves, and by callers of each endpoint."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from controlplane.compile.inputs import Inputs, Key, settings_of
+from controlplane.compile.selecting import Selecting
 from controlplane.ir import guard
 from controlplane.ir.service import Endpoint
 from controlplane.mesh import peerauthentication as mesh_peers
@@ -13,41 +13,43 @@ from controlplane.store import Fetch, Store
 
 
 class Peers:
-    """The modes of workloads, by namespace."""
+    """The modes of workloads, by their labels."""
 
     def __init__(self, store: Store, inputs: Inputs) -> None:
         self._inputs = inputs
-        self._policies = store.index("PeerAuthenticationsByNamespace", inputs.peer_authentications, _namespace)
-        self._modes = store.query("PeerModes", self._modes_in)
-        self._seen_by_callers = store.query("PeerModesForCallers", self._for_callers)
+        self.enforced = store.derive("EnforcedPeerAuthentications", inputs.peer_authentications, self._enforced)
+        self._policies = Selecting(store, inputs, "PeerAuthentications", self.enforced)
+        refusing = store.index("RefusingPeerAuthentications", self.enforced, _where_it_refuses)
+        self._refusing = store.keys("RefusingNamespaces", refusing)
+        self._matters_to_callers = store.query("PeersMatterToCallers", self._is_refusing)
 
     def of(self, fetch: Fetch, namespace: str, labels: Mapping[str, str]) -> tuple[guard.Peers, tuple[Problem, ...]]:
         """What a workload takes."""
-        modes = fetch(self._modes, namespace)
-        assert modes is not None
-        return mesh_peers.peers(modes, labels)
+        acting = sorted(self._policies.of(fetch, namespace, labels), key=_age)
+        modes, problems = mesh_peers.modes(acting, namespace, settings_of(fetch, self._inputs))
+        peers, more = mesh_peers.peers(modes, labels)
+        return peers, (*problems, *more)
 
     def secured(self, fetch: Fetch, namespace: str, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
-        """Endpoints of a namespace, as they are to be called. Next to nothing while no policy says DISABLE."""
-        modes = fetch(self._seen_by_callers, namespace)
-        return endpoints if modes is None else mesh_peers.secured(endpoints, modes)
+        """Endpoints of a namespace, as they are to be called. Next to nothing while no policy says DISABLE there."""
+        if not fetch(self._matters_to_callers, namespace):
+            return endpoints
+        return mesh_peers.secured(endpoints, lambda labels: self.of(fetch, namespace, labels)[0])
 
-    def _modes_in(self, fetch: Fetch, namespace: str) -> mesh_peers.Modes:
-        settings = settings_of(fetch, self._inputs)
-        homes = dict.fromkeys((*settings.root_namespaces, namespace))
-        acting = [policy for home in homes for _, policy in fetch.values(self._policies, home)]
-        modes, problems = mesh_peers.modes(sorted(acting, key=_age), namespace, settings)
-        fetch.report(*problems)
-        return modes
+    def _enforced(self, fetch: Fetch, _: Key, policy: PeerAuthentication) -> PeerAuthentication | None:
+        if settings_of(fetch, self._inputs).workload_certificates:
+            return policy
+        fetch.report(mesh_peers.unenforced(policy))
+        return None
 
-    def _for_callers(self, fetch: Fetch, namespace: str) -> mesh_peers.Modes | None:
-        """None: all take it."""
-        modes = fetch(self._modes, namespace)
-        return modes if modes is not None and mesh_peers.matters_to_callers(modes) else None
+    def _is_refusing(self, fetch: Fetch, namespace: str) -> bool | None:
+        """Whether some policy that may act in a namespace makes servers refuse mutual TLS."""
+        homes = (*settings_of(fetch, self._inputs).root_namespaces, namespace)
+        return any(fetch.has(self._refusing, home) for home in homes) or None
 
 
-def _namespace(key: Key, _: Any) -> Iterable[str]:
-    return (key[0],)
+def _where_it_refuses(key: Key, policy: PeerAuthentication) -> Iterable[str]:
+    return (key[0],) if mesh_peers.refuses(policy) else ()
 
 
 def _age(policy: PeerAuthentication) -> tuple[bool, str, str, str]:

@@ -3,39 +3,38 @@
 Replicas of one Deployment share the answer, and a policy that selects other workloads changes nothing for them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from controlplane.compile.inputs import Inputs, Key, settings_of
+from controlplane.compile.inputs import Inputs, Key, Labels, settings_of
 from controlplane.compile.keyservers import KnownServers
 from controlplane.compile.peers import Peers
 from controlplane.compile.registry import Registry
-from controlplane.compile.rules import Labels, Rules, Selector, matched_labels
+from controlplane.compile.rules import Rules
+from controlplane.compile.selecting import P, Policy, Selecting, Selectors
 from controlplane.ir.guard import UNGUARDED, Guard, WorkloadPolicy
 from controlplane.ir.service import Service
 from controlplane.mesh import authorization as mesh_authorization
 from controlplane.mesh import requestauthentication as mesh_tokens
-from controlplane.mesh.caller import Caller, has_labels
+from controlplane.mesh.caller import Caller
 from controlplane.mesh.tenancy import exported
 from controlplane.model.authorizationpolicy import AuthorizationPolicy
-from controlplane.model.meta import KubernetesObject, Meta, origin_of
+from controlplane.model.meta import KubernetesObject, origin_of
 from controlplane.model.problem import Level, Problem
 from controlplane.model.requestauthentication import RequestAuthentication
 from controlplane.model.selecting import PolicySelector, PolicyTargetReference
 from controlplane.model.settings import Settings
-from controlplane.store import Fetch, Index, Store
+from controlplane.store import Fetch, Store
 
 _UNHEARD = "policies cannot be attached to objects yet: nobody enforces this one; use selector"
 PolicyKey = tuple[str, Labels]  # (namespace of a workload, its labels that some policy looks at)
 
 
-class _Spec(Protocol):
+class _AttachableSpec(Protocol):
     @property
     def selector(self) -> PolicySelector | None: ...
 
-
-class _AttachableSpec(_Spec, Protocol):
     @property
     def target_ref(self) -> PolicyTargetReference | None: ...
 
@@ -43,20 +42,11 @@ class _AttachableSpec(_Spec, Protocol):
     def target_refs(self) -> tuple[PolicyTargetReference, ...]: ...
 
 
-class _Policy(Protocol):
-    @property
-    def meta(self) -> Meta: ...
-
-    @property
-    def spec(self) -> _Spec: ...
-
-
 class _Attachable(KubernetesObject, Protocol):
     @property
     def spec(self) -> _AttachableSpec: ...
 
 
-P = TypeVar("P", bound=_Policy)
 A = TypeVar("A", bound=_Attachable)
 
 
@@ -68,31 +58,22 @@ class Policies:
         self._registry = registry
         self._routing = rules
         self._modes = peers
-        self._peers = store.index("PeerAuthenticationsIn", inputs.peer_authentications, _namespace)
         self.believing = store.derive(
             "SelectingRequestAuthentications", inputs.request_authentications, self._believing
         )
-        self._tokens = store.index("RequestAuthenticationsIn", self.believing, _namespace)
         judging = store.derive("SelectingAuthorizationPolicies", inputs.authorization_policies, self._judging)
-        self._rules = store.index("AuthorizationPoliciesIn", judging, _namespace)
-        self._selectors = store.query("PolicySelectors", self._selectors_in)
+        self._tokens = Selecting(store, inputs, "RequestAuthentications", self.believing)
+        self._rules = Selecting(store, inputs, "AuthorizationPolicies", judging)
+        self._selectors = Selectors(store, inputs, peers.enforced, self.believing, judging)
         self._policies = store.query("WorkloadPolicies", self._policy)
 
     def of(self, fetch: Fetch, namespace: str, labels: Mapping[str, str]) -> WorkloadPolicy:
         """What guards the workloads of a namespace that have these labels."""
-        matched = matched_labels(self.selectors(fetch, namespace), Caller(namespace, labels))
-        return fetch(self._policies, (namespace, matched)) or UNGUARDED
+        return fetch(self._policies, (namespace, self.matched(fetch, namespace, labels))) or UNGUARDED
 
-    def selectors(self, fetch: Fetch, namespace: str) -> tuple[Selector, ...]:
-        """The labels that policies look at which may act in a namespace."""
-        return fetch(self._selectors, namespace) or ()
-
-    def _selectors_in(self, fetch: Fetch, namespace: str) -> tuple[Selector, ...]:
-        found: set[Labels] = set()
-        for index in (self._peers, self._tokens, self._rules):
-            for policy in self._acting(fetch, index, namespace):
-                found.add(tuple(sorted(_selector(policy).items())))
-        return tuple(("", labels) for labels in sorted(found) if labels)
+    def matched(self, fetch: Fetch, namespace: str, labels: Mapping[str, str]) -> Labels:
+        """The labels by which some policy selects a workload: those who share them share what guards them."""
+        return self._selectors.matched(fetch, namespace, labels)
 
     def _policy(self, fetch: Fetch, key: PolicyKey) -> WorkloadPolicy:
         namespace, matched = key
@@ -128,29 +109,10 @@ class Policies:
         fetch.report(*mesh_tokens.own_problems(policy, settings_of(fetch, self._inputs).jwks_resolver))
         return _selecting(fetch, key, policy)
 
-    def _selected(
-        self, fetch: Fetch, index: "Index[str, Key, P]", namespace: str, labels: Mapping[str, str]
-    ) -> list[P]:
+    def _selected(self, fetch: Fetch, kind: Selecting[P], namespace: str, labels: Mapping[str, str]) -> list[P]:
         """Those that select a workload: of the mesh first, then of its namespace; the oldest first."""
         settings = settings_of(fetch, self._inputs)
-        acting = [policy for policy in self._acting(fetch, index, namespace) if has_labels(labels, _selector(policy))]
-        return sorted(acting, key=lambda policy: _order(policy, settings))
-
-    def _acting(self, fetch: Fetch, index: "Index[str, Key, P]", namespace: str) -> Iterable[P]:
-        """Those of the root namespaces and of the namespace itself."""
-        settings = settings_of(fetch, self._inputs)
-        for home in dict.fromkeys((*settings.root_namespaces, namespace)):
-            yield from (policy for _, policy in fetch.values(index, home))
-
-
-def _namespace(key: Key, _: Any) -> Iterable[str]:
-    return (key[0],)
-
-
-def _selector(policy: _Policy) -> Mapping[str, str]:
-    """One that cannot be read selects all it may: nothing is open because of a mistake."""
-    selector = policy.spec.selector
-    return selector.match_labels if selector is not None and not selector.invalid else {}
+        return sorted(kind.of(fetch, namespace, labels), key=lambda policy: _order(policy, settings))
 
 
 def _selecting(fetch: Fetch, _: Key, policy: A) -> A | None:
@@ -163,7 +125,7 @@ def _selecting(fetch: Fetch, _: Key, policy: A) -> A | None:
     return policy
 
 
-def _order(policy: _Policy, settings: Settings) -> tuple[bool, bool, str, str, str]:
+def _order(policy: Policy, settings: Settings) -> tuple[bool, bool, str, str, str]:
     """The mesh's before the namespace's, then by age; objects without age come last, by name."""
     meta = policy.meta
     born = meta.created.isoformat() if meta.created is not None else ""

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 from msgspec.structs import replace
 
-from controlplane.compile.inputs import Inputs, Key, settings_of
+from controlplane.compile.inputs import Inputs, Key, Labels, settings_of
 from controlplane.compile.layers import MESH, NO_SIDECAR, Layer
 from controlplane.compile.members import Members, sidecar_layer
 from controlplane.compile.outbound import Outbound
 from controlplane.compile.places import LABELLED_NODE, LABELLED_ZONE, NODE, ZONE, Places
 from controlplane.compile.policies import Policies
 from controlplane.compile.registry import HostKey, Registry
-from controlplane.compile.rules import Labels, Rules, matched_labels
+from controlplane.compile.rules import Rules, matched_labels
 from controlplane.envoy import cluster as envoy_cluster
 from controlplane.envoy import listener as envoy_listener
 from controlplane.ir.cluster import Cluster
@@ -136,13 +136,14 @@ class Scopes:
         selectors = (
             *(fetch(self._rules.selectors, ()) or ()),
             *self._rules.gateway_selectors(fetch),
-            *self._policies.selectors(fetch, proxy.namespace),
         )
+        matched = matched_labels(selectors, Caller(proxy.namespace, proxy.labels))
+        guarded = self._policies.matched(fetch, proxy.namespace, proxy.labels)
         locality, node = self._at(fetch, proxy, ZONE, NODE)
         return Layer(
             "gateway",
             proxy.namespace,
-            labels=matched_labels(selectors, Caller(proxy.namespace, proxy.labels)),
+            labels=tuple(sorted({*matched, *guarded})),
             locality=locality,
             node=node,
             gateways=tuple((gateway.meta.namespace, gateway.meta.name) for gateway in bound),

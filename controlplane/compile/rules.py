@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from controlplane.compile.inputs import Inputs, Key, settings_of
+from controlplane.compile.inputs import Inputs, Key, Labels, settings_of
 from controlplane.compile.registry import Registry
 from controlplane.ir.policy import DestinationPolicy
 from controlplane.ir.service import Service
@@ -31,7 +31,6 @@ from controlplane.model.virtualservice import VirtualService
 from controlplane.store import Collection, Fetch, Index, Query, Store
 
 RuleKey = tuple[str, str, str]  # (host or wildcard the rule is about, namespace, name)
-Labels = tuple[tuple[str, str], ...]  # sorted
 Selector = tuple[str, Labels]  # (caller's namespace or "", labels): callers a rule singles out
 PolicyKey = tuple[str, str, Labels]  # (host, caller's namespace or "", caller's labels that matter)
 

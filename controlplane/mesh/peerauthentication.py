@@ -10,7 +10,7 @@ namespace its author may have meant the mesh, so where it says STRICT, or nobody
 word as well; a DISABLE or PERMISSIVE that nobody knows the extent of reaches no other namespace.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -58,7 +58,7 @@ def modes(
 ) -> tuple[Modes, tuple[Problem, ...]]:
     """From the policies of the root namespaces and of the namespace itself, each the oldest first."""
     if not settings.workload_certificates:
-        return Modes(PeerMode.DISABLE), tuple(map(_unenforced, policies))
+        return Modes(PeerMode.DISABLE), ()
     of_roots = [one for one in policies if one.meta.namespace in settings.root_namespaces]
     mesh = [one for one in of_roots if _is_of_all(one) or _may_be_of_all(one)]
     own = [one for one in policies if _is_of_all(one) and one.meta.namespace not in settings.root_namespaces]
@@ -88,19 +88,22 @@ def peers(found: Modes, labels: Mapping[str, str]) -> tuple[Peers, tuple[Problem
     return Peers(mode, ports, origins), (*_outdone(choosing), *map(_out_of_reach, missed))
 
 
-def matters_to_callers(found: Modes) -> bool:
-    """Whether some port refuses mutual TLS: callers use it wherever they may."""
-    said = (found.everybody, *(mode for one in found.choices for mode in (one.mode, *dict(one.ports).values())))
-    return PeerMode.DISABLE in said
+def refuses(policy: PeerAuthentication) -> bool:
+    """Whether it makes some port refuse mutual TLS: callers use it wherever they may."""
+    written = (policy.spec.mtls, *policy.spec.port_level_mtls.values())
+    return PeerMode.DISABLE in {_said(policy, mtls) for mtls in written}
 
 
-def secured(endpoints: tuple[Endpoint, ...], found: Modes) -> tuple[Endpoint, ...]:
-    """Endpoints of a namespace as they are to be called: in plain text where their port refuses mutual TLS."""
-    return tuple([_plain(one) if one.mutual_tls and _refuses(found, one) else one for one in endpoints])
+def secured(endpoints: tuple[Endpoint, ...], peers_of: Callable[[Mapping[str, str]], Peers]) -> tuple[Endpoint, ...]:
+    """Endpoints as they are to be called: in plain text where their port refuses mutual TLS.
 
+    `peers_of`: what a workload with these labels takes.
+    """
 
-def _refuses(found: Modes, endpoint: Endpoint) -> bool:
-    return peers(found, endpoint.labels)[0].at(endpoint.port) is PeerMode.DISABLE
+    def is_refused(endpoint: Endpoint) -> bool:
+        return endpoint.mutual_tls and peers_of(endpoint.labels).at(endpoint.port) is PeerMode.DISABLE
+
+    return tuple([_plain(one) if is_refused(one) else one for one in endpoints])
 
 
 def _plain(endpoint: Endpoint) -> Endpoint:
@@ -155,7 +158,8 @@ def _selector(policy: PeerAuthentication) -> PolicySelector:
 # What their authors should know
 
 
-def _unenforced(policy: PeerAuthentication) -> Problem:
+def unenforced(policy: PeerAuthentication) -> Problem:
+    """Where nobody has an identity."""
     text = "not enforced: proxies of this mesh have no certificates (workloadCertificates), so callers prove nothing"
     return Problem("NotEnforced", Level.ERROR, origin_of(policy), text)
 

@@ -4,7 +4,7 @@ import pytest
 
 from controlplane.ir.guard import PeerMode
 from controlplane.ir.service import Endpoint
-from controlplane.mesh.peerauthentication import matters_to_callers, modes, peers, secured
+from controlplane.mesh.peerauthentication import modes, peers, refuses, secured, unenforced
 from controlplane.model.peerauthentication import PeerAuthentication
 from controlplane.model.settings import Settings
 from tests.mesh.manifests import SECURED, SETTINGS, peer_authentication
@@ -148,7 +148,7 @@ def test_a_selector_of_a_root_namespace_that_cannot_be_read_may_have_been_the_me
 def test_without_certificates_nothing_is_asked_and_that_is_said():
     policies = of("STRICT"), of("STRICT", REVIEWS, "b")
     assert mode(*policies, settings=SETTINGS, app="reviews") is DISABLE
-    assert told(*policies, settings=SETTINGS, app="reviews") == [
+    assert [(one.code, str(one.origin)) for one in map(unenforced, policies)] == [
         ("NotEnforced", "PeerAuthentication default/peers"),
         ("NotEnforced", "PeerAuthentication default/b"),
     ]
@@ -161,19 +161,23 @@ def endpoint(port: int, **labels: str) -> Endpoint:
     return Endpoint("10.1.0.1", port, labels, mutual_tls=True)
 
 
-@pytest.mark.parametrize("strictness", ["STRICT", "PERMISSIVE", "UNSET"])
+def as_called(*endpoints: Endpoint, policy: PeerAuthentication) -> list[bool]:
+    found, _ = modes([policy], "default", SECURED)
+    return [one.mutual_tls for one in secured(endpoints, lambda labels: peers(found, labels)[0])]
+
+
+@pytest.mark.parametrize("strictness", ["STRICT", "PERMISSIVE", "UNSET", "DISABEL"])
 def test_what_a_server_insists_on_changes_nothing_for_callers(strictness):
-    assert not matters_to_callers(modes([of(strictness), of(strictness, REVIEWS, **MESH)], "default", SECURED)[0])
+    assert not refuses(of(strictness))
+    assert not refuses(of(strictness, REVIEWS, **MESH))
 
 
 def test_callers_speak_plain_text_to_what_refuses_mutual_tls():
     port = peer_authentication(f"{REVIEWS}portLevelMtls: {{'8080': {{mode: DISABLE}}}}")
-    found, _ = modes([port], "default", SECURED)
-    assert matters_to_callers(found)
+    assert refuses(port)
     endpoints = (endpoint(8080, app="reviews"), endpoint(9090, app="reviews"), endpoint(8080, app="ratings"))
-    assert [one.mutual_tls for one in secured(endpoints, found)] == [False, True, True]
+    assert as_called(*endpoints, policy=port) == [False, True, True]
 
 
 def test_nobody_learns_mutual_tls_from_a_policy():
-    plain = Endpoint("10.1.0.1", 8080, {})
-    assert secured((plain,), modes([of("DISABLE")], "default", SECURED)[0]) == (plain,)
+    assert as_called(Endpoint("10.1.0.1", 8080, {}), policy=of("DISABLE")) == [False]
