@@ -32,12 +32,13 @@ from controlplane.mesh import hosts, l4routes, outbound
 from controlplane.mesh import sidecar as mesh_sidecar
 from controlplane.mesh import virtualservice as mesh_virtualservice
 from controlplane.mesh.caller import Caller
-from controlplane.mesh.destinations import TcpTimes
+from controlplane.mesh.destinations import NO_TCP_TIMES, TcpTimes
 from controlplane.mesh.problems import ineffective
 from controlplane.mesh.sidecar import Egress, SidecarScope
 from controlplane.mesh.tenancy import exported
 from controlplane.model.meta import origin_of
 from controlplane.model.problem import Level, Problem
+from controlplane.model.settings import Settings
 from controlplane.model.virtualservice import VirtualService
 from controlplane.snapshot.resource import Resource
 from controlplane.store import Fetch, Query, Store
@@ -67,19 +68,18 @@ class Reachable:
         self._part = outbound_part
         self._caller = caller
         self._known: dict[str, RoutingFacts] = {}
+        self._services: dict[str, tuple[Service | None, Service | None]] = {}
 
     def ports(self, host: str) -> tuple[int, ...] | None:
-        service = self._part.registry.service_for(self._fetch, host, self._caller.namespace)
+        service, target = self._service(host)
         if service is None or not exported(service.namespace, service.export_to).covers(self._caller.namespace):
             return None
-        target = self._part.registry.concrete(self._fetch, service)
         if target is not None:
             return self.ports(target.host)
         return tuple(port.number for port in service.ports if port.protocol is not Protocol.UDP)
 
     def stands_for(self, host: str) -> str:
-        service = self._part.registry.service_for(self._fetch, host, self._caller.namespace)
-        target = self._part.registry.concrete(self._fetch, service) if service is not None else None
+        _, target = self._service(host)
         return host if target is None else target.host
 
     def has_subset(self, host: str, subset: str) -> bool:
@@ -89,7 +89,16 @@ class Reachable:
         return self._facts(host).hash_keys.get((port, subset), ())
 
     def tcp_times(self, host: str, port: int, subset: str) -> TcpTimes:
-        return self._facts(host).times.get((port, subset), TcpTimes())
+        return self._facts(host).times.get((port, subset), NO_TCP_TIMES)
+
+    def _service(self, host: str) -> tuple[Service | None, Service | None]:
+        """A host, and what it stands for if it is an ExternalName: asked for each destination, mostly the same one."""
+        found = self._services.get(host)
+        if found is None:
+            service = self._part.registry.service_for(self._fetch, host, self._caller.namespace)
+            target = None if service is None else self._part.registry.concrete(self._fetch, service)
+            found = self._services[host] = (service, target)
+        return found
 
     def _facts(self, host: str) -> RoutingFacts:
         """Asked for each destination and each subset of it, mostly of one host: fetched once."""
@@ -162,7 +171,7 @@ class Outbound:
         return RoutingFacts(
             frozenset(subsets[1:]),
             {place: keys for place, keys in hashed.items() if keys},
-            {place: limits for place, limits in times.items() if limits != TcpTimes()},
+            {place: limits for place, limits in times.items() if limits != NO_TCP_TIMES},
         )
 
     # Clusters and endpoints
@@ -210,13 +219,15 @@ class Outbound:
                 captured=layer.captured,
                 endpoints=self.resolved_endpoints(fetch, service, port),
                 at=layer.standpoint,
-                peers=self.peers(fetch, service, port),
+                peers=self.peers(fetch, service, port, settings),
             )
         )
 
-    def peers(self, fetch: Fetch, service: Service, port: ServicePort) -> mesh_clusters.Peers | None:
+    def peers(
+        self, fetch: Fetch, service: Service, port: ServicePort, settings: Settings
+    ) -> mesh_clusters.Peers | None:
         """Who is behind a port; None where proxies have no identities, and nobody asks."""
-        if not settings_of(fetch, self.inputs).workload_certificates:
+        if not settings.workload_certificates:
             return None
         accounts = self.registry.accounts(fetch, service)
         return mesh_clusters.Peers(accounts, lambda: self.registry.all_capable(fetch, service, port))

@@ -116,7 +116,7 @@ class Reached:
                 captured=captured,
                 endpoints=listed,
                 at=layer.standpoint,
-                peers=self._outbound.peers(fetch, service, port),
+                peers=self._outbound.peers(fetch, service, port, settings),
             )
 
     def _assignment(self, fetch: Fetch, key: NamedKey, _: object) -> Named:

@@ -163,8 +163,11 @@ class Registry:
             return service.static[number]
         if service.kubernetes:
             slices = [value for _, value in fetch.values(self._slices, (namespace, service.name))]
-            for part in slices:
-                fetch.report(*mesh_endpoints.problems_of_slice(part, refuse_local=refuse_local))
+            problems = [
+                one for part in slices for one in mesh_endpoints.problems_of_slice(part, refuse_local=refuse_local)
+            ]
+            if problems:
+                fetch.report(*problems)
             found = mesh_endpoints.from_slices(
                 service,
                 port,
@@ -172,6 +175,7 @@ class Registry:
                 lambda ns, name: fetch(self._pods, (ns, name)),
                 lambda node: fetch(self._localities, ("", node)) or "",
                 refuse_local=refuse_local,
+                all_good=not problems,
             )
             entries = self._selected(fetch, self._entries_at, namespace, service.selector)
             if not entries:

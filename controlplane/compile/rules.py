@@ -192,13 +192,7 @@ class Rules:
     def caller_key(self, fetch: Fetch, host: str, caller: Caller) -> PolicyKey:
         """The policy question of this caller, the same for all callers that must get the same answer."""
         variants = fetch(self.variants, host)
-        if variants is None:
-            return (host, "", ())
-        namespace = caller.namespace if caller.namespace in variants.policy else ""
-        if not caller.labels or not variants.selectors:
-            return (host, namespace, ())
-        matched = matched_labels(variants.selectors, caller)
-        return (host, caller.namespace if matched else namespace, matched)
+        return (host, "", ()) if variants is None else _caller_key(variants, host, caller)
 
     def _all_selectors(self, fetch: Fetch, _: tuple[()]) -> tuple[Selector, ...]:
         """The selectors of all rules: few, whatever the size of the mesh."""
@@ -212,9 +206,10 @@ class Rules:
 
     def policy(self, fetch: Fetch, host: str, caller: Caller) -> DestinationPolicy:
         """How `caller` treats calls to `host`."""
-        if not self.is_ruled(fetch, host):
+        variants = fetch(self.variants, host)
+        if variants is None or not variants.ruled:
             return self.unruled(fetch)
-        policy = fetch(self.policies, self.caller_key(fetch, host, caller))
+        policy = fetch(self.policies, _caller_key(variants, host, caller))
         return policy if policy is not None else self.unruled(fetch)
 
     def is_ruled(self, fetch: Fetch, host: str) -> bool:
@@ -302,6 +297,14 @@ class RulesByHost(Generic[V]):
             keys.extend(fetch.keys(self.index, pattern))
             pattern = wildcard_above(pattern)
         return tuple(keys) or None
+
+
+def _caller_key(variants: Variants, host: str, caller: Caller) -> PolicyKey:
+    namespace = caller.namespace if caller.namespace in variants.policy else ""
+    if not caller.labels or not variants.selectors:
+        return (host, namespace, ())
+    matched = matched_labels(variants.selectors, caller)
+    return (host, caller.namespace if matched else namespace, matched)
 
 
 def matched_labels(selectors: Iterable[Selector], caller: Caller) -> Labels:

@@ -34,10 +34,12 @@ def from_slices(  # noqa: PLR0913  slices, and where to look what stands behind 
     locality_of: NodeLookup,
     *,
     refuse_local: bool = False,
+    all_good: bool = False,
 ) -> tuple[Endpoint, ...]:
     """Endpoints of the slices of a service. A slice's port is found by name: its number is already resolved.
 
-    While an endpoint moves it may stand in two slices; the healthier entry counts.
+    While an endpoint moves it may stand in two slices; the healthier entry counts. `all_good`: `problems_of_slice`
+    found nothing, so addresses need no second look.
     """
     found: _Found = {}
     families: set[str] = set()
@@ -48,9 +50,9 @@ def from_slices(  # noqa: PLR0913  slices, and where to look what stands behind 
         families.add(part.address_type)
         for entry in part.endpoints:
             health = Health.HEALTHY if service.publish_not_ready else health_of(entry.conditions)
-            if health is None or not entry.addresses or not is_ip(entry.addresses[0]):
+            if health is None or not entry.addresses:
                 continue
-            if refuse_local and is_local_ip(entry.addresses[0]):
+            if not (all_good or _is_good(entry.addresses[0], refuse_local=refuse_local)):
                 continue
             key = (entry.addresses[0], number)
             known = found.get(key)
@@ -59,6 +61,10 @@ def from_slices(  # noqa: PLR0913  slices, and where to look what stands behind 
     if len(families) > 1:
         return _one_per_workload(found, service)
     return tuple([found[key] for key in sorted(found)])
+
+
+def _is_good(address: str, *, refuse_local: bool) -> bool:
+    return is_ip(address) and not (refuse_local and is_local_ip(address))
 
 
 def _slice_port(part: core.EndpointSlice, port: ServicePort) -> int | None:

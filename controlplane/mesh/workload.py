@@ -52,12 +52,12 @@ def from_pod(pod: core.Pod, locality: str) -> Workload | None:
 
 def _is_gateway(pod: core.Pod) -> bool:
     """By the injection it was made with, as a Gateway API controller marks its own, or by what it runs."""
-    templates = pod.meta.annotations.get(_TEMPLATES, "").split(",")
-    return (
-        _GATEWAY in (template.strip() for template in templates)
-        or not _GATEWAY_LABELS.isdisjoint(pod.meta.labels)
-        or any(one.name == _PROXY and one.args[:2] == ("proxy", "router") for one in pod.spec.containers)
-    )
+    templates = pod.meta.annotations.get(_TEMPLATES)
+    if templates and _GATEWAY in map(str.strip, templates.split(",")):
+        return True
+    if not _GATEWAY_LABELS.isdisjoint(pod.meta.labels):
+        return True
+    return _PROXY in [one.name for one in pod.spec.containers if one.args[:2] == ("proxy", "router")]
 
 
 def _container_ports(pod: core.Pod) -> Mapping[str, int]:

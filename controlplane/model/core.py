@@ -217,8 +217,9 @@ class Pod(Read):
     @property
     def ips(self) -> tuple[str, ...]:
         """Its addresses, the primary one first."""
-        ips = tuple([entry.ip for entry in self.status.pod_ips if entry.ip])
-        return ips or ((self.status.pod_ip,) if self.status.pod_ip else ())
+        status = self.status
+        ips = tuple([entry.ip for entry in status.pod_ips if entry.ip]) if status.pod_ips else ()
+        return ips or ((status.pod_ip,) if status.pod_ip else ())
 
     @property
     def service_account(self) -> str:
@@ -231,7 +232,7 @@ class Pod(Read):
 
     @property
     def ready(self) -> bool:
-        return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
+        return "True" in [condition.status for condition in self.status.conditions if condition.type == "Ready"]
 
 
 class LabelSelector(Read):
