@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove bench golden check format crds reference lock clean
+.PHONY: help demo test e2e cluster-up cluster-shell cluster-down prove bench golden check format crds reference lock image clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,19 @@ demo: $(READY) ## watch a canary shift real traffic between two versions, on thi
 
 test: $(READY) ## run all tests, small sizes
 	$(BIN)/pytest -n auto -q
+
+# ARGS are pytest's, or the command to run. docs/e2e.md says what a machine needs, and how the node is made.
+e2e: $(READY) ## run the tests that need a cluster, on a real Kubernetes of one node (or KUBECONFIG=FILE: on yours)
+	@$(BIN)/python -m e2e.cluster test -- $(ARGS)
+
+cluster-up: $(READY) ## start that node and leave it up; the first time builds Kubernetes, several minutes
+	@$(BIN)/python -m e2e.cluster up
+
+cluster-shell: $(READY) ## a shell inside of it, with kubectl (ARGS="kubectl get pods -A": one command)
+	@$(BIN)/python -m e2e.cluster shell -- $(ARGS)
+
+cluster-down: $(READY) ## end it; nothing of it is left
+	@$(BIN)/python -m e2e.cluster down
 
 prove: $(READY) ## run every numbered point at full size and print what was shown (FULL=1: the sizes that take hours, too)
 	$(BIN)/pytest -q -p no:randomly -m point --full --bench $(if $(FULL),--fullest --timeout 36000,--timeout 3600)

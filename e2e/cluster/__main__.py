@@ -1,0 +1,172 @@
+"""The node from the command line; `make cluster-up` and its sisters call this.
+
+python -m e2e.cluster up | down | shell | status | test | build | images
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from e2e.cluster import building, images, requirements
+from e2e.cluster.node import CHECKOUT, Node, name_of
+from tools.cache import default_cache, locked
+from tools.progress import FailedStep, complain, say, seconds
+
+_PYTEST = (sys.executable, "-m", "pytest", "-p", "tests.conftest")
+_IN_CLUSTER = ("e2e", "--ignore=e2e/machine")
+_ON_MACHINE = ("e2e/machine",)  # starts a node of its own, and looks at what it leaves
+_NO_TESTS = int(pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+def main() -> int:
+    chosen = _parser().parse_args()
+    node = Node(chosen.cache, chosen.name)
+    try:
+        return int(chosen.run(node, chosen))
+    except FailedStep as error:
+        return complain(error)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m e2e.cluster",
+        description="A real Kubernetes of one node, in namespaces of its own: docs/e2e.md.",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        help="where programs, images and the node's data are: %(default)s",
+    )
+    parser.add_argument("--name", default=name_of(CHECKOUT), help="of the node; each checkout has its own: %(default)s")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, what in {
+        "up": (up, "build what is missing, and start the node; it stays until `down`"),
+        "down": (down, "end the node, with all that is its own"),
+        "shell": (shell, "a shell inside of the node (or COMMAND there), with kubectl set up"),
+        "status": (status, "is it up, what runs, what it uses"),
+        "images": (list_images, "print where the archive with the images is that tests name, for clusters of others"),
+        "build": (build, "build what is missing, and no more"),
+        "test": (test, "run the tests in e2e/ on the node, or on the cluster that KUBECONFIG names"),
+    }.items():
+        command = commands.add_parser(name, help=what[1], description=what[1])
+        command.set_defaults(run=what[0])
+        if name in ("shell", "test"):
+            command.add_argument("rest", nargs=argparse.REMAINDER, help="after --: the command, or pytest's options")
+    return parser
+
+
+def up(node: Node, _: argparse.Namespace) -> int:
+    if node.running():
+        say("The node is up already. `make cluster-shell` enters it, `make cluster-down` ends it.")
+        return 0
+    _check_and_build(node)
+    _start(node, with_us=False)
+    say("`make cluster-shell` enters it, `make cluster-down` ends it.")
+    return 0
+
+
+def down(node: Node, _: argparse.Namespace) -> int:
+    return _end(node)
+
+
+def build(node: Node, _: argparse.Namespace) -> int:
+    _check_and_build(node)
+    return 0
+
+
+def list_images(node: Node, _: argparse.Namespace) -> int:
+    say(str(images.archive(node.cache)))
+    return 0
+
+
+def shell(node: Node, chosen: argparse.Namespace) -> int:
+    rest = _without_dashes(chosen.rest)
+    if not rest:
+        say(
+            "Inside of the node. Try: kubectl get pods -A. Logs of its programs are in /run/lateen/logs; Ctrl-D leaves."
+        )
+    return _inside(node, rest or [os.environ.get("SHELL", "/bin/sh")])
+
+
+def status(node: Node, _: argparse.Namespace) -> int:
+    running = node.running()
+    if running is None:
+        say("No node is up.")
+        return 1
+    say(f"The node is up; its first process is {running.first}, its data is in {node.folder}.")
+    return _inside(node, [sys.executable, "-m", "e2e.cluster.report"])
+
+
+def test(node: Node, chosen: argparse.Namespace) -> int:
+    """A node that is up is used, and stays up."""
+    options = _without_dashes(chosen.rest)
+    in_cluster = [*_PYTEST, *_IN_CLUSTER, *options]
+    if kubeconfig := os.environ.get("KUBECONFIG"):
+        say(f"Testing on the cluster of {kubeconfig}.")
+        return subprocess.run(in_cluster, cwd=CHECKOUT, check=False).returncode
+    _check_and_build(node)
+    on_machine = subprocess.run([*_PYTEST, *_ON_MACHINE, *options], cwd=CHECKOUT, check=False).returncode
+    return _worse(on_machine, _inside(node, in_cluster) if node.running() else _inside_new(node, in_cluster))
+
+
+def _inside_new(node: Node, command: Sequence[str]) -> int:
+    """In a node that is there for this alone, however this ends."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `finally` is done
+    try:
+        _start(node, with_us=True)
+        return _inside(node, command)
+    finally:
+        _end(node)
+
+
+def _worse(one: int, other: int) -> int:
+    """Of two runs of pytest. Options may choose tests of one alone: that the other had none is no failure then."""
+    ran = [status for status in (one, other) if status != _NO_TESTS]
+    return max(ran, default=_NO_TESTS)
+
+
+def _start(node: Node, *, with_us: bool) -> None:
+    begun = monotonic()
+    with locked(node.lock):
+        node.start(with_us=with_us)
+        if _inside(node, [sys.executable, "-m", "e2e.cluster.bootstrap"]):
+            node.end()
+            raise FailedStep("The node did not become ready.")
+    say(f"Kubernetes {building.version('kubernetes')} is up: {seconds(monotonic() - begun)}.")
+
+
+def _end(node: Node) -> int:
+    begun = monotonic()
+    with locked(node.lock):
+        was = node.running()
+        node.end()
+    say(f"The node is gone: {seconds(monotonic() - begun)}." if was else "No node was up; nothing of one is left.")
+    return 0
+
+
+def _check_and_build(node: Node) -> None:
+    requirements.check(to_build=not building.all_built(node.cache))
+    building.build_all(node.cache)
+    images.archive(node.cache)
+
+
+def _inside(node: Node, command: Sequence[str]) -> int:
+    return subprocess.run(node.entered(command), env=node.environment(), cwd=CHECKOUT, check=False).returncode
+
+
+def _without_dashes(words: Sequence[str]) -> list[str]:
+    return list(words[1:] if words[:1] == ["--"] else words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""The node's share of the machine: a folder of its own in every hierarchy of control groups, below our own place.
+
+Below our own, so that whoever limits us limits the node. Version 1 of control groups only: there each controller has
+its hierarchy. In version 2 there is one for all, and its rules are others.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import monotonic, sleep
+
+from e2e.cluster.surroundings import hierarchies
+from tools.progress import FailedStep
+
+PATIENCE = 20.0  # seconds until processes that were killed are gone
+_INHERITED = ("cpuset.cpus", "cpuset.mems")  # empty in a new folder, and nothing may run there until they are not
+
+
+def make(name: str) -> list[Path]:
+    """A folder in each hierarchy. Whose number is written to their `cgroup.procs` is in, with all it starts."""
+    folders = [folder / name for folder in _own_places()]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        for setting in _INHERITED:
+            if (folder / setting).exists():
+                (folder / setting).write_text((folder.parent / setting).read_text())
+    return folders
+
+
+def remove(folders: Sequence[Path]) -> None:
+    """With all below them, once the processes in them have ended. Raises `FailedStep` if they do not."""
+    until = monotonic() + PATIENCE
+    while left := [folder for folder in folders if not _removed(folder)]:
+        if monotonic() > until:
+            raise FailedStep(f"control groups of the node are still in use: {', '.join(map(str, left))}")
+        sleep(0.05)
+
+
+def controllers_here() -> set[str]:
+    """Of version 1, as this process sees them."""
+    listed = hierarchies(Path("/proc/self/cgroup").read_text())
+    return {controller for controllers, _ in listed for controller in controllers.split(",")}
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        for inner in reversed(list(_with_inner(folder))):
+            inner.rmdir()
+    except FileNotFoundError:
+        return not folder.exists()
+    except OSError:  # busy
+        return False
+    return True
+
+
+def _with_inner(folder: Path) -> Iterator[Path]:
+    """Folders before those in them."""
+    if folder.is_dir():
+        yield folder
+        for inner in folder.iterdir():
+            if inner.is_dir():
+                yield from _with_inner(inner)
+
+
+def _own_places() -> list[Path]:
+    """Where we are in each hierarchy, as a folder."""
+    found = mounted(Path("/proc/self/mountinfo").read_text())
+    own = hierarchies(Path("/proc/self/cgroup").read_text())
+    return [found[controllers] / path.lstrip("/") for controllers, path in own if controllers in found]
+
+
+def mounted(mountinfo: str) -> dict[str, Path]:
+    """By what a hierarchy is, where it is mounted (proc(5): fields up to ` - `, then type, source and options)."""
+    found: dict[str, Path] = {}
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup":
+            controllers = [one for one in options.split(",") if one not in ("rw", "ro") and not _is_setting(one)]
+            found.setdefault(",".join(controllers), Path(before.split(" ")[4]))
+    return found
+
+
+def _is_setting(option: str) -> bool:
+    """Options of the mount that name no controller."""
+    return option in ("xattr", "clone_children", "noprefix", "favordynmods") or option.startswith("release_agent=")

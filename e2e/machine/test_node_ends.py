@@ -1,0 +1,118 @@
+"""What a node leaves on the machine: nothing. Runs outside of any node, and starts one of its own."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+import pytest
+
+from e2e.cluster.__main__ import main
+from e2e.cluster.node import Node
+from tools.cache import default_cache
+
+_NAME = "lateen-e2e-ends"
+_FOLDERS = ("/run", "/var/run", "/var/lib", "/var/log", "/opt", "/etc/cni", "/etc/containerd", "/sys/fs/cgroup")
+_SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward")
+_START = 60.0  # seconds, on a machine that is busy; four to ten otherwise
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """What a node might have changed."""
+
+    mounts: frozenset[str]
+    links: frozenset[str]
+    routes: frozenset[str]
+    namespaces: frozenset[str]
+    sysctls: tuple[str, ...]
+    folders: frozenset[str]
+    programs: frozenset[str]  # that run from the cache
+
+
+def _look(cache: Path) -> Machine:
+    return Machine(
+        mounts=_lines("cat", "/proc/self/mountinfo"),
+        links=_lines("sh", "-c", "ip -o link | cut -d: -f2"),
+        routes=_lines("ip", "route", "show", "table", "all"),
+        namespaces=_lines("ip", "netns"),
+        sysctls=tuple(Path("/proc/sys", name).read_text() for name in _SYSCTLS),
+        folders=frozenset(str(path) for folder in _FOLDERS for path in _two_levels(Path(folder))),
+        programs=frozenset(_programs_from(cache)),
+    )
+
+
+def _lines(*command: str) -> frozenset[str]:
+    return frozenset(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+
+
+def _two_levels(folder: Path) -> Iterator[Path]:
+    return (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
+
+
+def _programs_from(cache: Path) -> Iterator[str]:
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            program = str((process / "exe").readlink())
+        except OSError:  # it has just ended, or is the kernel's
+            continue
+        if program.startswith((str(cache), "/usr/bin/containerd", "/coredns", "/pause")):
+            yield f"{process.name} {program}"
+
+
+@pytest.fixture
+def cache() -> Path:
+    return default_cache()
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["e2e.cluster", "--name", _NAME, *words])
+    return main()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("ending", ["told", "killed"])
+def test_a_node_starts_in_seconds_and_leaves_nothing(
+    ending: str, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`killed`: whoever started it is killed with no time to clean up; the next command does."""
+    node, before = Node(cache, _NAME), _look(cache)
+    begun = monotonic()
+    assert _run(monkeypatch, "up") == 0, capfd.readouterr()
+    took = monotonic() - begun
+    assert _run(monkeypatch, "shell", "--", "kubectl", "get", "node") == 0
+    assert " Ready " in capfd.readouterr().out
+    during = _look(cache)
+    assert during.programs - before.programs, "the node's programs are seen from outside"
+    assert (during.mounts, during.links, during.routes, during.sysctls) == (
+        before.mounts,
+        before.links,
+        before.routes,
+        before.sysctls,
+    ), "while it is up, too, the machine is as it was"
+
+    if ending == "killed":
+        running = node.running()
+        assert running is not None
+        os.kill(running.first, 9)
+
+    begun = monotonic()
+    assert _run(monkeypatch, "down") == 0
+    ended = monotonic() - begun
+
+    assert not node.folder.exists()
+    after = _look(cache)
+    assert after == before
+    assert took < _START
+    with capfd.disabled():
+        print(f"\n  up in {took:.1f} s, gone in {ended:.1f} s", end=" ")
+
+
+def test_half_a_node_is_cleaned_up(cache: Path) -> None:
+    """Cut off between any two steps of its start, what there is of it goes with the next `down`."""
+    node = Node(cache, _NAME)
+    node.folder.mkdir(parents=True)
+    (node.folder / "logs").mkdir()
+    node.end()
+    assert not node.folder.exists()

@@ -1,0 +1,1 @@
+"""What builds Lateen and its tests' surroundings; nothing here is installed."""

@@ -1,0 +1,53 @@
+"""The layer that our images stand on: Python, iptables of both kinds, and authorities. Debian's, without a shell."""
+
+import platform
+import shutil
+from pathlib import Path
+
+from tools.cache import digest_of, made
+from tools.images import debian
+from tools.images.oci import Layer, layer_at, write_layer
+
+PACKAGES = ("python3", "iptables", "ca-certificates")
+USER = 1337  # the proxy's, whose traffic capture rules leave alone; Istio's number, so that users' rules hold
+
+_ACCOUNTS = {
+    "etc/passwd": (
+        "root:x:0:0:root:/root:/bin/sh\n"
+        f"lateen:x:{USER}:{USER}:Lateen:/:/bin/false\n"
+        "nobody:x:65534:65534:nobody:/:/bin/false\n"
+    ),
+    "etc/group": f"root:x:0:\nlateen:x:{USER}:\nnogroup:x:65534:\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+}
+
+
+def architecture() -> str:
+    """This machine's, as images name it."""
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+def base(cache: Path) -> Layer:
+    """Made once a machine."""
+    key = digest_of(*PACKAGES, *_ACCOUNTS.values(), Path(__file__).read_bytes(), Path(debian.__file__).read_bytes())
+    return layer_at(made(cache / f"base-{key}", _make) / "layer.tar")
+
+
+def _make(folder: Path) -> None:
+    root, fetched = folder / "root", folder / "fetched"
+    root.mkdir()
+    debian.unpack(debian.fetch(fetched, PACKAGES), root)
+    debian.set_up(root)
+    _set_up(root)
+    write_layer(folder / "layer.tar", root, debian.wanted)
+    for leftover in (root, fetched):
+        shutil.rmtree(leftover)
+
+
+def _set_up(root: Path) -> None:
+    for name, text in _ACCOUNTS.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    for name, mode in {"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o700, "run": 0o755}.items():
+        (root / name).mkdir(parents=True, exist_ok=True)
+        (root / name).chmod(mode)
