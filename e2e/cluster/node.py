@@ -27,6 +27,7 @@ CHECKOUT = Path(__file__).parents[2]
 IMAGES = HOME / "images"
 
 _NAMESPACES = ("--net", "--mount", "--pid", "--cgroup", "--ipc", "--uts")
+_OWN_LOG = LOGS / "init.log"
 _PATIENCE = 20.0  # seconds for what the kernel does by itself: a first process appears, killed ones vanish
 _JOIN = (
     'for group in "$@"; do [ "$group" = -- ] && break; echo $$ > "$group/cgroup.procs"; shift; done; shift; exec "$@"'
@@ -63,7 +64,7 @@ class Node:
         groups = cgroups.make(self.name)
         self._write_down(Running([str(group) for group in groups]))
         outer = self._spawn(groups, with_us=with_us)
-        first = _only_child(outer)
+        first = _only_child(outer, self._outside(_OWN_LOG))
         self._write_down(Running([str(group) for group in groups], first, _born(first)))
 
     def end(self) -> None:
@@ -99,11 +100,11 @@ class Node:
 
     def _spawn(self, groups: Sequence[Path], *, with_us: bool) -> int:
         """Joins the control groups, then makes the namespaces: in this order, so that the groups are their root."""
-        tied: list[str | Path] = ["setpriv", "--pdeath-signal", "KILL", "--"] if with_us else []
+        tied: list[str | Path] = ["setpriv", "--pdeathsig", "KILL", "--"] if with_us else []
         unshare: list[str | Path] = [*tied, "unshare", *_NAMESPACES, "--fork", "--kill-child", "--mount-proc"]
         init: list[str | Path] = [sys.executable, "-m", "e2e.cluster.init", self.folder, building.packages(self.cache)]
         command: list[str | Path] = ["sh", "-c", _JOIN, "join", *groups, "--", *unshare, *init]
-        with (self.folder / "logs/init.log").open("ab") as log:
+        with self._outside(_OWN_LOG).open("ab") as log:
             started = subprocess.Popen(
                 command,
                 cwd=CHECKOUT,
@@ -150,7 +151,7 @@ def _born(pid: int) -> int:
     return 0 if fields[0] in "ZX" else int(fields[19])
 
 
-def _only_child(pid: int) -> int:
+def _only_child(pid: int, log: Path) -> int:
     children = Path(f"/proc/{pid}/task/{pid}/children")
     found: list[str] = []
 
@@ -158,7 +159,10 @@ def _only_child(pid: int) -> int:
         found[:] = children.read_text().split() if children.exists() else []
         return bool(found)
 
-    _wait_for(appeared, "the node's first process does not start")
+    try:
+        _wait_for(appeared, "The node's first process does not start")
+    except FailedStep as error:
+        raise FailedStep(f"{error}:\n{log.read_text()}") from None
     return int(found[0])
 
 
