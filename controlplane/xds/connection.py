@@ -6,7 +6,8 @@ other work without a stream ever seeing a view it was not told about.
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -23,6 +24,15 @@ from controlplane.xds.protocol.sotw import SotwStream
 from controlplane.xds.proxies import Proxies
 
 log = structlog.get_logger(__name__)
+
+
+@contextmanager
+def to_who_may_be_gone() -> Iterator[None]:
+    """What gRPC cannot send to a client that has just left ends the stream as its leaving does: nothing is wrong."""
+    try:
+        yield
+    except grpc.aio.InternalError as gone:
+        raise asyncio.CancelledError from gone
 
 
 class Connection:
@@ -137,11 +147,13 @@ class Connection:
     async def _write(self, context: Any, send: Send) -> None:
         if len(send.payload) < LARGE:
             self._writing_since = self._clock.monotonic()
-            await context.write(send.payload)
+            with to_who_may_be_gone():
+                await context.write(send.payload)
             return
         async with self._budget.of(len(send.payload), self._owner):
             self._writing_since = self._clock.monotonic()
-            await context.write(send.payload)
+            with to_who_may_be_gone():
+                await context.write(send.payload)
 
     # Commands
 

@@ -24,7 +24,7 @@ from controlplane.runtime.buckets import Buckets, Rate
 from controlplane.snapshot.view import Changes, View
 from controlplane.xds.budget import ByteBudget
 from controlplane.xds.caller import Caller, caller_of
-from controlplane.xds.connection import Connection
+from controlplane.xds.connection import Connection, to_who_may_be_gone
 from controlplane.xds.credentials import Certificates
 from controlplane.xds.protocol import wire
 from controlplane.xds.protocol.commands import Close, Reason
@@ -273,7 +273,8 @@ class AdsServer:
         if end is not None and end.reason is not Reason.OK:
             if not self._stopping and not self._told.take(caller.key):
                 log.info("xds stream ends", caller=caller.address, identity=caller.identity, why=end.message)
-            await context.abort(_STATUS[end.reason], end.message)
+            with to_who_may_be_gone():
+                await context.abort(_STATUS[end.reason], end.message)
 
     def _unwelcome(self, admission: Admission, caller: Caller) -> Denied | None:
         """Why nothing it says is read. A certificate may have ended since the handshake, or before a resumed one."""

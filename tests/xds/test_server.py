@@ -5,15 +5,21 @@ import stat
 from pathlib import Path
 
 import grpc
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2
+from grpc._cython.cygrpc import ExecuteBatchError
 from structlog.testing import capture_logs
 
+from controlplane.runtime.clock import SystemClock
 from controlplane.snapshot.resource import resource
 from controlplane.snapshot.types import CLUSTER, LISTENER
+from controlplane.xds.admission import admit_local
 from controlplane.xds.protocol.commands import Accepted, Reason
+from controlplane.xds.protocol.delta import DeltaStream
 from controlplane.xds.proxies import Denied
-from controlplane.xds.server import ServerSettings
-from tests.xds.served import METHOD, NODE, Client, served
-from tests.xds.views import cluster
+from controlplane.xds.server import AdsServer, ServerSettings
+from tests.xds.served import METHOD, NODE, Client, MemoryProxies, served
+from tests.xds.views import MemoryView, cluster
 
 
 async def until(true, patience: float = 30.0):
@@ -241,3 +247,39 @@ async def test_stopping_ends_all_streams_and_is_said_once(tmp_path: Path):
         assert world.server._streams == set()
         assert [(line["event"], line["streams"]) for line in logs] == [("xds streams end", 2)]
         assert await silent.code() is grpc.StatusCode.UNAVAILABLE
+
+
+class Gone:
+    """The context of a client that leaves without a word: gRPC says so to whoever writes, and cancels him later."""
+
+    def __init__(self, first: bytes) -> None:
+        self._said = [first]
+
+    def auth_context(self) -> dict[str, object]:
+        return {}
+
+    def peer(self) -> str:
+        return "unix:"
+
+    async def read(self) -> bytes:
+        if not self._said:
+            await asyncio.Event().wait()
+        return self._said.pop()
+
+    async def write(self, _payload: bytes) -> None:
+        raise ExecuteBatchError("gone", ())
+
+    async def abort(self, *_: object) -> None:
+        raise ExecuteBatchError("gone", ())
+
+
+@pytest.mark.parametrize("node", [NODE, ""])  # who is answered, and who is refused
+async def test_who_leaves_while_it_is_written_to_is_no_error(node: str) -> None:
+    """Any other exception is one of ours to gRPC, which prints its traceback."""
+    proxies = MemoryProxies(MemoryView([cluster("a")]))
+    server = AdsServer(proxies, SystemClock(), lambda: 0.5)
+    first = discovery_pb2.DeltaDiscoveryRequest(type_url=CLUSTER)
+    first.node.id = node
+    with pytest.raises(asyncio.CancelledError):
+        await server._serve(DeltaStream, admit_local, Gone(first.SerializeToString()))
+    assert not proxies.here
