@@ -20,6 +20,7 @@ THREATS: Final = (
         "Who calls is settled before anything is read; connections, streams, headers, messages, names and times are "
         "bounded, for each address and in all; what breaks in a request ends that request.",
         (
+            "threats/test_frames.py::test_whatever_frames_come_the_next_proxy_is_served",
             "runtime/test_https.py::test_whatever_is_sent_the_next_caller_is_answered",
             "xds/test_bounds.py::test_who_does_not_finish_its_handshake_is_cut_off",
             "xds/test_bounds.py::test_a_message_that_says_it_is_too_large_is_not_waited_for",
