@@ -34,6 +34,7 @@ from controlplane.model.settings import Settings
 from controlplane.runtime import garbage
 from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.tasks import Supervisor
+from controlplane.runtime.turns import Turn
 from controlplane.snapshot import types
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.view import View
@@ -64,23 +65,6 @@ _STATES: Mapping[Standing, SyncState] = {
 }
 _BUILD = 10_000  # outputs in one revision: what they are made of is worth leaving out of every collection
 LATE = 2.0  # seconds a proxy may be earlier than the Pod that vouches for it
-STEP = 0.005  # seconds a large change keeps the event loop before others get a turn
-
-
-class _Turn:
-    """How long a large change may keep the event loop."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._end = self._loop.time() + STEP
-
-    def is_over(self) -> bool:
-        return self._loop.time() >= self._end
-
-    async def next(self) -> None:
-        """Let others run, then begin anew."""
-        await asyncio.sleep(0)
-        self._end = self._loop.time() + STEP
 
 
 class _Shared(msgspec.Struct, eq=False):
@@ -141,7 +125,7 @@ class ControlPlane:
 
     async def _in_turns(self, changes: Iterable[Change[Any, Any]]) -> None:
         """`apply` in steps; between two steps the loop has its turn and other changes are published."""
-        turn = _Turn()
+        turn = Turn()
         steps = self.graph.store.apply_steps(changes, turn.is_over)
         while True:
             try:

@@ -64,8 +64,7 @@ def decode(raw: bytes | Mapping[str, Any], *, kind: Kind | None = None, namespac
     if len(raw) > MAX_BYTES:
         return _refused("DocumentTooLarge", f"the document has {len(raw)} bytes; at most {MAX_BYTES} are read")
     try:
-        head = _HEAD.decode(raw)
-        known = kind or _lookup(head)
+        known = kind or _lookup(_HEAD.decode(raw))
         if known is not None:
             return _finished(known, _from_json(known, raw), namespace)
     except _NOT_READABLE:

@@ -1,0 +1,1 @@
+"""Objects from an API server: list and watch, kind by kind."""
