@@ -96,6 +96,9 @@ authz = typer.Typer(
 )
 app.add_typer(authz, name="authz")
 
+OptionalDirectories = Annotated[
+    list[Path] | None, typer.Argument(metavar="[DIR]...", help="directories (or files) with manifests")
+]
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR", help="directories (or files) with manifests")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-R", help="read subdirectories too")]
 MeshConfig = Annotated[
@@ -163,8 +166,17 @@ def up(
 
 @app.command()
 def serve(  # noqa: PLR0913  (the options of one command)
-    directories: Directories,
+    directories: OptionalDirectories = None,
     *,
+    kubernetes: Annotated[
+        bool, typer.Option("--kubernetes", help="read a cluster instead: the one it runs in, or else kubectl's")
+    ] = False,
+    kubeconfig: Annotated[
+        str | None, typer.Option("--kubeconfig", metavar="FILE", help="where --kubernetes finds the cluster")
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", metavar="NAME", help="of the kubeconfig (default: its current one)")
+    ] = None,
     recursive: Recursive = False,
     mesh_config: MeshConfig = None,
     xds_socket: Annotated[
@@ -201,11 +213,16 @@ def serve(  # noqa: PLR0913  (the options of one command)
     \b
     Examples:
       lateen serve manifests
+      lateen serve --kubernetes --kubeconfig ~/.kube/config
       lateen serve manifests --listen 0.0.0.0:15012 --certificates /etc/lateen/certs
       lateen serve manifests --listen 10.0.0.1:15012 --identity 10.0.0.1:15013
     """
-    _command("serve").serve(
-        tuple(directories),
+    module = _command("serve")
+    if not kubernetes and (kubeconfig is not None or context is not None):
+        raise Refused("--kubeconfig and --context need --kubernetes")
+    module.serve(
+        tuple(directories or ()),
+        cluster=module.Cluster(kubeconfig, context) if kubernetes else None,
         recursive=recursive,
         mesh_config=mesh_config,
         xds_socket=xds_socket,

@@ -1,15 +1,17 @@
 """`lateen serve`: the control plane alone."""
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 
+from controlplane.app.cluster import Cluster, open_cluster
 from controlplane.app.control import ControlPlane, open_control_plane
+from controlplane.app.following import Following
 from controlplane.cli import endpoints
 from controlplane.cli.identities import GivenOut, given_out, giving_out, tokens
 from controlplane.cli.refusal import Refused
@@ -23,19 +25,18 @@ from controlplane.local.statedir import Misuse, StateDirectory, state_directory
 from controlplane.local.up import first_of, stop_signals
 from controlplane.model.decode import decode
 from controlplane.model.meshconfig import decode_settings
-from controlplane.model.problem import Problem
 from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.limits import allow_many_files
 from controlplane.runtime.logs import set_up_logs
 from controlplane.runtime.tasks import CriticalTaskEnded, Supervisor
-from controlplane.runtime.unixhttp import serving
+from controlplane.runtime.unixhttp import Handler, serving
 from controlplane.sources.files.scanning import Roots
 from controlplane.sources.files.source import FilesSource
-from controlplane.sources.source import Batch, worst_first
 from controlplane.xds.admission import MeshAdmission
 from controlplane.xds.credentials import Certificates
 
 _TELL_EVERY = 1.0  # seconds
+_EMPTY = "there are no manifests here yet (subdirectories are read with -R)"
 _LOOK_EVERY = 60.0  # seconds
 
 log = structlog.get_logger(__name__)
@@ -43,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 class _Options(msgspec.Struct, frozen=True):
     roots: Roots
+    cluster: Cluster | None
     mesh_config: Mapping[str, Any]
     xds_socket: Path | None
     listen: tuple[str, int] | None
@@ -50,52 +52,21 @@ class _Options(msgspec.Struct, frozen=True):
     given_out: GivenOut | None
 
 
-class _Files:
-    """The objects of the directories on their way to the control plane, and what is wrong with them."""
-
-    def __init__(self, source: FilesSource, control: ControlPlane) -> None:
-        self._source = source
-        self._control = control
-        self._wrong: tuple[Problem, ...] = ()
-
-    async def follow(self) -> None:
-        """Batch after batch."""
-        batches = self._source.batches()
-        first = await anext(batches)
-        if not first.manifests and not first.problems:
-            log.warning("there are no manifests here yet (subdirectories are read with -R)")
-        self._take(first)
-        self._control.start_serving()
-        async for batch in batches:
-            self._take(batch)
-
-    def _take(self, batch: Batch) -> None:
-        self._wrong = batch.problems
-        self._control.apply(batch.changes)
-        log.info("applied", objects=len(batch.changes))
-
-    def problems(self) -> tuple[Problem, ...]:
-        """What is wrong in the files, and in what they say together; worst first."""
-        return worst_first((*self._wrong, *self._control.problems()))
-
-    def place_of(self, problem: Problem) -> str:
-        """Where its object stands: "bill.yaml:14:1"."""
-        return str(self._source.place_of(problem.origin.ref) or "")
-
-    async def tell(self) -> None:
-        """Log lines, at most once a second: working them out takes a moment in a large mesh."""
-        teller = ProblemTeller()
-        while True:
-            with suppress(TimeoutError):  # certificates end while nothing changes
-                await asyncio.wait_for(self._control.changed.wait(), _LOOK_EVERY)
-            self._control.changed.clear()
-            teller.tell(self.problems(), self.place_of)
-            await asyncio.sleep(_TELL_EVERY)
+async def _tell(objects: Following, control: ControlPlane) -> None:
+    """Problems as log lines, at most once a second: working them out takes a moment in a large mesh."""
+    teller = ProblemTeller()
+    while True:
+        with suppress(TimeoutError):  # certificates end while nothing changes
+            await asyncio.wait_for(control.changed.wait(), _LOOK_EVERY)
+        control.changed.clear()
+        teller.tell(objects.problems(), objects.place_of)
+        await asyncio.sleep(_TELL_EVERY)
 
 
 def serve(  # noqa: PLR0913  (the options of one command)
     paths: tuple[Path, ...],
     *,
+    cluster: Cluster | None,
     recursive: bool,
     mesh_config: Path | None,
     xds_socket: Path | None,
@@ -107,6 +78,8 @@ def serve(  # noqa: PLR0913  (the options of one command)
     certificate_lifetime: str,
 ) -> None:
     """Run until interrupted."""
+    if (cluster is None) == (not paths):
+        raise Refused("what is to be served? Either directories with manifests, or --kubernetes")
     for path in paths:
         if not path.exists():
             raise Refused(f"{path}: no such directory or file")
@@ -119,6 +92,7 @@ def serve(  # noqa: PLR0913  (the options of one command)
     listen = _address(address, "--listen") if address is not None else None
     options = _Options(
         Roots(paths, recursive, frozenset({NAME})),
+        cluster,
         read_mesh_config(mesh_config),
         xds_socket,
         listen,
@@ -132,7 +106,7 @@ def serve(  # noqa: PLR0913  (the options of one command)
     allow_many_files()
     set_up_logs("info")
     try:
-        with state_directory(paths, "serve") as state:
+        with state_directory(paths or (Path(),), "serve") as state:
             asyncio.run(_until_stopped(options, state))
     except Misuse as wrong:
         raise Refused(str(wrong)) from wrong
@@ -147,21 +121,36 @@ async def _until_stopped(options: _Options, state: StateDirectory) -> None:
     async with (
         stop_signals() as stop,
         open_control_plane(config, socket, state.issuer_keys) as control,
+        _objects(options, control) as (objects, standings),
         Supervisor(SystemClock()) as tasks,
         giving_out(options.given_out, control, config, tasks, state.authority) as identity,
     ):
-        files = _Files(FilesSource(options.roots, decode), control)
         if options.listen is not None and options.certificates is not None:
             await _listen(control, options.listen, options.certificates, config)
-        tasks.critical("files", files.follow)
-        tasks.critical("show", files.tell)
+        tasks.critical("objects", objects.run)
+        tasks.critical("show", lambda: _tell(objects, control))
         authorities = identity.service.authorities if identity is not None else None
         secrets = ProxySecrets(control, SystemClock(), authorities)
-        asked = {**routes(control, files), **secrets.routes(), **authority_routes(authorities)}
+        asked = {**routes(control, objects), **secrets.routes(), **authority_routes(authorities), **standings}
         told = {**authority_actions(authorities), **tokens(identity, config)}
         async with serving(state.debug_socket, asked, told):
             log.info("serving", **({"xds": str(socket)} if socket is not None else {}))
             await first_of(stop, tasks)
+
+
+@asynccontextmanager
+async def _objects(options: _Options, control: ControlPlane) -> AsyncIterator[tuple[Following, Mapping[str, Handler]]]:
+    """What is served, and what may be asked of where it comes from."""
+    if options.cluster is None:
+        files = FilesSource(options.roots, decode)
+        yield Following(files, control, files.place_of, _EMPTY), {}
+        return
+    async with open_cluster(options.cluster, control) as source:
+
+        async def standings(_query: Mapping[str, str]) -> Any:
+            return msgspec.to_builtins(source.standings())
+
+        yield Following(source, control), {"/sources": standings}
 
 
 async def _listen(

@@ -1,7 +1,7 @@
 """Objects that a program puts there: tests, and what-if."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from controlplane.model.problem import ObjectRef
@@ -23,7 +23,7 @@ class MemorySource:
         self._manifests.update(manifests or {})
         self._news.set()
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch, None]:
         """As `Source` promises."""
         while True:
             await self._news.wait()

@@ -5,7 +5,7 @@ must not care whether objects come from files, a cluster or a test. So a source 
 the complete content, each later one is only what changed, and a batch is applied whole or not at all.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -33,9 +33,9 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Source(Protocol):
-    """A stream of batches. The first is everything there is, even when that is nothing."""
+    """A stream of batches. The first is everything there is, even when that is nothing. Whoever stops closes it."""
 
-    def batches(self) -> AsyncIterator[Batch]: ...
+    def batches(self) -> AsyncGenerator[Batch, None]: ...
 
 
 def worth_saying(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:

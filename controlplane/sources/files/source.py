@@ -5,7 +5,7 @@ The thin part: looks, reads, and tells what changed. What a file means is `parse
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ class FilesSource:
         self._wrong: set[ObjectRef] = set()  # of `_known`, those with problems
         self._missing: tuple[str, ...] = ()
 
-    async def batches(self) -> AsyncIterator[Batch]:
+    async def batches(self) -> AsyncGenerator[Batch, None]:
         """Everything first; then, whenever files changed, what that changed."""
         yield await asyncio.to_thread(self._take, look(self._roots))
         async for _ in self._wakeups():

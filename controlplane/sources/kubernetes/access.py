@@ -35,6 +35,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
 
     connect: float = 5.0
     answer: float = 30.0  # between two pieces of an answer
+    late: float = 3.0  # that a watch may end after it should
     load: float = 60.0  # for an exec plugin to say who we are
     client: float = 300.0  # credentials are read anew after so long
     anew: float = 10.0  # but not more often than this
@@ -127,11 +128,11 @@ class Access:
         self._credentials = credentials
         self._clock = clock
         self._sleep = sleep
-        self._patience = patience or Patience()
+        self.patience = patience or Patience()
         self._client: _Client | None = None
         self._loading = asyncio.Lock()
         self._one = asyncio.Lock()  # held by who tries, while nobody is answered
-        self._backoff = Backoff(self._patience.unreached, randomness)
+        self._backoff = Backoff(self.patience.unreached, randomness)
         self.away = ""  # why nobody is answered
         self.away_since = 0.0
         self.requests = 0
@@ -156,7 +157,7 @@ class Access:
 
     async def _answered(self, path: str, headers: Mapping[str, str]) -> "tuple[_Client, _Response]":
         client, response = await self._asked(path, headers)
-        if response.status == 401 and self._clock.monotonic() - client.made >= self._patience.anew:
+        if response.status == 401 and self._clock.monotonic() - client.made >= self.patience.anew:
             response.close()
             await client.leave()
             await self._outdated(client)
@@ -204,7 +205,7 @@ class Access:
     async def _entered(self) -> "_Client":
         async with self._loading:
             now = self._clock.monotonic()
-            if self._client is not None and now - self._client.made >= self._patience.client:
+            if self._client is not None and now - self._client.made >= self.patience.client:
                 await self._retire()
             if self._client is None:
                 self._client = await self._loaded(now)
@@ -226,7 +227,7 @@ class Access:
 
         configuration = Configuration()
         try:
-            async with asyncio.timeout(self._patience.load):
+            async with asyncio.timeout(self.patience.load):
                 await self._credentials.load(configuration)
             api = ApiClient(configuration)
         except Unreachable:
@@ -236,7 +237,7 @@ class Access:
         finally:
             _forget_files()
         api.user_agent = "lateen"
-        return _Client(api, self._patience, now)
+        return _Client(api, self.patience, now)
 
 
 class _Client:

@@ -12,7 +12,6 @@ from controlplane.sources.kubernetes.access import Access, Broken, Response, Unr
 from controlplane.sources.kubernetes.reflector import List, Reflector, State, Wait, Watch
 from controlplane.sources.kubernetes.wire import LARGEST_PAGE, Garbage, Lines, read_answer, read_event, read_page
 
-GRACE: Final = 3.0  # seconds a watch may end later than it should
 _LARGEST_REFUSAL: Final = 64 * 1024  # bytes
 
 log = structlog.get_logger(__name__)
@@ -89,7 +88,7 @@ class Watching:
         }
         async with self._asked(query, self._reflector.resource.object_type) as answer:
             try:
-                async with asyncio.timeout(step.seconds + GRACE):
+                async with asyncio.timeout(step.seconds + self._access.patience.late):
                     if await self._is_good(answer) and await self._followed(answer):
                         self._reflector.ended()
             except TimeoutError as error:

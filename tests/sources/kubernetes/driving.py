@@ -119,6 +119,13 @@ class Driver:
                 assert self.applied.get(ref) != value, "told twice"
                 self.applied[ref] = value
 
+    @property
+    def state(self) -> str:
+        return self.reflector.state.value
+
+    def is_synced(self) -> bool:
+        return self.reflector.synced
+
     def names(self) -> set[str]:
         return {ref.name for ref in self.applied}
 

@@ -153,7 +153,7 @@ class World(RuleBasedStateMachine):
         COUNTED["steps"] += 1
         self.moment += 1
         there = {name for _, name in self.cluster.objects.get(SERVICES, {})}
-        self.absent.update({name: self.moment for name in ALL - there})
+        self.absent.update(dict.fromkeys(ALL - there, self.moment))
         removed, self.driver.removed = self.driver.removed, []
         for ref in removed:
             assert self.absent.get(ref.name, 0) >= self.told.pop(ref.name), f"{ref} was removed"

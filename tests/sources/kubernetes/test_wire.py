@@ -109,7 +109,8 @@ def test_the_deep_way_finds_what_the_short_way_finds(value: object) -> None:
 @given(st.lists(st.binary().filter(lambda line: b"\n" not in line and line.strip())), st.data())
 def test_lines_do_not_depend_on_how_they_come(lines: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(line + b"\n" for line in lines)
-    reader, found, at = Lines(), [], 0
+    reader, at = Lines(), 0
+    found: list[bytes] = []
     while at < len(stream):
         step = data.draw(st.integers(1, len(stream)))
         found += reader.feed(stream[at : at + step])

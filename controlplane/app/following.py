@@ -1,0 +1,65 @@
+"""The objects of a source on their way to the control plane, and what is wrong with them."""
+
+from collections.abc import Callable
+from contextlib import aclosing
+
+import structlog
+
+from controlplane.app.control import ControlPlane
+from controlplane.model.problem import ObjectRef, Problem
+from controlplane.sources.source import Batch, Source, worst_first
+
+log = structlog.get_logger(__name__)
+
+
+def _nowhere(_ref: ObjectRef) -> str:
+    return ""
+
+
+class Following:
+    """One source, followed: see `local.debug.Findings`."""
+
+    def __init__(
+        self,
+        source: Source,
+        control: ControlPlane,
+        place_of: Callable[[ObjectRef], object | None] = _nowhere,
+        empty: str = "",
+    ) -> None:
+        """`place_of`: where its author finds an object; nothing where its name says it all. `empty`: what to say when
+        there is nothing.
+        """
+        self._source = source
+        self._control = control
+        self._place_of = place_of
+        self._empty = empty
+        self._wrong: tuple[Problem, ...] = ()
+
+    async def run(self) -> None:
+        """Batch after batch. Proxies are served from the first on, which is everything."""
+        async with aclosing(self._source.batches()) as batches:
+            async for batch in batches:
+                self._take(batch)
+                if not self._control.is_serving:
+                    self._begin(batch)
+
+    def _begin(self, first: Batch) -> None:
+        if self._empty and not first.changes and not first.manifests and not first.problems:
+            log.warning(self._empty)
+        self._control.start_serving()
+
+    def _take(self, batch: Batch) -> None:
+        self._wrong = batch.problems
+        if batch.changes or not self._control.is_serving:
+            self._control.apply(batch.changes)
+            log.info("applied", objects=len(batch.changes))
+        else:
+            self._control.changed.set()  # what is wrong may be something else
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with objects alone, and with what they say together; worst first."""
+        return worst_first((*self._wrong, *self._control.problems()))
+
+    def place_of(self, problem: Problem) -> str:
+        """Where its object stands: "bill.yaml:14:1"."""
+        return str(self._place_of(problem.origin.ref) or "")
