@@ -2,9 +2,10 @@
 
 from tests.envoy import golden as envoy
 from tests.golden.files import write_room
+from tests.install import golden as install
 from tests.webhooks import golden as injection
 
-ROOMS = {"envoy": envoy.outputs, "injection": injection.outputs}
+ROOMS = {"envoy": envoy.outputs, "injection": injection.outputs, "install": install.outputs}
 
 if __name__ == "__main__":
     for room, make in ROOMS.items():

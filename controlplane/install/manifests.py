@@ -1,0 +1,72 @@
+"""All objects of an installation, as values: what `lateen install` applies and `lateen manifest generate` prints."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from controlplane.install.gateway import ingress_gateway
+from controlplane.install.lateend import control_plane, peers
+from controlplane.install.names import BASE, LEASE, Place, labels
+from controlplane.install.objects import Object, in_order, make
+from controlplane.install.rights import account, rights
+from controlplane.install.values import Values
+from controlplane.model.crd import crd
+from controlplane.model.kinds import MESH_KINDS
+from controlplane.model.meshconfig import decode_settings
+
+ISTIO_NAMESPACE = "istio-system"
+Webhooks = Callable[[Place], Sequence[Object]]
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What manifests depend on that only the cluster knows; as it is where nobody asks."""
+
+    istiod: bool = False  # one runs in istio-system, whose objects are then its own
+
+
+def manifests(values: Values, place: Place, facts: Facts, webhooks: Webhooks) -> list[Object]:
+    """In the order in which they can be applied; the same values give the same objects."""
+    mesh = mesh_config(values, place, facts)
+    settings, _ = decode_settings(mesh)
+    return in_order(
+        [
+            *base(place),
+            *rights(place),
+            *control_plane(values, place, mesh),
+            *webhooks(place),
+            *ingress_gateway(values, place, settings.trust_domain),
+        ]
+    )
+
+
+def base(place: Place) -> list[Object]:
+    """What all revisions share."""
+    ours = labels(BASE)
+    return [
+        make("Namespace", place.namespace, labels=ours),
+        *crds(),
+        account(place),
+        peers(place),
+        # Made here so that the control plane needs no right to make any.
+        make("Lease", LEASE, place.namespace, labels=ours),
+    ]
+
+
+def crds() -> list[Object]:
+    """Of all kinds that are read."""
+    return [_labelled(crd(kind)) for kind in MESH_KINDS]
+
+
+def mesh_config(values: Values, place: Place, facts: Facts) -> Mapping[str, Any]:
+    """What the control plane is told. Istio's root namespace counts, unless an istiod is there to read it."""
+    roots = [place.namespace] if facts.istiod else [place.namespace, ISTIO_NAMESPACE]
+    said = values.mesh_config
+    if "rootNamespace" in said or "rootNamespaces" in said:
+        return said
+    return {**said, "rootNamespaces": list(dict.fromkeys(roots))}
+
+
+def _labelled(obj: Object) -> Object:
+    meta = {**obj["metadata"], "labels": labels(BASE)}
+    return {**obj, "metadata": meta}
