@@ -13,7 +13,7 @@ from controlplane.install.values import PullPolicy, Values
 
 def wrong(*sets: str, document: dict[str, Any] | None = None, profile: str = "default") -> tuple[str, ...]:
     with pytest.raises(BadValuesError) as raised:
-        read_values(profile, [document] if document is not None else [], sets)
+        read_values(profile, [document or {}], sets)
     return raised.value.lines
 
 
