@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, TextIO
 
 import typer
 
-from controlplane.cli import agent
+from controlplane.cli import agent, lifecycle
 from controlplane.cli.output import Document, Format
 from controlplane.cli.refusal import Refused
 from controlplane.runtime.grpcstart import grpc_settings
@@ -549,6 +549,7 @@ def problems(*, directory: Where = Path(), output: Output = Format.TABLE) -> Non
 
 
 app.command("agent", help=agent.HELP)(agent.command())
+lifecycle.add_to(app, _command)
 
 
 @app.command()

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from controlplane.base.digest import digest
 from controlplane.install import command
 from controlplane.install.names import (
@@ -31,7 +33,7 @@ from controlplane.install.pods import (
     replicas,
     scaler,
 )
-from controlplane.install.values import ControlPlane, Values
+from controlplane.install.values import VERSION, ControlPlane, Values
 
 APP: Final = "lateend"
 _SETTINGS_DIGEST: Final = "lateen.dev/settings"
@@ -44,7 +46,7 @@ def control_plane(values: Values, place: Place, mesh: Mapping[str, Any]) -> list
     ours, selector = labels(CONTROL_PLANE, place.revision, APP), _selector(place)
     name, namespace = place.control_plane, place.namespace
     found = [
-        make("ConfigMap", place.settings, namespace, labels=ours, data={"mesh": settings}),
+        make("ConfigMap", place.settings, namespace, labels=ours, data=_data(values, settings)),
         make("Service", name, namespace, labels=ours, spec=_service(selector)),
         make("Deployment", name, namespace, labels=ours, spec=_deployment(values, place, settings)),
     ]
@@ -67,6 +69,11 @@ def peers(place: Place) -> Object:
 def settings_text(mesh: Mapping[str, Any]) -> str:
     """As YAML, which JSON is: equal settings are equal text."""
     return json.dumps(mesh, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _data(values: Values, settings: str) -> dict[str, str]:
+    """The settings, and what an upgrade and a look at the installation have to know of it."""
+    return {"mesh": settings, "values": settings_text(msgspec.to_builtins(values)), "version": VERSION}
 
 
 def _selector(place: Place) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """All objects of an installation, as values: what `lateen install` applies and `lateen manifest generate` prints."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -53,9 +54,10 @@ def base(place: Place) -> list[Object]:
     ]
 
 
-def crds() -> list[Object]:
-    """Of all kinds that are read."""
-    return [_labelled(crd(kind)) for kind in MESH_KINDS]
+@cache
+def crds() -> tuple[Object, ...]:
+    """Of all kinds that are read. They take a moment to make."""
+    return tuple(_labelled(crd(kind)) for kind in MESH_KINDS)
 
 
 def mesh_config(values: Values, place: Place, facts: Facts) -> Mapping[str, Any]:

@@ -27,11 +27,12 @@ OURS: Final = f"{MANAGED_BY}={US},{PART_OF}={US}"  # as a selector
 BASE: Final = "base"
 CONTROL_PLANE: Final = "control-plane"
 INGRESS_GATEWAY: Final = "ingress-gateway"
+WEBHOOKS: Final = "webhooks"
 GRANT: Final = "gateway-grant"
 REVISION_TAG: Final = "revision-tag"
 
 ACCOUNT: Final = "lateend"  # of all revisions: what namespaces grant it holds while one replaces another
-GATEWAY: Final = "lateen-ingressgateway"
+GATEWAY: Final = "istio-ingressgateway"  # as Istio calls its own: what names it, settings or a person, finds it
 PEERS: Final = "lateend-peers"
 LEASE: Final = "lateen-leader"
 TRUST_BUNDLE: Final = "istio-ca-root-cert"

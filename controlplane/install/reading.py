@@ -64,8 +64,8 @@ def combined(profile: str, documents: Sequence[Document] = (), sets: Sequence[st
 
 
 def checked(document: Document) -> Read:
-    """Raises BadValuesError."""
-    fields = dict(document)
+    """On top of the defaults: one request that is set does not unset the others. Raises BadValuesError."""
+    fields = merge(dump(Values()), document)
     mesh = fields.pop(_MESH, None) or {}
     walker = Walker(_REF)
     values = walker.read(Values, fields)

@@ -135,7 +135,7 @@ class Service(Value):
 
 
 class IngressGateway(Pods):
-    """The Deployment `lateen-ingressgateway`."""
+    """The Deployment `istio-ingressgateway`."""
 
     enabled: bool = True
     resources: Resources = Resources(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "1Gi"})

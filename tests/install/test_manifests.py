@@ -264,7 +264,7 @@ def test_a_change_of_settings_is_a_rollout() -> None:
     assert (
         one(before, "Deployment", "lateend")["spec"][template] != one(after, "Deployment", "lateend")["spec"][template]
     )
-    name = "lateen-ingressgateway"
+    name = "istio-ingressgateway"
     assert one(before, "Deployment", name) == one(after, "Deployment", name)
 
 

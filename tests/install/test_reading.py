@@ -1,5 +1,6 @@
 """Values: later ones win, `--set` is read by the type it is for, and what is wrong is said with the name that was meant."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,17 +12,21 @@ from controlplane.install.reading import BadValuesError, checked, dump, merge, p
 from controlplane.install.values import PullPolicy, Values
 
 
-def wrong(*sets: str, document: dict[str, Any] | None = None, profile: str = "default") -> tuple[str, ...]:
+def wrong(*sets: str, document: Mapping[str, Any] | None = None, profile: str = "default") -> tuple[str, ...]:
+    documents: list[Mapping[str, Any]] = [document or {}]
     with pytest.raises(BadValuesError) as raised:
-        read_values(profile, [document or {}], sets)
+        read_values(profile, documents, sets)
     return raised.value.lines
 
 
 def test_profile_then_files_then_sets() -> None:
-    files = [{"controlPlane": {"replicas": 3}}, {"controlPlane": {"resources": {"limits": {"cpu": "2"}}}}]
+    files: list[Mapping[str, Any]] = [
+        {"controlPlane": {"replicas": 3}},
+        {"controlPlane": {"resources": {"limits": {"cpu": "2"}}}},
+    ]
     values = read_values("demo", files, ["controlPlane.resources.limits.cpu=3"]).values
     assert values.control_plane.replicas == 3
-    assert values.control_plane.resources.limits == {"cpu": "3"}
+    assert values.control_plane.resources.limits == {"cpu": "3", "memory": "2Gi"}
     assert values.control_plane.resources.requests == {"cpu": "50m", "memory": "128Mi"}  # the profile's
     assert values.mesh_config == {"accessLogFile": "/dev/stdout"}
 
@@ -48,6 +53,12 @@ def test_a_value_has_the_type_of_its_field(text: str, expected: object) -> None:
         document = document[key]
     assert document == expected
     read_values("default", [], [text])
+
+
+def test_one_request_that_is_set_does_not_unset_the_others() -> None:
+    resources = read_values("default", [], ["controlPlane.resources.requests.cpu=1"]).values.control_plane.resources
+    assert resources.requests == {"cpu": "1", "memory": "256Mi"}
+    assert resources.limits == {"memory": "2Gi"}
 
 
 def test_a_dot_that_belongs_to_a_key() -> None:
