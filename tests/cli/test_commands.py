@@ -240,7 +240,8 @@ def test_every_command_says_what_it_does_in_a_line_and_gives_an_example_that_par
     examples = [line.strip() for line in text.splitlines() if line.startswith("  ") and " ".join(path) in line]
     assert examples
     for example in examples:
-        words = shlex.split(example.partition("| jq")[0].partition("      ")[0].rpartition("| ")[2])
+        parts = example.partition("      ")[0].split(" | ")
+        words = shlex.split(next(part for part in parts if part.startswith("lateen ")))
         command = COMMANDS[tuple(words[1 : len(path) + 1])]
         if not hasattr(command, "commands"):  # raises on an option or argument that is not there
             command.make_context(words[0], words[len(path) + 1 :], resilient_parsing=False).close()
