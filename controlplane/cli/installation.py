@@ -148,8 +148,9 @@ def read_asked(asked: Asked) -> Read:
     """Refuses, after a line for each thing that is wrong."""
     if wrong := asked.place.wrong():
         raise Refused(f"--{wrong}")
+    files = [read_mapping(path, "values") for path in asked.files]
     try:
-        return checked(combined(asked.profile or DEFAULT, [read_mapping(path, "values") for path in asked.files], asked.sets))
+        return checked(combined(asked.profile or DEFAULT, files, asked.sets))
     except BadValuesError as error:
         raise _refused_for(error) from error
 
@@ -160,8 +161,9 @@ def _upgraded(before: Installed | None, asked: Asked) -> Read:
         return read_asked(asked)
     if why := skew(before.version, VERSION):
         raise Refused(why, code=1)
+    files = [read_mapping(path, "values") for path in asked.files]
     try:
-        now = combined("default", [read_mapping(path, "values") for path in asked.files], asked.sets)
+        now = combined(DEFAULT, files, asked.sets)
         return checked(merge(before.values, now))
     except BadValuesError as error:
         raise _refused_for(error) from error
