@@ -33,7 +33,13 @@ class Remove(Operation, frozen=True, kw_only=True):
     """What is there."""
 
 
-Patch = tuple[Add | Replace | Remove, ...]
+class Test(Operation, frozen=True, kw_only=True):
+    """Nothing of the patch counts unless this is there."""
+
+    value: Any
+
+
+Patch = tuple[Add | Replace | Remove | Test, ...]
 
 
 def diff(before: Any, after: Any, path: str = "") -> Patch:

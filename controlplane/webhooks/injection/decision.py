@@ -40,6 +40,8 @@ def skipped(settings: InjectionSettings, namespace: Namespace, pod: Pod) -> Skip
 
 
 def _impossible(settings: InjectionSettings, namespace: Namespace, pod: Pod) -> Skipped | None:
+    if STATUS in pod.annotations and pod.spec.proxy is not None:
+        return Skipped("injected", "it has a proxy already")
     if namespace.name in settings.left_alone:
         return Skipped("system-namespace", f"nothing is injected in namespace {namespace.name}")
     if pod.spec.host_network:
@@ -48,8 +50,6 @@ def _impossible(settings: InjectionSettings, namespace: Namespace, pod: Pod) -> 
         )
     if pod.spec.os is not None and pod.spec.os.name.lower() == "windows":
         return Skipped("windows", "there is no proxy for Windows")
-    if STATUS in pod.annotations and pod.spec.proxy is not None:
-        return Skipped("injected", "it has a proxy already")
     return None
 
 
