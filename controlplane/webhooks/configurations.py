@@ -24,7 +24,7 @@ from controlplane.webhooks.injection.settings import DEFAULT_REVISION, Injection
 from controlplane.webhooks.jsonpatch import Patch, Replace, Test, diff
 
 API_VERSION: Final = "admissionregistration.k8s.io/v1"
-_NAME: Final = "lateen-sidecar-injector"
+_OF_TAG: Final = ".tag.lateen.dev"  # entries for the tags of a revision, which come and go without us
 _HOOK: Final = "sidecar-injector.lateen"  # names of webhooks have three parts at least
 _TIMEOUT: Final = 5  # seconds
 _NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"  # a label that Kubernetes sets itself
@@ -51,40 +51,49 @@ def secret_path(prefix: str, secret: bytes) -> str:
     return f"{prefix}/{hmac.new(secret, prefix.encode(), sha256).hexdigest()[:40]}"
 
 
-def injection(settings: InjectionSettings, service: Service, roots: bytes) -> dict[str, Any]:
-    """The MutatingWebhookConfiguration of a revision. `roots`: PEM, by which the server is known."""
+def injection(
+    name: str,
+    settings: InjectionSettings,
+    service: Service,
+    roots: bytes = b"",
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The MutatingWebhookConfiguration of a revision.
+
+    `roots`: PEM, by which the server is known; none where an installer leaves that to the control plane.
+    """
     revision = settings.revision or DEFAULT_REVISION
+    metadata = {"name": name, "labels": {**(labels or {}), "app": "sidecar-injector", REVISION: revision}}
     hooks = [_hook(name, settings, selectors, service, roots) for name, selectors in _selectors(settings).items()]
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {
-            "name": _NAME if revision == DEFAULT_REVISION else f"{_NAME}-{revision}",
-            "labels": {"app": "sidecar-injector", "app.kubernetes.io/part-of": "lateen", REVISION: revision},
-        },
-        "webhooks": hooks,
-    }
+    return {"apiVersion": API_VERSION, "kind": "MutatingWebhookConfiguration", "metadata": metadata, "webhooks": hooks}
 
 
 def repaired(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> Repair:
     """Of any webhook configuration. Webhooks that are gone are drift: to put one back would be to create it."""
-    patch: list[Any] = []
-    drift: list[str] = []
-    there = {hook.get("name"): (index, hook) for index, hook in enumerate(current.get("webhooks") or ())}
-    for hook in wanted["webhooks"]:
-        if hook["name"] not in there:
-            drift.append(f"webhooks[{hook['name']}]")
-            continue
-        index, found = there[hook["name"]]
-        if _differs(found.get("clientConfig") or {}, hook["clientConfig"]):
-            patch += [
-                Test(path=f"/webhooks/{index}/name", value=hook["name"]),
-                Replace(path=f"/webhooks/{index}/clientConfig", value=hook["clientConfig"]),
-            ]
-        drift += [
-            f"webhooks[{hook['name']}].{key}" for key in hook if key in _OURS and _differs(found.get(key), hook[key])
-        ]
+    there = list(enumerate(current.get("webhooks") or ()))
+    by_name = {hook["name"]: hook for hook in wanted["webhooks"]}
+    patch: list[Test | Replace] = []
+    for index, hook in there:
+        config = _client_config_of(hook.get("name", ""), by_name)
+        if config is not None and _differs(hook.get("clientConfig") or {}, config):
+            patch.append(Test(path=f"/webhooks/{index}/name", value=hook["name"]))
+            patch.append(Replace(path=f"/webhooks/{index}/clientConfig", value=config))
+    found = {hook.get("name"): hook for _, hook in there}
+    drift = [path for name, hook in by_name.items() for path in _drift(name, found.get(name), hook)]
     return Repair(tuple(patch), tuple(drift))
+
+
+def _client_config_of(name: str, wanted: Mapping[str, Mapping[str, Any]]) -> Any:
+    """What an entry should have; None: it is somebody else's."""
+    if name in wanted:
+        return wanted[name]["clientConfig"]
+    return next(iter(wanted.values()))["clientConfig"] if name.endswith(_OF_TAG) and wanted else None
+
+
+def _drift(name: str, there: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> list[str]:
+    if there is None:
+        return [f"webhooks[{name}]"]
+    return [f"webhooks[{name}].{key}" for key in _OURS if key in wanted and _differs(there.get(key), wanted[key])]
 
 
 _OURS: Final = ("failurePolicy", "namespaceSelector", "objectSelector", "reinvocationPolicy", "rules", "timeoutSeconds")
@@ -120,7 +129,7 @@ def _hook(
 def client_config(service: Service, roots: bytes) -> dict[str, Any]:
     """Whom to call, and whom to believe."""
     reference = {"namespace": service.namespace, "name": service.name, "path": service.path, "port": service.port}
-    return {"service": reference, "caBundle": base64.b64encode(roots).decode()}
+    return {"service": reference, **({"caBundle": base64.b64encode(roots).decode()} if roots else {})}
 
 
 class _Selectors(NamedTuple):

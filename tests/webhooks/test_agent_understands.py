@@ -61,7 +61,7 @@ def test_the_agent_starts_with_it(case):
     assert {path for _, path in MOUNTS} <= paths
     assert str(read.bundle.parent) in paths
     assert str(read.token.parent) in paths
-    assert str(read.directory) in paths
+    assert str(read.directory.parent) in paths
 
 
 async def _answer(_request):
@@ -79,6 +79,16 @@ def _asked(spec, port):
         for probe in [*probes, hooks.get("preStop"), hooks.get("postStart")]:
             if probe and probe.get("httpGet", {}).get("port") == port:
                 yield probe["httpGet"]["path"]
+
+
+def test_how_long_it_drains():
+    """A native sidecar: until nobody is connected. Who says otherwise, and an ordinary container: as the agent does."""
+    drains = {case.name: settings(containers(case)[0]["istio-proxy"]).drain for case in CASES}
+    assert (drains["ordinary-application"].until_idle, drains["ordinary-application"].most) == (True, 5.0)
+    assert drains["ordinary-application"].least == 0.1
+    assert (drains["ordinary-container"].until_idle, drains["ordinary-container"].time) == (False, 5.0)
+    assert (drains["gateway-of-istios-chart"].until_idle, drains["proxy-config"].time) == (False, 20.0)
+    assert (drains["proxy-config"].until_idle, drains["proxy-config"].least) == (True, 10.0)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

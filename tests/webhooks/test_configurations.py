@@ -48,7 +48,7 @@ PODS = [
 @pytest.mark.point
 @pytest.mark.parametrize("settings", [DEFAULT, CANARY, TAKEN_OVER], ids=["default", "canary", "tagged default"])
 def test_the_api_server_asks_about_those_that_get_a_proxy_and_nobody_else(settings, proved: Proved):
-    configuration, wrong, count = injection(settings, SERVICE, ROOTS), [], 0
+    configuration, wrong, count = injection("ours", settings, SERVICE, ROOTS), [], 0
     for namespace in ("shop", "kube-system", "lateen-system"):
         for labels, of_pod in product(NAMESPACES, PODS):
             pod = read_pod({"metadata": {"labels": of_pod}, "spec": {"containers": [{"name": "a"}]}})
@@ -66,8 +66,10 @@ def test_the_api_server_asks_about_those_that_get_a_proxy_and_nobody_else(settin
 
 
 def test_what_they_say():
-    found = injection(CANARY, SERVICE, ROOTS)
-    assert found["metadata"]["name"] == "lateen-sidecar-injector-canary"
+    found = injection("ours", CANARY, SERVICE, ROOTS, {"team": "mesh"})
+    assert found["metadata"] == {
+        "name": "ours", "labels": {"team": "mesh", "app": "sidecar-injector", "istio.io/rev": "canary"},
+    }  # fmt: skip
     assert [hook["name"] for hook in found["webhooks"]] == [
         "rev.namespace.sidecar-injector.lateen",
         "rev.object.sidecar-injector.lateen",
@@ -93,7 +95,7 @@ def stored(configuration):
 
 
 def test_what_is_right_stays():
-    wanted = injection(DEFAULT, SERVICE, ROOTS)
+    wanted = injection("ours", DEFAULT, SERVICE, ROOTS)
     assert repaired(stored(wanted), wanted) == ((), ())
 
 
@@ -108,7 +110,7 @@ def test_what_is_right_stays():
     ids=str,
 )
 def test_who_is_called_is_put_right_and_nothing_else(broken):
-    wanted = injection(DEFAULT, SERVICE, ROOTS)
+    wanted = injection("ours", DEFAULT, SERVICE, ROOTS)
     current = stored(wanted)
     foreign = {"name": "somebody.else.example", "clientConfig": {"caBundle": "eA=="}}
     current["webhooks"].insert(1, foreign)
@@ -124,8 +126,27 @@ def test_who_is_called_is_put_right_and_nothing_else(broken):
     assert repaired(after, wanted) == ((), ())
 
 
+def test_entries_of_tags_are_kept_right_too():
+    wanted = injection("ours", DEFAULT, SERVICE, ROOTS)
+    current = stored(wanted)
+    current["webhooks"].append({"name": "e0.stable.tag.lateen.dev", "clientConfig": {}})
+    repair = repaired(current, wanted)
+    assert [(step.path, step.value) for step in repair.patch] == [
+        ("/webhooks/4/name", "e0.stable.tag.lateen.dev"),
+        ("/webhooks/4/clientConfig", wanted["webhooks"][0]["clientConfig"]),
+    ]
+    assert repair.drift == ()
+
+
+def test_an_installer_leaves_the_certificate_to_the_control_plane():
+    applied_first = injection("ours", DEFAULT, SERVICE)
+    assert all("caBundle" not in hook["clientConfig"] for hook in applied_first["webhooks"])
+    assert repaired(stored(injection("ours", DEFAULT, SERVICE, ROOTS)), applied_first) == ((), ())
+    assert len(repaired(stored(applied_first), injection("ours", DEFAULT, SERVICE, ROOTS)).patch) == 8
+
+
 def test_what_else_differs_is_said():
-    wanted = injection(DEFAULT, SERVICE, ROOTS)
+    wanted = injection("ours", DEFAULT, SERVICE, ROOTS)
     current = stored(wanted)
     current["webhooks"][0]["failurePolicy"] = "Ignore"
     del current["webhooks"][2]["objectSelector"]

@@ -36,12 +36,14 @@ from controlplane.webhooks.injection.settings import (
     Amounts,
     InjectionSettings,
 )
-from controlplane.webhooks.injection.volumes import MOUNTS
+from controlplane.webhooks.injection.volumes import DIRECTORY, MOUNTS
 
 _COMMAND: Final = ("lateen", "agent")
 _READY: Final = HttpGetAction(path="/healthz/ready", port=READINESS_PORT)
 _ANSWER: Final = 3  # seconds an answer may take
 _NO_CAPABILITIES: Final = Capabilities(drop=("ALL",))
+_DRAIN: Final = frozenset({"EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "MINIMUM_DRAIN_DURATION"})
+_LAST_WORDS: Final = "FallbackToLogsOnError"  # `kubectl describe` says why it failed
 _SECCOMP: Final = Seccomp(type="RuntimeDefault")
 
 
@@ -64,6 +66,7 @@ def init(settings: InjectionSettings, options: Options, capture: Capture) -> Con
             capabilities=Capabilities(add=("NET_ADMIN", "NET_RAW"), drop=("ALL",)),
             seccomp_profile=_SECCOMP,
         ),
+        termination_message_policy=_LAST_WORDS,
     )
 
 
@@ -77,10 +80,12 @@ def proxy(settings: InjectionSettings, options: Options, workload: Workload) -> 
         command=_COMMAND,
         args=(
             "router" if options.is_gateway else "sidecar",
+            f"--directory={DIRECTORY}",
             f"--domain=$(POD_NAMESPACE).svc.{settings.cluster_domain}",
             f"--server-name={settings.server_name}",
             f"--log-level={options.log_level}",
             f"--component-log-level={options.component_log_level}",
+            *_drain(options),
         ),
         ports=(PortOf(container_port=PROMETHEUS_PORT, protocol="TCP", name="http-envoy-prom"),),
         env=tuple({env.name: env for env in _environment(settings, options, workload)}.values()),  # the Pod's own win
@@ -99,7 +104,19 @@ def proxy(settings: InjectionSettings, options: Options, workload: Workload) -> 
             seccomp_profile=_SECCOMP,
         ),
         volume_mounts=tuple(Mount(name=name, mount_path=path) for name, path in MOUNTS),
+        termination_message_policy=_LAST_WORDS,
     )
+
+
+def _drain(options: Options) -> tuple[str, ...]:
+    """A native sidecar is asked to end when everything beside it has ended: nothing is to come but last bytes.
+
+    So a Job is complete, and a Pod gone, when nobody is connected any more. Who says otherwise is heeded.
+    """
+    said = options.config.termination_drain is not None or not _DRAIN.isdisjoint(options.config.environment)
+    if said or not options.native:
+        return ()
+    return ("--drain-until-idle=true", "--least-drain=100ms", "--longest-drain=5s")
 
 
 def _capture_arguments(settings: InjectionSettings, options: Options, capture: Capture) -> Iterator[str]:

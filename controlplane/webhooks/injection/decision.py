@@ -17,14 +17,19 @@ REVISION: Final = "istio.io/rev"
 NAMESPACE_LABEL: Final = "istio-injection"
 STATUS: Final = "sidecar.istio.io/status"
 
+_OTHER_REVISION: Final = "other-revision"
 _YES: Final = frozenset({"y", "yes", "true", "on"})
 
 
 class Namespace(msgspec.Struct, frozen=True):
-    """Where a Pod is to be. `labels`: None when nobody knows, who asks having looked at them."""
+    """Where a Pod is to be. `labels`: None when nobody knows, who asks having looked at them.
+
+    `selected`: the API server asks, and it went by the revision; tags come and go in the webhook's selectors alone.
+    """
 
     name: str
     labels: Mapping[str, str] | None = None
+    selected: bool = False
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -57,7 +62,8 @@ def _unwanted(settings: InjectionSettings, namespace: Namespace, pod: Pod) -> Sk
     wish = pod.labels.get(INJECT, pod.annotations.get(INJECT, "")).lower()
     if wish and wish not in _YES:
         return Skipped("pod-opted-out", f"{INJECT} is {wish!r}")
-    if namespace.labels is not None and (found := _of_namespace(settings, namespace.labels, pod)) is not None:
+    found = _of_namespace(settings, namespace.labels, pod) if namespace.labels is not None else None
+    if found is not None and not (namespace.selected and found.why == _OTHER_REVISION):
         return found
     if not wish and any(selector.matches(pod.labels) for selector in settings.never_inject_selector):
         return Skipped("never-selector", "its labels match neverInjectSelector")
@@ -87,7 +93,7 @@ def _of_namespace(settings: InjectionSettings, labels: Mapping[str, str], pod: P
 def _revision(settings: InjectionSettings, asked: str) -> Skipped | None:
     if asked in settings.names:
         return None
-    return Skipped("other-revision", f"revision {asked} is asked for, this is {settings.revision or DEFAULT_REVISION}")
+    return Skipped(_OTHER_REVISION, f"revision {asked} is asked for, this is {settings.revision or DEFAULT_REVISION}")
 
 
 def waits_for_an_image(pod: Pod) -> bool:

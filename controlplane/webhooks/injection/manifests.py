@@ -111,6 +111,7 @@ class ContainerOf(Written, frozen=True, kw_only=True):
     lifecycle: Hooks | None = None
     security_context: Security | None = None
     volume_mounts: Sequence[Mount] = ()
+    termination_message_policy: str | None = None
 
 
 class EmptyDir(Written, frozen=True, kw_only=True):

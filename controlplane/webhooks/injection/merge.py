@@ -10,6 +10,9 @@ from typing import Any, Final
 
 AUTO: Final = "auto"
 
+# `auto` is no image, and "Always" is what an API server puts beside an image without a tag: nobody's wish.
+_SAYS_NOTHING: Final = {"image": AUTO, "imagePullPolicy": "Always"}
+
 # By which field two elements of a list are the same one; other lists are taken as a whole.
 _KEYS: Final = {"env": "name", "ports": "containerPort", "volumeMounts": "mountPath", "volumeDevices": "devicePath"}
 _PROBES: Final = frozenset({"readinessProbe", "livenessProbe", "startupProbe", "preStop", "postStart"})
@@ -18,8 +21,9 @@ _SOURCES: Final = frozenset({"value", "valueFrom"})  # likewise, of a variable
 
 
 def merged(ours: Mapping[str, Any], author: Mapping[str, Any]) -> dict[str, Any]:
-    """One container. `image: auto` says nothing."""
-    said = {key: value for key, value in author.items() if not (key == "image" and value == AUTO)}
+    """One container."""
+    nothing = _SAYS_NOTHING if author.get("image") == AUTO else {}
+    said = {key: value for key, value in author.items() if not (key in nothing and nothing[key] == value)}
     return _object(ours, said)
 
 

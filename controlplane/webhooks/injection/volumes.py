@@ -21,9 +21,12 @@ _ROOTS: Final = "istiod-ca-cert"
 _POD: Final = "istio-podinfo"
 _HALF_A_DAY: Final = 43_200  # seconds a token is good for; the kubelet replaces it in time
 
+_STATE: Final = "/var/lib/lateen"
+DIRECTORY: Final = f"{_STATE}/proxy"  # the agent's own: a volume's belongs to the kubelet, and is open to all
+
 # By volume: where the agent looks for it (`controlplane.agent.flags`).
 MOUNTS: Final = (
-    (_DATA, "/var/lib/lateen"),
+    (_DATA, _STATE),
     (_TOKEN, "/var/run/secrets/tokens"),
     (_ROOTS, "/var/run/secrets/istio"),
     (_POD, "/etc/istio/pod"),

@@ -58,7 +58,7 @@ class InjectionWebhook:
         if (question.kind.group, question.kind.kind) != _POD or question.operation != "CREATE" or question.sub_resource:
             return Verdict()
         manifest = msgspec.json.decode(question.object)
-        namespace = Namespace(question.namespace, self._labels_of(question.namespace))
+        namespace = Namespace(question.namespace, self._labels_of(question.namespace), selected=True)
         outcome = inject(self._settings(), namespace, manifest)
         self._count(question, outcome)
         return _verdict(manifest, outcome)
