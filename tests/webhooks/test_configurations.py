@@ -131,7 +131,7 @@ def test_entries_of_tags_are_kept_right_too():
     current = stored(wanted)
     current["webhooks"].append({"name": "e0.stable.tag.lateen.dev", "clientConfig": {}})
     repair = repaired(current, wanted)
-    assert msgspec.to_builtins(repair.patch) == [
+    assert list(msgspec.to_builtins(repair.patch)) == [
         {"op": "test", "path": "/webhooks/4/name", "value": "e0.stable.tag.lateen.dev"},
         {"op": "replace", "path": "/webhooks/4/clientConfig", "value": wanted["webhooks"][0]["clientConfig"]},
     ]
