@@ -64,8 +64,14 @@ reference: $(READY) ## print docs/cli.md from the parser, and the tables of docs
 	$(BIN)/python -m controlplane.cli.reference docs/cli.md
 	$(BIN)/python -m tests.threats.page docs/security.md
 
-lock: $(READY) ## resolve the dependencies anew into requirements/dev.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --group dev pyproject.toml -o requirements/dev.txt
+LOCKED := --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
+lock: $(READY) ## resolve the dependencies anew into requirements/
+	$(BIN)/uv pip compile $(LOCKED) --group dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile $(LOCKED) --constraint requirements/dev.txt pyproject.toml -o requirements/image.txt
+
+image: $(READY) ## write Lateen's container image to dist/lateen.tar, without an engine (with one: Containerfile)
+	@$(BIN)/python -m tools.images $(ARGS)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

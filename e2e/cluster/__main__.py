@@ -1,6 +1,6 @@
 """The node from the command line; `make cluster-up` and its sisters call this.
 
-python -m e2e.cluster up | down | shell | status | test | build | images
+python -m e2e.cluster up | down | shell | status | test | load | build | images
 """
 
 import argparse
@@ -15,9 +15,10 @@ from time import monotonic
 import pytest
 
 from e2e.cluster import building, images, requirements
-from e2e.cluster.node import CHECKOUT, Node, name_of
+from e2e.cluster.bootstrap import IMPORT
+from e2e.cluster.node import CHECKOUT, IMAGES, Node, name_of
 from tools.cache import default_cache, locked
-from tools.progress import FailedStep, complain, say, seconds
+from tools.progress import FailedStep, complain, run, say, seconds, step
 
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "tests.conftest")
 _IN_CLUSTER = ("e2e", "--ignore=e2e/machine")
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "shell": (shell, "a shell inside of the node (or COMMAND there), with kubectl set up"),
         "status": (status, "is it up, what runs, what it uses"),
         "images": (list_images, "print where the archive with the images is that tests name, for clusters of others"),
+        "load": (load, "build Lateen's image anew and give it to the node, for Pods that start from now on"),
         "build": (build, "build what is missing, and no more"),
         "test": (test, "run the tests in e2e/ on the node, or on the cluster that KUBECONFIG names"),
     }.items():
@@ -81,6 +83,17 @@ def down(node: Node, _: argparse.Namespace) -> int:
 
 def build(node: Node, _: argparse.Namespace) -> int:
     _check_and_build(node)
+    return 0
+
+
+def load(node: Node, _: argparse.Namespace | None = None) -> int:
+    _write_lateen(node)
+    with step("imported"):
+        run(
+            node.entered([*IMPORT, str(IMAGES / node.lateen_archive.name)]),
+            "importing Lateen's image",
+            environment=node.environment(),
+        )
     return 0
 
 
@@ -116,7 +129,7 @@ def test(node: Node, chosen: argparse.Namespace) -> int:
         return subprocess.run(in_cluster, cwd=CHECKOUT, check=False).returncode
     _check_and_build(node)
     on_machine = subprocess.run([*_PYTEST, *_ON_MACHINE, *options], cwd=CHECKOUT, check=False).returncode
-    return _worse(on_machine, _inside(node, in_cluster) if node.running() else _inside_new(node, in_cluster))
+    return _worse(on_machine, _inside_new(node, in_cluster) if not node.running() else _inside_old(node, in_cluster))
 
 
 def _inside_new(node: Node, command: Sequence[str]) -> int:
@@ -129,6 +142,12 @@ def _inside_new(node: Node, command: Sequence[str]) -> int:
         _end(node)
 
 
+def _inside_old(node: Node, command: Sequence[str]) -> int:
+    """In a node that is up, and has Lateen as it was then."""
+    load(node)
+    return _inside(node, command)
+
+
 def _worse(one: int, other: int) -> int:
     """Of two runs of pytest. Options may choose tests of one alone: that the other had none is no failure then."""
     ran = [status for status in (one, other) if status != _NO_TESTS]
@@ -139,6 +158,7 @@ def _start(node: Node, *, with_us: bool) -> None:
     begun = monotonic()
     with locked(node.lock):
         node.start(with_us=with_us)
+        _write_lateen(node)  # while its programs start
         if _inside(node, [sys.executable, "-m", "e2e.cluster.bootstrap"]):
             node.end()
             raise FailedStep("The node did not become ready.")
@@ -152,6 +172,11 @@ def _end(node: Node) -> int:
         node.end()
     say(f"The node is gone: {seconds(monotonic() - begun)}." if was else "No node was up; nothing of one is left.")
     return 0
+
+
+def _write_lateen(node: Node) -> None:
+    with step("Lateen's image"):
+        images.write_lateen(node.cache, CHECKOUT, node.lateen_archive)
 
 
 def _check_and_build(node: Node) -> None:

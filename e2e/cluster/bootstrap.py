@@ -14,6 +14,8 @@ from e2e.cluster.addresses import CONTAINERD, LOGS, NODE_NAME
 from e2e.cluster.node import IMAGES
 from tools.progress import FailedStep, complain, run, step
 
+IMPORT = ("ctr", "--namespace", "k8s.io", "images", "import")  # makes an archive's images known to kubelet
+
 _PATIENCE = 120.0  # seconds; a node takes four, on a machine that has nothing else to do
 _DNS = Path(__file__).parent / "manifests/coredns.yaml"
 
@@ -24,7 +26,9 @@ def main() -> int:
             _wait_for("the API server", _answers)
             _wait_for("the node", _is_ready)
         with step("images imported"):
-            import_images(IMAGES / "node.tar")
+            _wait_for("containerd", CONTAINERD.exists)
+            for archive in sorted(IMAGES.glob("*.tar")):
+                run([*IMPORT, archive], f"importing {archive.name}")
         with step("DNS ready"):
             run(["kubectl", "apply", "--filename", _DNS], "setting DNS up")
             _wait_for(
@@ -34,12 +38,6 @@ def main() -> int:
     except FailedStep as error:
         return complain(error)
     return 0
-
-
-def import_images(archive: Path) -> None:
-    """Makes the images of an OCI archive known to kubelet."""
-    _wait_for("containerd", CONTAINERD.exists)
-    run(["ctr", "--namespace", "k8s.io", "images", "import", archive], f"importing {archive.name}")
 
 
 def _answers() -> bool:

@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 
 from e2e.cluster import building
 from tools.cache import digest_of, made
-from tools.images import base, debian
+from tools.images import base, debian, lateen
 from tools.images.oci import Image, Layer, write_archive, write_layer
 
 PAUSE, COREDNS, TOOLS = "localhost/pause:1", "localhost/coredns:1", "localhost/tools:1"
+LATEEN = "localhost/lateen:e2e"  # of the checkout as it is
 
 _TOOLS = ("busybox-static", "curl")
 # What manifests call them, in full: that is how kubelet asks.
@@ -32,6 +33,13 @@ def archive(cache: Path) -> Path:
     programs = [building.binary(cache, tool) for tool in ("pause", "coredns")]
     key = digest_of(bottom.digest, *map(str, programs), *ours)
     return made(cache / f"images-{key}", lambda folder: _write(cache, bottom, folder)) / "node.tar"
+
+
+def write_lateen(cache: Path, checkout: Path, archive: Path) -> None:
+    """Whole or not at all."""
+    unfinished = archive.with_suffix(".unfinished")
+    write_archive(unfinished, [lateen.image(cache, checkout, (LATEEN,))])
+    unfinished.rename(archive)
 
 
 def _write(cache: Path, bottom: Layer, folder: Path) -> None:

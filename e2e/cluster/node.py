@@ -49,6 +49,7 @@ class Node:
         self.cache = cache
         self.name = name
         self.folder = cache / "nodes" / name
+        self.lateen_archive = self.folder / "images/lateen.tar"
         self.lock = cache / ".nodes.lock"  # one is started or ended at a time
 
     def running(self) -> Running | None:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from tools.cache import digest_of, made
-from tools.images import debian
+from tools.images import debian, python
 from tools.images.oci import Layer, layer_at, write_layer
 
 PACKAGES = ("python3", "iptables", "ca-certificates")
@@ -39,6 +39,8 @@ def _make(folder: Path) -> None:
     debian.unpack(debian.fetch(fetched, PACKAGES), root)
     debian.set_up(root)
     _set_up(root)
+    for modules in (root / "usr/lib").glob("python3.*"):
+        python.compile_modules(root, modules, modules.name.removeprefix("python"))
     write_layer(folder / "layer.tar", root, debian.wanted)
     for leftover in (root, fetched):
         shutil.rmtree(leftover)
