@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-_EVERY = 15.0  # seconds between two lines about the same step
+EVERY = 15.0  # seconds between two lines about the same step
 
 
 class FailedStep(Exception):  # noqa: N818  (what happened, not whose fault)
@@ -67,7 +67,7 @@ def run_long(
         assert process.stderr is not None
         for line in process.stderr:
             lines.append(line)
-            if monotonic() - told >= _EVERY:
+            if monotonic() - told >= EVERY:
                 told = monotonic()
                 say(f"  {what}: {counted(len(lines))}, {seconds(told - begun)} so far")
     if process.returncode:

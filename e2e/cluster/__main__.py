@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
@@ -18,6 +19,7 @@ from e2e.cluster import building, images, requirements
 from e2e.cluster.bootstrap import IMPORT
 from e2e.cluster.node import CHECKOUT, IMAGES, Node, name_of
 from tools.cache import default_cache, locked
+from tools.images import base
 from tools.progress import FailedStep, complain, run, say, seconds, step
 
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "tests.conftest")
@@ -55,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "down": (down, "end the node, with all that is its own"),
         "shell": (shell, "a shell inside of the node (or COMMAND there), with kubectl set up"),
         "status": (status, "is it up, what runs, what it uses"),
-        "images": (list_images, "print where the archive with the images is that tests name, for clusters of others"),
+        "images": (list_images, "print where the archives with the images are that tests name, for a cluster of yours"),
         "load": (load, "build Lateen's image anew and give it to the node, for Pods that start from now on"),
         "build": (build, "build what is missing, and no more"),
         "test": (test, "run the tests in e2e/ on the node, or on the cluster that KUBECONFIG names"),
@@ -98,7 +100,11 @@ def load(node: Node, _: argparse.Namespace | None = None) -> int:
 
 
 def list_images(node: Node, _: argparse.Namespace) -> int:
-    say(str(images.archive(node.cache)))
+    """Those that a foreign cluster lacks: Lateen's is written anew."""
+    own = node.cache / f"{node.name}.tar"
+    images.write_lateen(node.cache, CHECKOUT, own)
+    for archive in (images.of_tests(node.cache), own):
+        say(str(archive))
     return 0
 
 
@@ -156,13 +162,22 @@ def _worse(one: int, other: int) -> int:
 
 def _start(node: Node, *, with_us: bool) -> None:
     begun = monotonic()
-    with locked(node.lock):
+    with locked(node.lock), _whole_or_not(node):
         node.start(with_us=with_us)
         _write_lateen(node)  # while its programs start
         if _inside(node, [sys.executable, "-m", "e2e.cluster.bootstrap"]):
-            node.end()
             raise FailedStep("The node did not become ready.")
     say(f"Kubernetes {building.version('kubernetes')} is up: {seconds(monotonic() - begun)}.")
+
+
+@contextmanager
+def _whole_or_not(node: Node) -> Iterator[None]:
+    """Half a node is ended, whatever it was that stopped its start."""
+    try:
+        yield
+    except BaseException:
+        node.end()
+        raise
 
 
 def _end(node: Node) -> int:
@@ -180,9 +195,9 @@ def _write_lateen(node: Node) -> None:
 
 
 def _check_and_build(node: Node) -> None:
-    requirements.check(to_build=not building.all_built(node.cache))
+    requirements.check(to_build=not (building.all_built(node.cache) and base.folder(node.cache).is_dir()))
     building.build_all(node.cache)
-    images.archive(node.cache)
+    images.archives(node.cache)
 
 
 def _inside(node: Node, command: Sequence[str]) -> int:

@@ -25,7 +25,7 @@ _MODULES = {
 _KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 
 # Debian's, with all they need that the machine has not: they are unpacked, not installed.
-_PACKAGES = ("containerd", "runc", "containernetworking-plugins", "nftables", "iptables", "conntrack", "kmod")
+_PACKAGES = ("containerd", "runc", "containernetworking-plugins", "nftables", "iptables", "conntrack")
 
 
 def version(tool: str) -> str:

@@ -15,15 +15,18 @@ PATIENCE = 20.0  # seconds until processes that were killed are gone
 _INHERITED = ("cpuset.cpus", "cpuset.mems")  # empty in a new folder, and nothing may run there until they are not
 
 
-def make(name: str) -> list[Path]:
-    """A folder in each hierarchy. Whose number is written to their `cgroup.procs` is in, with all it starts."""
-    folders = [folder / name for folder in _own_places()]
+def folders(name: str) -> list[Path]:
+    """Where one of that name is, or would be: in each hierarchy."""
+    return [place / name for place in _own_places()]
+
+
+def make(folders: Sequence[Path]) -> None:
+    """Whose number is written to the `cgroup.procs` of all of them is in, with all it starts."""
     for folder in folders:
         folder.mkdir(exist_ok=True)
         for setting in _INHERITED:
             if (folder / setting).exists():
                 (folder / setting).write_text((folder.parent / setting).read_text())
-    return folders
 
 
 def remove(folders: Sequence[Path]) -> None:

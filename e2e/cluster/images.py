@@ -6,7 +6,9 @@ they are.
 
 import shutil
 import subprocess
+import sys
 import tarfile
+from inspect import getsource
 from pathlib import Path, PurePosixPath
 
 from e2e.cluster import building
@@ -27,12 +29,22 @@ _STAND_FOR = (
 )
 
 
-def archive(cache: Path) -> Path:
-    """One archive of all of them."""
-    ours, bottom = [Path(file).read_bytes() for file in (__file__, debian.__file__)], base.base(cache)
-    programs = [building.binary(cache, tool) for tool in ("pause", "coredns")]
-    key = digest_of(bottom.digest, *map(str, programs), *ours)
-    return made(cache / f"images-{key}", lambda folder: _write(cache, bottom, folder)) / "node.tar"
+def archives(cache: Path) -> list[Path]:
+    """All that the node has from the start."""
+    return [_of_kubernetes(cache), of_tests(cache)]
+
+
+def of_tests(cache: Path) -> Path:
+    """What manifests name; other clusters are given it, too."""
+    bottom = base.base(cache)
+    key = digest_of(bottom.digest, *map(getsource, (sys.modules[__name__], debian)))
+
+    def write(folder: Path) -> None:
+        image = Image((TOOLS, *_STAND_FOR), (bottom, _tools(folder, bottom)), architecture=base.architecture())
+        write_archive(folder / "tests.tar", [image])
+        _keep_only(folder / "tests.tar")
+
+    return made(cache / f"images-{key}", write) / "tests.tar"
 
 
 def write_lateen(cache: Path, checkout: Path, archive: Path) -> None:
@@ -42,23 +54,28 @@ def write_lateen(cache: Path, checkout: Path, archive: Path) -> None:
     unfinished.rename(archive)
 
 
-def _write(cache: Path, bottom: Layer, folder: Path) -> None:
-    tools = Image((TOOLS, *_STAND_FOR), (bottom, _tools(folder, bottom)), architecture=base.architecture())
-    images = [_program(cache, folder, PAUSE), _program(cache, folder, COREDNS), tools]
-    write_archive(folder / "node.tar", images)
-    for leftover in folder.iterdir():
-        if leftover.name != "node.tar":
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+def _of_kubernetes(cache: Path) -> Path:
+    programs = {name: building.binary(cache, tool) for name, tool in ((PAUSE, "pause"), (COREDNS, "coredns"))}
+
+    def write(folder: Path) -> None:
+        write_archive(folder / "node.tar", [_program(folder, name, program) for name, program in programs.items()])
+        _keep_only(folder / "node.tar")
+
+    return made(cache / f"images-{digest_of(*map(str, programs.values()), getsource(_program))}", write) / "node.tar"
 
 
-def _program(cache: Path, folder: Path, name: str) -> Image:
+def _keep_only(archive: Path) -> None:
+    for leftover in set(archive.parent.iterdir()) - {archive}:
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _program(folder: Path, name: str, program: Path) -> Image:
     """One static program and nothing else."""
-    tool = name.partition("/")[2].partition(":")[0]
-    root = folder / f"{tool}-root"
+    root = folder / f"{program.name}-root"
     root.mkdir()
-    shutil.copy(building.binary(cache, tool), root / tool)
-    layer = write_layer(folder / f"{tool}.layer", root)
-    return Image((name,), (layer,), entrypoint=(f"/{tool}",), architecture=base.architecture())
+    shutil.copy(program, root)
+    layer = write_layer(folder / f"{program.name}.layer", root)
+    return Image((name,), (layer,), entrypoint=(f"/{program.name}",), architecture=base.architecture())
 
 
 def _tools(folder: Path, bottom: Layer) -> Layer:

@@ -39,6 +39,9 @@ class AddressPool:
             self._given[service] = wished if wished in free else free[0]
         return self._given[service]
 
+    def services(self) -> set[str]:
+        return set(self._given)
+
     def taken_back(self, service: str) -> str | None:
         return self._given.pop(service, None)
 
@@ -47,35 +50,50 @@ def main() -> int:
     pool = AddressPool(*LOAD_BALANCERS)
     while True:
         try:
-            for kind, service in _events():
-                _settle(pool, kind, service)
+            _run(pool)
         except (OSError, HTTPException, ValueError) as error:
             print(f"the API server is asked again in {_AGAIN} s: {error!r}", file=sys.stderr, flush=True)
             sleep(_AGAIN)
 
 
-def _settle(pool: AddressPool, kind: str, service: dict[str, Any]) -> None:
-    metadata = service["metadata"]
-    name = f"{metadata['namespace']}/{metadata['name']}"
-    if kind == "DELETED" or service["spec"].get("type") != "LoadBalancer":
-        if address := pool.taken_back(name):
-            _on_link("del", address)
-        return
-    shown = [entry.get("ip", "") for entry in service.get("status", {}).get("loadBalancer", {}).get("ingress", ())]
-    address = pool.given(name, *shown[:1])
-    _on_link("replace", address)
-    if shown != [address]:
-        _publish(metadata, address)
-
-
-def _events() -> Iterator[tuple[str, dict[str, Any]]]:
+def _run(pool: AddressPool) -> None:
     """Every Service as it is, then what becomes of them, until the API server ends the watch."""
     listed = json.loads(_answer("GET", "/api/v1/services"))
+    for gone in pool.services() - {_name(service) for service in listed["items"]}:
+        _take_back(pool, gone)
     for service in listed["items"]:
-        yield "ADDED", service
-    version = listed["metadata"]["resourceVersion"]
+        _settle(pool, service)
+    for kind, service in _changes(listed["metadata"]["resourceVersion"]):
+        _take_back(pool, _name(service)) if kind == "DELETED" else _settle(pool, service)
+
+
+def _settle(pool: AddressPool, service: dict[str, Any]) -> None:
+    if service["spec"].get("type") != "LoadBalancer":
+        _take_back(pool, _name(service))
+        return
+    shown = [entry.get("ip", "") for entry in service.get("status", {}).get("loadBalancer", {}).get("ingress", ())]
+    try:
+        address = pool.given(_name(service), *shown[:1])
+    except LookupError as error:
+        print(error, file=sys.stderr, flush=True)
+        return
+    _on_link("replace", address)
+    if shown != [address]:
+        _publish(service["metadata"], address)
+
+
+def _take_back(pool: AddressPool, name: str) -> None:
+    if address := pool.taken_back(name):
+        _on_link("del", address)
+
+
+def _name(service: dict[str, Any]) -> str:
+    return f"{service['metadata']['namespace']}/{service['metadata']['name']}"
+
+
+def _changes(since: str) -> Iterator[tuple[str, dict[str, Any]]]:
     with closing(_connection(_WATCH + 10)) as connection:
-        connection.request("GET", f"/api/v1/services?watch=1&resourceVersion={version}&timeoutSeconds={_WATCH}")
+        connection.request("GET", f"/api/v1/services?watch=1&resourceVersion={since}&timeoutSeconds={_WATCH}")
         for line in connection.getresponse():
             event = json.loads(line)
             if event["type"] == "ERROR":

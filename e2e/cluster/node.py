@@ -55,18 +55,19 @@ class Node:
     def running(self) -> Running | None:
         """If its first process lives."""
         known = self._known()
-        return known if known and known.first and _born(known.first) == known.born else None
+        return known if known and known.first and born(known.first) == known.born else None
 
     def start(self, *, with_us: bool) -> None:
         """Returns when its first process runs; `with_us`: it ends when this process does, however that ends."""
         self.end()
         with step("certificates and configuration"):
             self._lay_out()
-        groups = cgroups.make(self.name)
+        groups = cgroups.folders(self.name)
         self._write_down(Running([str(group) for group in groups]))
+        cgroups.make(groups)
         outer = self._spawn(groups, with_us=with_us)
         first = _only_child(outer, self._outside(_OWN_LOG))
-        self._write_down(Running([str(group) for group in groups], first, _born(first)))
+        self._write_down(Running([str(group) for group in groups], first, born(first)))
 
     def end(self) -> None:
         """Whatever is left of it, at any stage. Nothing is left then."""
@@ -97,7 +98,8 @@ class Node:
         for path, text in config.files().items():
             self._outside(path).write_text(text)
         building.link_programs(self.cache, self._outside(PROGRAMS))
-        self._outside(IMAGES / "node.tar").symlink_to(images.archive(self.cache))
+        for archive in images.archives(self.cache):
+            self._outside(IMAGES / archive.name).symlink_to(archive)
 
     def _spawn(self, groups: Sequence[Path], *, with_us: bool) -> int:
         """Joins the control groups, then makes the namespaces: in this order, so that the groups are their root."""
@@ -142,7 +144,7 @@ def _path(rest: str) -> str:
     )
 
 
-def _born(pid: int) -> int:
+def born(pid: int) -> int:
     """When a process was started (proc(5): field 22 of `stat`; the second may hold anything, in parentheses). 0: there
     is none, or it is dead and not buried yet."""
     try:

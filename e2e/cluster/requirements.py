@@ -20,7 +20,7 @@ _PROGRAMS = {
     "ip": "iproute2",
 }
 _BUILDERS = {"apt-get": "apt", "dpkg-deb": "dpkg", "tar": "tar"}
-_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids")
+CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids")
 _GO = (1, 26)
 
 _OTHER_WAY = "Any cluster will do instead: KUBECONFIG=FILE make e2e (kind, for one: docs/e2e.md)."
@@ -44,17 +44,17 @@ def _of_running() -> Iterator[Missing]:
         return
     yield from _of_rights()
     yield from _of_programs(_PROGRAMS)
-    if lacking := [name for name in _CONTROLLERS if name not in cgroups.controllers_here()]:
+    if lacking := [name for name in CONTROLLERS if name not in cgroups.controllers_here()]:
         yield Missing(
             f"control groups of version 1 lack {', '.join(lacking)}",
             "This node knows version 1 alone; where a machine has version 2, use an existing cluster",
         )
-    if "overlay" not in _words("/proc/filesystems"):
+    if "overlay" not in file_systems():
         yield Missing("the kernel has no overlayfs", "Try: modprobe overlay")
 
 
 def _of_rights() -> Iterator[Missing]:
-    if lacking := [name for name, bit in _CAPABILITIES.items() if not _effective() >> bit & 1]:
+    if lacking := [name for name, bit in _CAPABILITIES.items() if not effective() >> bit & 1]:
         yield Missing(
             f"the right to make namespaces, mounts and links ({', '.join(lacking)})", "Run it as root: sudo make e2e"
         )
@@ -68,16 +68,21 @@ def _of_kernel() -> Iterator[Missing]:
         "bridges": "ip link add name one type bridge",
         "pairs of links (veth)": "ip link add name one type veth peer name two",
     }.items():
-        done = subprocess.run(["unshare", "--net", "sh", "-c", command], capture_output=True, check=False)
-        if done.returncode:
-            yield Missing(f"the kernel has no {what}: {done.stderr.decode().strip()}", "Another kernel has them")
+        if refused := refusal(command):
+            yield Missing(f"the kernel has no {what}: {refused}", "Another kernel has them")
+
+
+def refusal(command: str) -> str:
+    """What the kernel says to a command in a network of its own; empty: it does it."""
+    done = subprocess.run(["unshare", "--net", "sh", "-c", command], capture_output=True, text=True, check=False)
+    return (done.stderr.strip() or "no reason given") if done.returncode else ""
 
 
 def _of_building() -> Iterator[Missing]:
     if not shutil.which("go"):
         yield Missing("Go is not installed", f"Kubernetes' programs are built with Go {_shown(_GO)} or newer")
-    elif _go_version() < _GO:
-        yield Missing(f"Go is {_shown(_go_version())}", f"Kubernetes' programs need Go {_shown(_GO)} or newer")
+    elif go_version() < _GO:
+        yield Missing(f"Go is {_shown(go_version())}", f"Kubernetes' programs need Go {_shown(_GO)} or newer")
     yield from _of_programs(_BUILDERS)
 
 
@@ -87,7 +92,7 @@ def _of_programs(programs: dict[str, str]) -> Iterator[Missing]:
             yield Missing(f"no program {program}", f"Install the package {package}")
 
 
-def _go_version() -> tuple[int, ...]:
+def go_version() -> tuple[int, ...]:
     """Of `go1.26.8`, (1, 26)."""
     shown = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout.strip()
     return tuple(int(part) for part in shown.removeprefix("go").split(".")[:2] if part.isdigit())
@@ -97,7 +102,7 @@ def _shown(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
 
 
-def _effective() -> int:
+def effective() -> int:
     """Our capabilities, a bit each."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
@@ -105,5 +110,5 @@ def _effective() -> int:
     return 0
 
 
-def _words(path: str) -> list[str]:
-    return Path(path).read_text().split()
+def file_systems() -> list[str]:
+    return Path("/proc/filesystems").read_text().split()

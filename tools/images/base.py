@@ -2,6 +2,8 @@
 
 import platform
 import shutil
+import sys
+from inspect import getsource
 from pathlib import Path
 
 from tools.cache import digest_of, made
@@ -29,19 +31,23 @@ def architecture() -> str:
 
 def base(cache: Path) -> Layer:
     """Made once a machine."""
-    key = digest_of(*PACKAGES, *_ACCOUNTS.values(), Path(__file__).read_bytes(), Path(debian.__file__).read_bytes())
-    return layer_at(made(cache / f"base-{key}", _make) / "layer.tar")
+    return layer_at(made(folder(cache), _make) / "layer.tar")
 
 
-def _make(folder: Path) -> None:
-    root, fetched = folder / "root", folder / "fetched"
+def folder(cache: Path) -> Path:
+    sources = (getsource(module) for module in (sys.modules[__name__], debian, python))
+    return cache / f"base-{digest_of(*sources)}"
+
+
+def _make(into: Path) -> None:
+    root, fetched = into / "root", into / "fetched"
     root.mkdir()
     debian.unpack(debian.fetch(fetched, PACKAGES), root)
     debian.set_up(root)
     _set_up(root)
     for modules in (root / "usr/lib").glob("python3.*"):
         python.compile_modules(root, modules, modules.name.removeprefix("python"))
-    write_layer(folder / "layer.tar", root, debian.wanted)
+    write_layer(into / "layer.tar", root, debian.wanted)
     for leftover in (root, fetched):
         shutil.rmtree(leftover)
 

@@ -7,6 +7,7 @@ to, so its root can be read only; it runs as nobody in particular.
 import shutil
 import sys
 import zipfile
+from inspect import getsource
 from pathlib import Path
 
 import msgspec
@@ -42,7 +43,7 @@ class Place(msgspec.Struct, frozen=True):
 
 def image(cache: Path, checkout: Path, names: tuple[str, ...]) -> Image:
     """Of the checkout as it is, committed or not."""
-    if not shutil.which("apt-get"):
+    if not (base.folder(cache).is_dir() or shutil.which("apt-get")):
         raise FailedStep("This needs Debian's apt. With an engine: docker build --tag lateen --file Containerfile .")
     bottom = base.base(cache)
     place = Place(python.version(bottom))
@@ -60,7 +61,7 @@ def image(cache: Path, checkout: Path, names: tuple[str, ...]) -> Image:
 def _dependencies(cache: Path, checkout: Path, place: Place) -> Layer:
     """Made once for each lock file."""
     lock = checkout / LOCK
-    key = digest_of(lock.read_bytes(), Path(__file__).read_bytes(), place.python)
+    key = digest_of(lock.read_bytes(), getsource(_install), getsource(python), place.python)
     return layer_at(made(cache / f"dependencies-{key}", lambda folder: _install(folder, lock, place)) / "layer.tar")
 
 
@@ -107,7 +108,7 @@ def _own(cache: Path, checkout: Path, place: Place) -> Layer:
     build: list[str | Path] = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", wheels]
     run(build, "building Lateen's wheel", cwd=checkout)
     (wheel,) = wheels.glob("*.whl")
-    key = digest_of(wheel.read_bytes(), Path(__file__).read_bytes(), place.python)
+    key = digest_of(wheel.read_bytes(), getsource(_unpack), getsource(python), place.python)
     folder = made(mine / f"layer-{key}", lambda folder: _unpack(folder, wheel, place))
     for older in set(mine.glob("layer-*")) - {folder}:
         shutil.rmtree(older)
