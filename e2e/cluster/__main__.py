@@ -197,7 +197,7 @@ def _write_lateen(node: Node) -> None:
 def _check_and_build(node: Node) -> None:
     requirements.check(to_build=not (building.all_built(node.cache) and base.folder(node.cache).is_dir()))
     building.build_all(node.cache)
-    images.archives(node.cache)
+    images.make_all(node.cache, CHECKOUT)
 
 
 def _inside(node: Node, command: Sequence[str]) -> int:

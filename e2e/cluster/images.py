@@ -29,8 +29,14 @@ _STAND_FOR = (
 )
 
 
+def make_all(cache: Path, checkout: Path) -> None:
+    """Whatever takes long: all but Lateen itself."""
+    archives(cache)
+    lateen.dependencies(cache, checkout)
+
+
 def archives(cache: Path) -> list[Path]:
-    """All that the node has from the start."""
+    """All that the node has from the start but Lateen's."""
     return [_of_kubernetes(cache), of_tests(cache)]
 
 

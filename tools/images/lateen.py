@@ -49,7 +49,7 @@ def image(cache: Path, checkout: Path, names: tuple[str, ...]) -> Image:
     place = Place(python.version(bottom))
     return Image(
         names=names,
-        layers=(bottom, _dependencies(cache, checkout, place), _own(cache, checkout, place)),
+        layers=(bottom, dependencies(cache, checkout), _own(cache, checkout, place)),
         entrypoint=ENTRYPOINT,
         environment=ENVIRONMENT,
         user=USER,
@@ -58,9 +58,9 @@ def image(cache: Path, checkout: Path, names: tuple[str, ...]) -> Image:
     )
 
 
-def _dependencies(cache: Path, checkout: Path, place: Place) -> Layer:
+def dependencies(cache: Path, checkout: Path) -> Layer:
     """Made once for each lock file."""
-    lock = checkout / LOCK
+    lock, place = checkout / LOCK, Place(python.version(base.base(cache)))
     key = digest_of(lock.read_bytes(), getsource(_install), getsource(python), place.python)
     return layer_at(made(cache / f"dependencies-{key}", lambda folder: _install(folder, lock, place)) / "layer.tar")
 
