@@ -121,3 +121,29 @@ def test_a_virtual_machine_calls(any_backend):
     found = world(any_backend, "--virtual-interfaces", "veth0")["reached"]
     for answers in found.values():
         assert answers["a neighbour calls the application"].startswith("pod:15001")
+
+
+CONFINED = """
+set -e
+mount --make-rprivate /
+mount --bind / /mnt
+mount -o remount,ro,bind /mnt
+mount -t tmpfs tmpfs /mnt/dev/shm
+mount -t proc proc /mnt/proc
+ip link set lo up
+exec chroot /mnt setpriv --bounding-set=-all,+net_admin,+net_raw --inh-caps=-all,+net_admin,+net_raw --no-new-privs \
+    sh -ec 'cd "$1"; ! touch written 2>/dev/null; shift; "$@"' - "$@"
+"""
+
+
+def test_as_confined_as_the_init_container(backend):
+    """Root with two capabilities, on a read-only root file system, who can get no further ones."""
+    if which("setpriv") is None:
+        pytest.skip("not installed: setpriv")
+    own = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"]
+    capture = [sys.executable, "-m", "controlplane.agent", "capture", "--backend", backend, "--ipv6", "true"]
+    done = subprocess.run(
+        [*own, "sh", "-c", CONFINED, "-", ROOT, *capture], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("traffic is captured") == 2
