@@ -132,7 +132,7 @@ mount -t tmpfs tmpfs /mnt/dev/shm
 mount -t proc proc /mnt/proc
 ip link set lo up
 exec chroot /mnt setpriv --bounding-set=-all,+net_admin,+net_raw --inh-caps=-all,+net_admin,+net_raw --no-new-privs \
-    sh -ec 'cd "$1"; ! touch written 2>/dev/null; shift; "$@"' - "$@"
+    sh -ec 'cd "$1"; if touch written 2>/dev/null; then exit 9; fi; shift; "$@"' - "$@"
 """
 
 
