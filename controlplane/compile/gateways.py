@@ -1,12 +1,15 @@
 """Gateways: what the Gateway resources bound to one gateway proxy, and the VirtualServices attached to them, make.
 
 One layer per set of bound Gateways. A VirtualService takes part through pairs (layer, VirtualService), so that one of
-thousands on a shared gateway moves its own virtual hosts and nothing else. Clusters follow from references
-(`reached.py`).
+thousands on a shared gateway moves its own virtual hosts and nothing else; the hosts of Ingresses do the same through
+pairs (layer, host of an Ingress). Clusters follow from references (`reached.py`).
 """
 
 from collections.abc import Mapping
 
+import msgspec
+
+from controlplane.compile.ingresses import HostKey, Ingresses
 from controlplane.compile.inputs import Inputs, Key, settings_of
 from controlplane.compile.layers import Layer
 from controlplane.compile.outbound import Named, NamedKey, Outbound, Reachable
@@ -15,12 +18,17 @@ from controlplane.compile.registry import Registry
 from controlplane.compile.rules import Routing, Rules
 from controlplane.envoy import listener as envoy_listener
 from controlplane.envoy import route as envoy_route
+from controlplane.gatewayapi import ingress
+from controlplane.gatewayapi.ingress import HostRules
 from controlplane.ir.guard import WorkloadPolicy
 from controlplane.ir.listener import FilterChain
+from controlplane.ir.route import VirtualHost
 from controlplane.mesh import gateway as mesh_gateway
 from controlplane.mesh import virtualservice as mesh_virtualservice
 from controlplane.mesh.gateway import GatewayPlan, ListenerPlan, TablePlan
+from controlplane.mesh.hosts import wildcards_above
 from controlplane.model.gateway import Gateway
+from controlplane.model.problem import Origin
 from controlplane.store import Collection, Fetch, Store
 
 DomainKey = tuple[Layer, str, str]  # (layer, route table, domain)
@@ -37,6 +45,7 @@ class Gateways:
         rules: Rules,
         outbound: Outbound,
         policies: Policies,
+        ingresses: Ingresses,
         layers: Collection[Layer, bool],
     ) -> None:
         self._inputs = inputs
@@ -44,6 +53,7 @@ class Gateways:
         self._rules = rules
         self._outbound = outbound
         self._policies = policies
+        self._ingresses = ingresses
         self._plans = store.derive("GatewayPlans", layers, self._plan)
         self._listener_plans = store.expand("ListenerPlans", self._plans, _listener_plans)
         self._table_plans = store.expand("TablePlans", self._plans, _table_plans)
@@ -56,9 +66,18 @@ class Gateways:
         domains = store.expand("Attachments", attached, self._attachments)
         servers = store.expand("ServerAttachments", attached, self._server_attachments)
         planned = store.expand("PlannedDomains", self._plans, _planned_domains)
+        serving = store.index("IngressLayers", layers, lambda layer, _: ((),) if layer.ingress else ())
+        places = store.expand(
+            "IngressPlaces", store.match("ServedIngresses", serving, ingresses.every_host), self._places
+        )
         self._by_domain = store.index("RoutingsByDomain", domains, lambda key, _: (key[0],))
         self._by_server = store.index("RoutingsByServer", servers, lambda key, _: (key[0],))
-        every = store.index("EveryDomain", store.union("Domains", domains, planned), lambda key, _: (key[0],))
+        self._by_place = store.index("IngressesByDomain", places, lambda key, _: (key[0],))
+        every = store.index(
+            "EveryDomain",
+            store.union("Domains", domains, planned, store.expand("IngressDomains", places, _domain)),
+            lambda key, _: (key[0],),
+        )
         self.virtual_hosts = store.expand("GatewayVirtualHosts", store.keys("DomainNames", every), self._virtual_host)
         self.tables = store.expand("GatewayTables", self._table_plans, self._table)
         self.listeners = store.expand("GatewayListeners", self._listener_plans, self._listener)
@@ -70,7 +89,8 @@ class Gateways:
             return None
         found = (fetch(self._inputs.gateways, key) for key in layer.gateways)
         gateways: list[Gateway] = [gateway for gateway in found if gateway is not None]
-        plan, problems = mesh_gateway.plan(gateways, settings_of(fetch, self._inputs), layer.namespace)
+        ready = self._ingresses.servers(fetch) if layer.ingress else ()
+        plan, problems = mesh_gateway.plan(gateways, settings_of(fetch, self._inputs), layer.namespace, ready)
         fetch.report(*problems)
         return plan
 
@@ -112,10 +132,19 @@ class Gateways:
     def _virtual_host(self, fetch: Fetch, key: DomainKey, _: object) -> Named:
         layer, table, domain = key
         plan = fetch(self._table_plans, (layer, table))
-        if plan is None:
+        host = self._made(fetch, layer, plan, domain) if plan is not None else None
+        if host is None:
             return {}
+        if any(route.match.claims for route in host.routes) and not self._policy(fetch, layer).http.tokens:
+            fetch.report(*mesh_gateway.unjudged_claims(host))
+        resource = envoy_route.encode_virtual_host(table, host)
+        return {(layer, resource.name): resource}
+
+    def _made(self, fetch: Fetch, layer: Layer, plan: TablePlan, domain: str) -> VirtualHost | None:
+        key = (layer, plan.name, domain)
         found = (fetch(self._rules.routings, name) for _, name in fetch.keys(self._by_domain, key))
         attached = sorted((routing for routing in found if routing is not None), key=lambda routing: routing.order)
+        own = self._contributed(fetch, key)
         host, problems = mesh_gateway.virtual_host(
             plan,
             domain,
@@ -123,14 +152,42 @@ class Gateways:
             caller=layer.caller,
             destinations=Reachable(fetch, self._outbound, layer.caller),
             settings=settings_of(fetch, self._inputs),
+            contributed=own,
         )
         fetch.report(*problems)
-        if host is None:
+        if host is None or own is None or attached or not domain.startswith("*."):
+            return host
+        above = (self._made(fetch, layer, plan, wider) for wider in wildcards_above(domain))
+        wider = next((one for one in above if one is not None), None)
+        more = ingress.beyond_one_label(wider.routes, domain) if wider is not None else ()
+        return msgspec.structs.replace(host, routes=(*host.routes, *more))
+
+    # Ingresses
+
+    def _places(
+        self, fetch: Fetch, key: tuple[Layer, HostKey], rules: HostRules
+    ) -> Mapping[tuple[DomainKey, HostKey], bool]:
+        layer, name = key
+        plan = fetch(self._plans, layer)
+        if plan is None:
             return {}
-        if any(route.match.claims for route in host.routes) and not self._policy(fetch, layer).http.tokens:
-            fetch.report(*mesh_gateway.unjudged_claims(host))
-        resource = envoy_route.encode_virtual_host(table, host)
-        return {(layer, resource.name): resource}
+        places = ingress.places(rules.host, rules.namespace, plan)
+        fetch.report(*ingress.unplaced(rules, places))
+        return {((layer, table, domain), name): True for table, domain in places}
+
+    def _contributed(self, fetch: Fetch, key: DomainKey) -> mesh_gateway.Contributed | None:
+        """What Ingresses say of a domain."""
+        layer, _, domain = key
+        found = [fetch(self._ingresses.hosts, name) for _, name in fetch.keys(self._by_place, key)]
+        serving = ingress.serving([one for one in found if one is not None], domain)
+        if not serving:
+            return None
+        settings = settings_of(fetch, self._inputs)
+        kept, disputes = ingress.of_namespace_first(serving, domain, settings)
+        backends = Reachable(fetch, self._outbound, layer.caller)
+        routes, problems = ingress.routes(kept, domain, backends, settings)
+        fetch.report(*disputes, *problems)
+        return mesh_gateway.Contributed(routes, kept[0].order, Origin(kept[0].ref, "spec.rules"))
 
     def _listener(self, fetch: Fetch, key: NamedKey, plan: ListenerPlan) -> Named:
         layer, _ = key
@@ -168,6 +225,11 @@ def _listener_plans(_: Fetch, layer: Layer, plan: GatewayPlan) -> Mapping[NamedK
 
 def _table_plans(_: Fetch, layer: Layer, plan: GatewayPlan) -> Mapping[NamedKey, TablePlan]:
     return {(layer, name): table for name, table in plan.tables.items()}
+
+
+def _domain(_: Fetch, key: tuple[DomainKey, HostKey], __: object) -> Mapping[tuple[DomainKey, Key], bool]:
+    """As those of VirtualServices: who attaches does not matter for whether there is a domain."""
+    return {(key[0], key[1][1:]): True}
 
 
 def _planned_domains(_: Fetch, layer: Layer, plan: GatewayPlan) -> Mapping[tuple[DomainKey, Key], bool]:

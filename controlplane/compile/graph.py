@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controlplane.compile.gateways import Gateways
+from controlplane.compile.ingresses import Ingresses
 from controlplane.compile.inputs import SETTINGS_KEY, Inputs
 from controlplane.compile.keyservers import KeyClusters, WantedKeys
 from controlplane.compile.members import Members
@@ -40,7 +41,10 @@ class Graph:
         members = self.members = Members(store, inputs, registry, rules, places, scopes.layers)  # the hosts of each
         outbound = self.outbound = Outbound(store, inputs, registry, rules, places, members)
         inbound = self.inbound = Inbound(store, inputs, registry, scopes, members, outbound, policies)
-        gateways = self.gateways = Gateways(store, inputs, registry, rules, outbound, policies, scopes.layers)
+        ingresses = Ingresses(store, inputs)  # what Ingresses of ours say
+        gateways = self.gateways = Gateways(
+            store, inputs, registry, rules, outbound, policies, ingresses, scopes.layers
+        )
         referring = (
             outbound.virtual_hosts,
             outbound.literals,

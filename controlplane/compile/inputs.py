@@ -7,6 +7,7 @@ from controlplane.model.authorizationpolicy import AuthorizationPolicy
 from controlplane.model.destinationrule import DestinationRule
 from controlplane.model.fetchedkeys import FetchedKeys
 from controlplane.model.gateway import Gateway
+from controlplane.model.ingress import Ingress, IngressClass
 from controlplane.model.peerauthentication import PeerAuthentication
 from controlplane.model.proxy import Proxy
 from controlplane.model.requestauthentication import RequestAuthentication
@@ -43,6 +44,8 @@ class Inputs:
         self.peer_authentications: Input[Key, PeerAuthentication] = store.input("PeerAuthentication")
         self.request_authentications: Input[Key, RequestAuthentication] = store.input("RequestAuthentication")
         self.authorization_policies: Input[Key, AuthorizationPolicy] = store.input("AuthorizationPolicy")
+        self.ingresses: Input[Key, Ingress] = store.input("Ingress")
+        self.ingress_classes: Input[Key, IngressClass] = store.input("IngressClass")
         self.fetched_keys: Input[str, FetchedKeys] = store.input("FetchedKeys")  # by URI
         self.unsupported: Input[tuple[str, str, str, str], UnsupportedObject] = store.input("Unsupported")
         self.proxies: Input[str, Proxy] = store.input("Proxy")  # by connection
@@ -62,6 +65,8 @@ class Inputs:
             (PeerAuthentication.GROUP, PeerAuthentication.KIND): self.peer_authentications,
             (RequestAuthentication.GROUP, RequestAuthentication.KIND): self.request_authentications,
             (AuthorizationPolicy.GROUP, AuthorizationPolicy.KIND): self.authorization_policies,
+            (Ingress.GROUP, Ingress.KIND): self.ingresses,
+            (IngressClass.GROUP, IngressClass.KIND): self.ingress_classes,
         }
 
     def of(self, group: str, kind: str) -> Input[Key, Any] | None:

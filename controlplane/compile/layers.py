@@ -38,6 +38,7 @@ class Layer(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     node: str = ""
     proxy: str = ""
     gateways: tuple[Key, ...] = ()
+    ingress: bool = False  # serves Ingresses too
     bind: str = ""  # what listeners bind instead of the wildcard address
     port_offset: int = 0  # added to ports below 1024
 

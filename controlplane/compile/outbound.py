@@ -78,6 +78,12 @@ class Reachable:
             return self.ports(target.host)
         return tuple(port.number for port in service.ports if port.protocol is not Protocol.UDP)
 
+    def port_named(self, host: str, name: str) -> int | None:
+        service = self._part.registry.service_for(self._fetch, host, self._caller.namespace)
+        ports = service.ports if service is not None else ()
+        found = (port.number for port in ports if port.name == name and port.protocol is not Protocol.UDP)
+        return next(found, None)
+
     def stands_for(self, host: str) -> str:
         _, target = self._service(host)
         return host if target is None else target.host

@@ -15,6 +15,7 @@ from controlplane.compile.registry import HostKey, Registry
 from controlplane.compile.rules import Rules, matched_labels
 from controlplane.envoy import cluster as envoy_cluster
 from controlplane.envoy import listener as envoy_listener
+from controlplane.gatewayapi import ingress
 from controlplane.ir.cluster import Cluster
 from controlplane.ir.listener import Listener
 from controlplane.ir.service import Service, ServicePort, Workload
@@ -147,6 +148,7 @@ class Scopes:
             locality=locality,
             node=node,
             gateways=tuple((gateway.meta.namespace, gateway.meta.name) for gateway in bound),
+            ingress=self._serves_ingresses(fetch, proxy),
             bind=str(proxy.metadata.get(BIND_ADDRESS, "")),
             port_offset=_number(proxy.metadata.get(PORT_OFFSET)),
         )
@@ -155,6 +157,13 @@ class Scopes:
         if settings_of(fetch, self._inputs).scope_gateway_to_namespace and gateway.meta.namespace != proxy.namespace:
             return False
         return not gateway.invalid and has_labels(proxy.labels, gateway.spec.selector)
+
+    def _serves_ingresses(self, fetch: Fetch, proxy: Proxy) -> bool:
+        """Gateways that are for their own namespace are not for the Ingresses of all."""
+        settings = settings_of(fetch, self._inputs)
+        if settings.scope_gateway_to_namespace and proxy.namespace not in settings.root_namespaces:
+            return False
+        return has_labels(proxy.labels, ingress.gateway_labels(settings))
 
 
 class Inbound:

@@ -5,7 +5,7 @@ lies in Kubernetes Secrets goes to gateways only, read in the gateway's own name
 workload need not have the right to read it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -14,11 +14,13 @@ from controlplane.compile.inputs import Inputs
 from controlplane.compile.outbound import Named, NamedKey
 from controlplane.compile.proxies import Scopes
 from controlplane.envoy import secret as envoy_secret
+from controlplane.gatewayapi import ingress
 from controlplane.ir import names
 from controlplane.mesh import credential
 from controlplane.mesh.credential import Credential
 from controlplane.mesh.problems import ignored
 from controlplane.model.gateway import Gateway
+from controlplane.model.ingress import Ingress
 from controlplane.model.problem import Origin
 from controlplane.snapshot import types
 from controlplane.snapshot.resource import Resource
@@ -113,7 +115,13 @@ class Secrets:
         found = (fetch(self._inputs.gateways, (ref.namespace, ref.name)) for ref in refs)
         servers = [origin for gateway in found if gateway is not None for origin in credential.asked_by(gateway, name)]
         rules = [origin for origin in wanted_by if origin.ref.kind == _CLIENT_RULE]
-        return (*servers, *rules) or wanted_by
+        return (*servers, *self._ingresses(fetch, name, wanted_by), *rules) or wanted_by
+
+    def _ingresses(self, fetch: Fetch, name: str, wanted_by: tuple[Origin, ...]) -> Iterator[Origin]:
+        refs = dict.fromkeys(origin.ref for origin in wanted_by if origin.ref.kind == Ingress.KIND)
+        for ref in refs:
+            found = fetch(self._inputs.ingresses, (ref.namespace, ref.name))
+            yield from ingress.asked_by(found, name) if found is not None else ()
 
 
 def _encoded(_: Fetch, key: NamedKey, asked: Asked) -> Named:

@@ -39,7 +39,7 @@ def plan(inputs: Inputs) -> Plan:
     """Everything that should run, and the objects that tell the mesh so."""
     contents = read_manifests(inputs.manifests)
     addresses = AddressBook(inputs.mesh, taken=[FIRST_ADDRESS])
-    gateways = gateway_proxies(inputs.manifests, contents.workloads, inputs.file.gateway_namespace, addresses)
+    gateways = gateway_proxies(inputs.manifests, contents.workloads, inputs.file, addresses)
     workloads = [_bounded(workload) for workload in contents.workloads if not workload.is_gateway]
     replicas = tuple(
         replica for workload in workloads for replica in _replicas(workload, contents.services, inputs, addresses)

@@ -177,7 +177,7 @@ def judge_first(
 
 def _how_likely(problem: Problem) -> tuple[bool, bool]:
     """Sorts first what is the reason that nothing runs."""
-    runs = problem.origin.ref.kind in ("Deployment", "StatefulSet", "Pod", "Gateway", "File")
+    runs = problem.origin.ref.kind in ("Deployment", "StatefulSet", "Pod", "Gateway", "Ingress", "File")
     return problem.level is not Level.ERROR, not runs
 
 

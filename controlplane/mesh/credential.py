@@ -15,6 +15,7 @@ from controlplane.mesh.pem import bundle_fault, end_of, pair_fault
 from controlplane.mesh.servertls import server_tls
 from controlplane.model import core
 from controlplane.model.gateway import Gateway, ServerTLSSettings
+from controlplane.model.ingress import Ingress
 from controlplane.model.meta import origin_of
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 
@@ -73,8 +74,7 @@ def credential(
     wants_bundle = len(names) > 1
     present = [secrets[name] for name in names if name in secrets]
     if not present:
-        text = f"there is no Secret {namespace}/{names[-1]}; connections that need it fail until there is one"
-        return None, tuple(Problem("InvalidGatewayCredential", Level.ERROR, origin, text) for origin in wanted_by)
+        return None, tuple(_absent(names[-1], namespace, origin) for origin in wanted_by)
     faults: list[tuple[core.Secret, str]] = []
     for secret in present:
         found = _bundle(secret) if wants_bundle else _certificate(secret)
@@ -86,6 +86,14 @@ def credential(
     text = f"Secret {namespace}/{secret.meta.name}: {fault}; {instead}"
     origins = (Origin(ObjectRef("", "Secret", namespace, secret.meta.name), "data"), *wanted_by)
     return None, tuple(Problem("InvalidGatewayCredential", Level.ERROR, origin, text) for origin in origins)
+
+
+def _absent(name: str, namespace: str, origin: Origin) -> Problem:
+    """Whoever writes an Ingress expects its Secret beside it."""
+    elsewhere = origin.ref.kind == Ingress.KIND and origin.ref.namespace != namespace
+    where = f" (it is looked for beside the gateway, not in {origin.ref.namespace})" if elsewhere else ""
+    text = f"there is no Secret {namespace}/{name}{where}; connections that need it fail until there is one"
+    return Problem("InvalidGatewayCredential", Level.ERROR, origin, text)
 
 
 def _certificate(secret: core.Secret) -> Credential | str:

@@ -24,12 +24,20 @@ from controlplane.mesh.gateways.attach import (
     unattached,
 )
 from controlplane.mesh.gateways.chains import listener, server_chains, unopened
-from controlplane.mesh.gateways.hosts import Attached, route_table, table_domains, unjudged_claims, virtual_host
+from controlplane.mesh.gateways.hosts import (
+    Attached,
+    Contributed,
+    route_table,
+    table_domains,
+    unjudged_claims,
+    virtual_host,
+)
 from controlplane.mesh.gateways.plan import GatewayPlan, ListenerPlan, TablePlan, plan
 from controlplane.mesh.gateways.server import Server
 
 __all__ = [
     "Attached",
+    "Contributed",
     "GatewayPlan",
     "ListenerPlan",
     "Server",

@@ -1,6 +1,6 @@
 """Core Kubernetes kinds, as far as Lateen reads them, in the shape Kubernetes gives them.
 
-Not here, because nothing asks for it: externalIPs, load balancer status, node ports, volumes, probes.
+Not here, because nothing asks for it: node ports, volumes, probes.
 """
 
 from collections.abc import Mapping
@@ -49,11 +49,31 @@ class ServiceSpec(Read):
     cluster_ip: str = msgspec.field(default="", name="clusterIP")  # "None" = headless
     cluster_ips: tuple[str, ...] = msgspec.field(default=(), name="clusterIPs")
     external_name: str = ""
+    external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
     session_affinity: str = "None"  # None, ClientIP
     session_affinity_config: SessionAffinityConfig | None = None
     internal_traffic_policy: str | None = None  # Cluster, Local
     traffic_distribution: str | None = None  # PreferClose, PreferSameZone, PreferSameNode
     publish_not_ready_addresses: bool = False
+
+
+class LoadBalancerIngress(Read):
+    """An address of a load balancer, or a name for it."""
+
+    ip: str = ""
+    hostname: str = ""
+
+
+class LoadBalancerStatus(Read):
+    """Where a load balancer takes traffic; none while there is none."""
+
+    ingress: tuple[LoadBalancerIngress, ...] = ()
+
+
+class ServiceStatus(Read):
+    """What became of a Service: read for the status of Ingresses."""
+
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
 
 
 class Service(Read):
@@ -64,6 +84,7 @@ class Service(Read):
 
     meta: Meta = msgspec.field(name="metadata")
     spec: ServiceSpec = msgspec.field(default_factory=ServiceSpec)
+    status: ServiceStatus = ServiceStatus()
 
     @property
     def headless(self) -> bool:
@@ -275,6 +296,19 @@ class Namespace(Read):
     meta: Meta = msgspec.field(name="metadata")
 
 
+class NodeAddress(Read):
+    """An address of a node, with its kind: InternalIP, ExternalIP, Hostname."""
+
+    type: str = ""
+    address: str = ""
+
+
+class NodeStatus(Read):
+    """Where a node is reached: read for the status of Ingresses."""
+
+    addresses: tuple[NodeAddress, ...] = ()
+
+
 class Node(Read):
     """Its labels say where it stands."""
 
@@ -282,6 +316,7 @@ class Node(Read):
     KIND: ClassVar[str] = "Node"
 
     meta: Meta = msgspec.field(name="metadata")
+    status: NodeStatus = NodeStatus()
 
 
 class Secret(Read):

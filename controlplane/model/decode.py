@@ -16,7 +16,6 @@ from controlplane.model.durations import parse_duration
 from controlplane.model.kinds import (
     BY_NAME,
     MESH_GROUPS,
-    NOT_YET,
     REPLACED,
     SECURITY_GROUP,
     Kind,
@@ -251,7 +250,7 @@ def _not_served(head: _Head, document: Mapping[str, Any], namespace: str) -> Dec
     if (group, head.kind) in REPLACED:
         message = printable(f"{head.kind} has no effect: {REPLACED[group, head.kind]}")
         return Decoded(None, (Problem("KindReplaced", Level.INFO, Origin(ref), message),))
-    if group not in MESH_GROUPS and (group, head.kind) not in NOT_YET:
+    if group not in MESH_GROUPS:
         message = printable(f"{head.api_version} {head.kind} has nothing to do with traffic and is not read")
         return Decoded(None, (Problem("KindIgnored", Level.INFO, Origin(ref), message),))
     return _unsupported(ref, document)

@@ -6,6 +6,7 @@ from controlplane.model import core
 from controlplane.model.authorizationpolicy import AuthorizationPolicy
 from controlplane.model.destinationrule import DestinationRule
 from controlplane.model.gateway import Gateway
+from controlplane.model.ingress import Ingress, IngressClass
 from controlplane.model.peerauthentication import PeerAuthentication
 from controlplane.model.requestauthentication import RequestAuthentication
 from controlplane.model.serviceentry import ServiceEntry, WorkloadEntry
@@ -34,6 +35,8 @@ CoreObject = (
     | core.Secret
     | core.ConfigMap
     | core.ServiceAccount
+    | Ingress
+    | IngressClass
 )
 Object = MeshObject | CoreObject | UnsupportedObject
 
@@ -99,6 +102,8 @@ CORE_KINDS: tuple[Kind, ...] = (
     _core(core.Secret, "secrets"),
     _core(core.ConfigMap, "configmaps"),
     _core(core.ServiceAccount, "serviceaccounts"),
+    _core(Ingress, "ingresses"),
+    _core(IngressClass, "ingressclasses", namespaced=False),
 )
 KINDS: tuple[Kind, ...] = MESH_KINDS + CORE_KINDS
 BY_NAME: dict[tuple[str, str], Kind] = {(kind.group, kind.kind): kind for kind in KINDS}
@@ -114,8 +119,6 @@ MESH_GROUPS = frozenset(
     }
 )
 SECURITY_GROUP = "security.istio.io"
-# Kinds of other groups that mean something for traffic and have no effect yet.
-NOT_YET = frozenset({("networking.k8s.io", "Ingress")})
 # Kinds that have become another's: what is to be said of them.
 REPLACED = {
     ("", "Endpoints"): "EndpointSlices are read instead, which a cluster makes of Endpoints; without one, write an "

@@ -51,6 +51,15 @@ class Tenancy(WireEnum):
     ISTIO = "istio", 1
 
 
+class IngressControllerMode(WireEnum):
+    """Which Ingresses are ours of those that name no class of ours."""
+
+    UNSPECIFIED = "UNSPECIFIED", 0  # STRICT
+    OFF = "OFF", 1  # and no others either
+    DEFAULT = "DEFAULT", 2  # those that name none at all
+    STRICT = "STRICT", 3  # none
+
+
 class MinProtocolVersion(WireEnum):
     """The oldest TLS that is spoken inside the mesh."""
 
@@ -121,6 +130,10 @@ class Settings(Value):
     workload_certificates: bool = False  # proxies have identities: without, nobody can speak mutual TLS of the mesh
     enable_auto_mtls: bool = True  # clients use it where the endpoint can and no rule says otherwise
     mesh_mtls: MeshMTLS = msgspec.field(name="meshMTLS", default=MeshMTLS())
+    ingress_controller_mode: IngressControllerMode = IngressControllerMode.STRICT
+    ingress_class: str = "istio"  # the name that Istio's users write, beside our own
+    ingress_service: str = "istio-ingressgateway"  # of the gateway: [namespace/]name; its addresses are the Ingresses'
+    ingress_selector: str = ""  # the gateway's label `istio`; "" = the name of a Service of your own, or ingressgateway
     privileged_port_offset: Int32 = 0  # workloads' ports below 1024 are this much higher: nobody may open these here
     refuse_local_endpoints: bool = True  # loopback, link-local, Unix sockets; a mesh on one machine lives there
 

@@ -236,7 +236,7 @@ def _field(owner: type, field: str, value: Any, bad: _Bad) -> tuple[Any, bool]:
         return kept, False
     if (owner, field) in ABSENT:
         return None, False
-    return kept, not issubclass(owner, Read) or (owner, field) == (Meta, "name")
+    return kept, not _is_lenient(owner) or (owner, field) == (Meta, "name")
 
 
 def _list(owner: type, field: str, value: tuple[Any, ...], bad: _Bad) -> tuple[Any, bool]:
@@ -247,9 +247,14 @@ def _list(owner: type, field: str, value: tuple[Any, ...], bad: _Bad) -> tuple[A
         (_contained(item, bad.parts[str(i)]) if str(i) in bad.parts else (item, False)) for i, item in enumerate(value)
     ]
     kept = tuple(item for item, escaped in parts if not escaped)
-    if (owner, field) in DROPPED or issubclass(owner, Read):
+    if (owner, field) in DROPPED or _is_lenient(owner):
         return kept, False
     escaped = bad.here or len(kept) < len(parts)
     if (owner, field) in DROPPED_BUT_LAST and kept and not bad.here:
         return kept, False
     return kept, escaped
+
+
+def _is_lenient(owner: type[Any]) -> bool:
+    """Kinds of others are taken as far as they can be read, but for the units of theirs that can be marked."""
+    return issubclass(owner, Read) and "invalid" not in owner.__struct_fields__

@@ -34,6 +34,8 @@ HERE = Path(__file__).parent / "fields"
 MESH = "networking.istio.io"
 GROUPS = {
     "Service": ("", "v1"),
+    "Ingress": ("networking.k8s.io", "v1"),
+    "IngressClass": ("networking.k8s.io", "v1"),
     "Pod": ("", "v1"),
     "EndpointSlice": ("discovery.k8s.io", "v1"),
     "AuthorizationPolicy": ("security.istio.io", "v1"),
@@ -50,6 +52,7 @@ EXCEPT: dict[str, dict[str, str]] = {
     "Settings": {r"jwksAllowedNetworks": "where the control plane may ask for keys; read by what asks"},
     "Service": {
         r"ports\[\]\.nodePort": "where the nodes listen; kube-proxy's",
+        r"externalIPs": "read for the status of Ingresses",
     },
     "EndpointSlice": {
         r"endpoints\[\]\.hostname": "the DNS's",

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from typing import Any
 
+import msgspec
 import pytest
 
 from controlplane.model.decode import checked
@@ -253,10 +254,33 @@ def test_other_unsupported_kinds_are_warned_about(api):
     assert decoded.value.ref.kind == "Something"
 
 
-def test_an_ingress_is_not_passed_over_in_silence():
-    decoded = decode({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "x"}})
-    assert [(one.code, one.level) for one in decoded.problems] == [("KindNotSupportedYet", Level.WARNING)]
-    assert str(decoded.value.ref) == "Ingress default/x"
+@pytest.mark.parametrize(
+    ("spec", "invalid"),
+    [
+        ({"rules": [{"host": 5}]}, "rules[0]"),
+        ({"rules": [{"host": "a.example.com", "http": {"paths": [{"path": 5}]}}]}, "rules[0].http.paths[0]"),
+        ({"defaultBackend": {"service": {"name": "a", "port": {"number": "x"}}}}, "default_backend.service.port"),
+        ({"tls": [{"hosts": ["a.example.com", 5]}]}, "tls[0]"),
+        ({"rules": "none", "defaultBackend": {}}, ""),
+    ],
+)
+def test_what_cannot_be_read_of_an_ingress_is_not_taken_for_left_out(spec: dict[str, Any], invalid: str):
+    """A rule without a host is for every host: one whose host cannot be read must not be."""
+    head = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "x"}}
+    decoded = decode({**head, "spec": spec})
+    assert [one.code for one in decoded.problems] == ["InvalidValue"]
+    assert _marked(decoded.value.spec) == [invalid]
+
+
+def _marked(value: Any, path: str = "") -> list[str]:
+    """Where a value is marked."""
+    if isinstance(value, tuple):
+        return [one for index, item in enumerate(value) for one in _marked(item, f"{path}[{index}]")]
+    if not isinstance(value, msgspec.Struct):
+        return []
+    here = [path] if getattr(value, "invalid", False) else []
+    fields = value.__struct_fields__
+    return here + [one for name in fields for one in _marked(getattr(value, name), f"{path}.{name}".lstrip("."))]
 
 
 # Units and directions

@@ -1,6 +1,6 @@
 """One virtual host of one route table of a gateway."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -11,11 +11,11 @@ from controlplane.mesh.caller import Caller
 from controlplane.mesh.destinations import Destinations
 from controlplane.mesh.gateways.attach import admits, narrower
 from controlplane.mesh.gateways.plan import TablePlan
-from controlplane.mesh.gateways.server import Server
+from controlplane.mesh.gateways.server import Age, Server
 from controlplane.mesh.http.rule import Rule
-from controlplane.mesh.virtualservice import gateways_of, http_routes
+from controlplane.mesh.virtualservice import gateways_of, http_routes, order
 from controlplane.model.problem import Level, Origin, Problem
-from controlplane.model.settings import Settings
+from controlplane.model.settings import Settings, Tenancy
 from controlplane.model.virtualservice import VirtualService
 
 EVERY_HOST = "*"
@@ -27,6 +27,14 @@ class Attached(msgspec.Struct, frozen=True):
 
     vs: VirtualService
     rules: tuple[Rule, ...]
+
+
+class Contributed(msgspec.Struct, frozen=True):
+    """Routes of a domain that another front end made."""
+
+    routes: tuple[Route, ...]
+    age: Age  # of the oldest object that has a part in them
+    origin: Origin  # that object
 
 
 def route_table(table: TablePlan) -> RouteTable:
@@ -48,14 +56,19 @@ def virtual_host(  # noqa: PLR0913  a table, a domain, who is attached, and what
     caller: Caller,
     destinations: Destinations,
     settings: Settings,
+    contributed: Contributed | None = None,
 ) -> tuple[VirtualHost | None, tuple[Problem, ...]]:
-    """What a domain answers, from the VirtualServices attached to it, oldest first.
+    """What a domain answers, from the VirtualServices attached to it, oldest first, and what is `contributed`.
 
     None: no rule of theirs is for this gateway, and the table has nothing of its own to say.
     """
     servers = [server for server in table.servers if any(narrower(host, domain) == domain for host in server.hosts)]
-    redirects = any(server.https_redirect for server in servers)
-    merged, problems = _merged(servers, table, domain, attached, caller, destinations, settings)
+    servers, contributed, disputes = _claimed(servers, domain, contributed, settings)
+    redirects = any(
+        server.https_redirect and (attached or contributed is None or domain in server.hosts) for server in servers
+    )
+    merged, found = _merged(servers, table, domain, attached, contributed, caller, destinations, settings)
+    problems = (*disputes, *found)
     if merged is not None or redirects:
         origins = tuple(server.origin for server in servers)
         name = f"{domain}:{table.port}"
@@ -88,36 +101,68 @@ def _own_host(table: TablePlan, domain: str) -> VirtualHost | None:
     return VirtualHost(name, (domain,), (), origins=origins)
 
 
+def _claimed(
+    servers: list[Server], domain: str, contributed: Contributed | None, settings: Settings
+) -> tuple[list[Server], Contributed | None, tuple[Problem, ...]]:
+    """A domain that a server of one namespace and a contribution of another both name is the older's alone."""
+    if contributed is None or settings.tenancy is Tenancy.ISTIO:
+        return servers, contributed, ()
+    namespace = contributed.origin.ref.namespace
+    rivals = [server for server in servers if domain in server.hosts and server.key[0] != namespace]
+    older = min((server for server in rivals if server.age < contributed.age), key=_age, default=None)
+    if older is not None:
+        return servers, None, tuple(_dispute(contributed.origin, older.origin, domain))
+    disputes = (problem for rival in rivals for problem in _dispute(rival.origin, contributed.origin, domain))
+    return [server for server in servers if server not in rivals], contributed, tuple(disputes)
+
+
+def _age(server: Server) -> Age:
+    return server.age
+
+
+def _dispute(loser: Origin, winner: Origin, domain: str) -> Iterator[Problem]:
+    text = f"host {domain} is claimed by two namespaces: {winner} is older and keeps it, {loser} does without"
+    yield Problem("Conflicted", Level.ERROR, loser, text)
+    yield Problem("Conflicted", Level.WARNING, winner, text)
+
+
 def _merged(  # noqa: PLR0913, PLR0917  the same as its only caller has
     servers: Sequence[Server],
     table: TablePlan,
     domain: str,
     attached: Sequence[Attached],
+    contributed: Contributed | None,
     caller: Caller,
     destinations: Destinations,
     settings: Settings,
 ) -> tuple[tuple[Route, ...] | None, tuple[Problem, ...]]:
-    """The routes of all VirtualServices, oldest first, catch-alls last; None if none has any for this place."""
-    found: list[tuple[Route, VirtualService]] = []
+    """All routes, the oldest object's first, catch-alls last; None if none is for this place."""
+    parts: list[tuple[Age, object, tuple[Route, ...]]] = []
     problems: list[Problem] = []
-    applies = False
     for one in attached:
+        gateways = _gateways(servers, one.vs, domain)
+        if not gateways:
+            continue  # an older object of another namespace has the domain
         routes, complaints = http_routes(
             one.rules,
             vs=one.vs,
             caller=caller,
             listener_port=table.port,
-            gateway=_gateways(servers, one.vs, domain),
+            gateway=gateways,
             destinations=destinations,
             settings=settings,
             tls=table.tls,
         )
         problems += complaints
-        applies = applies or routes is not None
-        found += ((route, one.vs) for route in routes or ())
-    if len(attached) > 1:
-        return (_in_order(found, problems) if applies else None), tuple(problems)
-    return (tuple(route for route, _ in found) if applies else None), tuple(problems)
+        if routes is not None:
+            parts.append((order(one.vs), one.vs, routes))
+    if contributed is not None:
+        parts.append((contributed.age, contributed, contributed.routes))
+        parts.sort(key=lambda part: part[0])
+    found = [(route, owner) for _, owner, routes in parts for route in routes]
+    if len(parts) > 1:
+        return _in_order(found, problems), tuple(problems)
+    return (tuple(route for route, _ in found) if parts else None), tuple(problems)
 
 
 def _gateways(servers: Sequence[Server], vs: VirtualService, domain: str) -> frozenset[str]:
@@ -131,12 +176,12 @@ def _gateways(servers: Sequence[Server], vs: VirtualService, domain: str) -> fro
     )
 
 
-def _in_order(found: Sequence[tuple[Route, VirtualService]], problems: list[Problem]) -> tuple[Route, ...]:
-    """Catch-alls move to the end. What an older VirtualService matches as well is shadowed, and says so."""
-    kept: dict[RouteMatch, tuple[Route, VirtualService]] = {}
-    for route, vs in found:
-        first, winner = kept.setdefault(route.match, (route, vs))
-        if winner is not vs:
+def _in_order(found: Sequence[tuple[Route, object]], problems: list[Problem]) -> tuple[Route, ...]:
+    """Catch-alls move to the end. What an older object matches as well is shadowed, and says so."""
+    kept: dict[RouteMatch, tuple[Route, object]] = {}
+    for route, owner in found:
+        first, winner = kept.setdefault(route.match, (route, owner))
+        if winner is not owner:
             problems.append(_shadowed(route.origin, first.origin))
     routes = [route for route, _ in kept.values()]
     return (

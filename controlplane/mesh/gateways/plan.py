@@ -4,9 +4,12 @@ Servers of one address and port share a listener: plain HTTP servers share one r
 apart by server name. What cannot share goes by age: the older Gateway keeps the port, or the host on it, and both
 sides are told. Two Gateways of different namespaces that claim the same host of a plain HTTP port for the same
 VirtualServices conflict too, unless `tenancy: istio` lets them merge.
+
+Servers that come ready made, from Ingresses, have their places among those of Gateways by age.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
 
 import msgspec
 
@@ -51,19 +54,25 @@ class ListenerPlan(msgspec.Struct, frozen=True):
 
 
 class GatewayPlan(msgspec.Struct, frozen=True):
-    """All of it. `by_host` leads from a Gateway ("ns/name") and a host it admits to the servers concerned."""
+    """All of it. `by_host` leads from a Gateway ("ns/name") and a host it admits to the servers concerned.
+
+    `certified` leads from a namespace and a host that an Ingress of it has a certificate for to the route table.
+    """
 
     listeners: Mapping[str, ListenerPlan]
     tables: Mapping[str, TablePlan]
     by_host: Mapping[str, Mapping[str, tuple[tuple[Server, Admission], ...]]]
     gateways: frozenset[str] = frozenset()  # "ns/name" of all that are bound, with or without a server left
+    certified: Mapping[str, Mapping[str, str]] = {}
 
 
-def plan(gateways: Sequence[Gateway], settings: Settings, namespace: str) -> tuple[GatewayPlan, tuple[Problem, ...]]:
-    """The plan of one proxy, in `namespace`, from its Gateways, oldest first."""
+def plan(
+    gateways: Sequence[Gateway], settings: Settings, namespace: str, ready: Sequence[Server] = ()
+) -> tuple[GatewayPlan, tuple[Problem, ...]]:
+    """The plan of one proxy, in `namespace`, from its Gateways and servers that are `ready`, both oldest first."""
     problems: list[Problem] = []
     places: dict[tuple[str, int], list[Server]] = {}
-    for server in _servers(gateways, settings, problems):
+    for server in merge(_servers(gateways, settings, problems), ready, key=lambda server: server.age):
         if refused := _misplaced(server, settings, namespace):
             problems.append(refused)
             continue
@@ -76,7 +85,7 @@ def plan(gateways: Sequence[Gateway], settings: Settings, namespace: str) -> tup
             listeners[name] = ListenerPlan(name, bind, port, tuple(agreed))
     tables = {table.name: table for one in listeners.values() for table in _tables(one)}
     bound = frozenset(f"{gateway.meta.namespace}/{gateway.meta.name}" for gateway in gateways)
-    found = GatewayPlan(listeners, tables, _by_host(listeners.values()), bound)
+    found = GatewayPlan(listeners, tables, _by_host(listeners.values()), bound, _certified(listeners.values()))
     return found, tuple(dict.fromkeys(problems))
 
 
@@ -140,7 +149,7 @@ def _unclaimed(
         if owner is None:
             claimed.append((admission, server))
             yield admission
-        else:
+        elif not _is_same(server, owner):
             problems += _conflict(server, owner, f"host {admission.host} of port {server.port} is claimed twice")
 
 
@@ -152,6 +161,12 @@ def _collide(mine: Admission, server: Server, theirs: Admission, other: Server, 
     if server.kind is Kind.TCP or server.key[0] == other.key[0] or settings.tenancy is Tenancy.ISTIO:
         return False
     return EVERY_NAMESPACE in {mine.namespace, theirs.namespace} or mine.namespace == theirs.namespace
+
+
+def _is_same(server: Server, owner: Server) -> bool:
+    """Two Ingresses of a namespace that say the same of a host: its certificate is this one."""
+    both = not server.attachable and not owner.attachable
+    return both and server.key[0] == owner.key[0] and server.tls == owner.tls
 
 
 def _conflict(loser: Server, winner: Server, what: str) -> Iterator[Problem]:
@@ -196,8 +211,15 @@ def _by_host(
 ) -> Mapping[str, Mapping[str, tuple[tuple[Server, Admission], ...]]]:
     found: dict[str, dict[str, tuple[tuple[Server, Admission], ...]]] = {}
     for listener in listeners:
-        for server in listener.servers:
+        for server in (server for server in listener.servers if server.attachable):
             admitted = found.setdefault(server.gateway, {})
             for admission in server.admits:
                 admitted[admission.host] = (*admitted.get(admission.host, ()), (server, admission))
+    return found
+
+
+def _certified(listeners: Iterable[ListenerPlan]) -> Mapping[str, Mapping[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for server in (server for listener in listeners for server in listener.servers if not server.attachable):
+        found.setdefault(server.key[0], {}).update(dict.fromkeys(server.hosts, server.table))
     return found

@@ -1,5 +1,6 @@
 """One server of a Gateway, read by itself."""
 
+from datetime import UTC, datetime
 from enum import Enum
 
 import msgspec
@@ -19,6 +20,8 @@ from controlplane.model.settings import Settings
 EVERY_NAMESPACE = "*"
 
 ServerKey = tuple[str, str, int]  # (namespace, name of the Gateway, index of the server)
+Age = tuple[datetime, str, str]  # sorts the oldest first; objects without age come last, by (namespace, name)
+_NO_AGE = datetime.max.replace(tzinfo=UTC)
 
 
 class Kind(Enum):
@@ -60,6 +63,8 @@ class Server(msgspec.Struct, frozen=True):
     tls: ServerTls | None = None
     https_redirect: bool = False
     grpc_web: bool = False
+    age: Age = (_NO_AGE, "", "")  # of its Gateway
+    attachable: bool = True  # by VirtualServices; the servers of Ingresses carry those alone
 
     @property
     def gateway(self) -> str:
@@ -112,9 +117,15 @@ def read_server(
         port_name=written.port.name,
         tls=tls,
         grpc_web=written.port.protocol.upper() == "GRPC-WEB",
+        age=age(gateway),
         https_redirect=kind is Kind.HTTP and written.tls is not None and bool(written.tls.https_redirect),
     )
     return server, _remarks(written, kind, origin)
+
+
+def age(gateway: Gateway) -> Age:
+    meta = gateway.meta
+    return meta.created or _NO_AGE, meta.namespace, meta.name
 
 
 def _terminated(tls: model.ServerTLSSettings, origin: Origin, settings: Settings, *, http: bool) -> ServerTls | Problem:

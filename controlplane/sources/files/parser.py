@@ -21,7 +21,6 @@ _CLUSTER_WIDE: Final = frozenset(
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
         ("gateway.networking.k8s.io", "GatewayClass"),
-        ("networking.k8s.io", "IngressClass"),
         ("", "PersistentVolume"),
         ("storage.k8s.io", "StorageClass"),
         ("scheduling.k8s.io", "PriorityClass"),

@@ -1,0 +1,1 @@
+"""The parts of `gatewayapi.ingress`, which is where to start reading."""
