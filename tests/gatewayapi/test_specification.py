@@ -59,27 +59,27 @@ def test_paths(paths: list[str], request_path: str, matches: str | None) -> None
 
 # "Hostname wildcards": host, Host header, whether it matches.
 HOSTS = [
-    ("*.foo.com", "bar.foo.com", True),
-    ("*.foo.com", "baz.bar.foo.com", False),
-    ("*.foo.com", "foo.com", False),
+    ("*.foo.com", "bar.foo.com", "it"),
+    ("*.foo.com", "baz.bar.foo.com", NOBODY),
+    ("*.foo.com", "foo.com", NOBODY),
     # conformance
-    ("foo.bar.com", "foo.bar.com", True),
-    ("foo.bar.com", "subdomain.bar.com", False),
+    ("foo.bar.com", "foo.bar.com", "it"),
+    ("foo.bar.com", "subdomain.bar.com", NOBODY),
     # a port in the request says nothing, nor does the case
-    ("*.foo.com", "bar.foo.com:8080", True),
-    ("*.foo.com", "baz.bar.foo.com:8080", False),
-    ("*.foo.com", "Bar.Foo.com", True),
-    ("foo.bar.com", "FOO.bar.com:80", True),
-    ("*.foo.com", "bar.fooXcom", False),
-    (None, "anything.example.com", True),
-    (None, "192.0.2.1", True),
+    ("*.foo.com", "bar.foo.com:8080", "it"),
+    ("*.foo.com", "baz.bar.foo.com:8080", NOBODY),
+    ("*.foo.com", "Bar.Foo.com", "it"),
+    ("foo.bar.com", "FOO.bar.com:80", "it"),
+    ("*.foo.com", "bar.fooXcom", NOBODY),
+    (None, "anything.example.com", "it"),
+    (None, "192.0.2.1", "it"),
 ]
 
 
 @pytest.mark.parametrize(("host", "asked", "matches"), HOSTS)
-def test_hosts(host: str | None, asked: str, matches: bool) -> None:
+def test_hosts(host: str | None, asked: str, matches: str) -> None:
     gate = Gate(ingress(rules=[rule(host, Path("/", "it"))]))
-    assert gate.to(asked) == ("it" if matches else NOBODY)
+    assert gate.to(asked) == matches
 
 
 def test_an_exact_host_goes_before_a_wildcard_and_that_before_every_host() -> None:
@@ -113,8 +113,7 @@ def test_a_name_with_more_labels_than_a_wildcard_falls_to_the_next_host() -> Non
 
 
 def test_the_default_backend_has_what_no_host_and_no_path_matches() -> None:
-    spec = {"defaultBackend": backend("rest"), "rules": [rule("a.com", Path("/a", "a"))]}
-    gate = Gate(ingress(**spec))
+    gate = Gate(ingress(defaultBackend=backend("rest"), rules=[rule("a.com", Path("/a", "a"))]))
     assert gate.to("a.com", "/a") == "a"
     assert gate.to("a.com", "/b") == "rest"
     assert gate.to("b.com", "/a") == "rest"
@@ -135,37 +134,35 @@ def test_a_rule_without_paths_is_for_the_default_backend() -> None:
 
 
 def test_ports_by_number_and_by_name() -> None:
-    paths = [
-        {"path": "/number", "pathType": "Exact", "backend": backend("it", number=80)},
-        {"path": "/name", "pathType": "Exact", "backend": backend("it", name="http")},
-    ]
+    backends = {"/number": backend("it", number=80), "/name": backend("it", name="http")}
+    paths = [{"path": path, "pathType": "Exact", "backend": one} for path, one in backends.items()]
     gate = Gate(ingress(rules=[{"host": "a.com", "http": {"paths": paths}}]))
-    assert [gate.to("a.com", one["path"]) for one in paths] == ["it", "it"]
+    assert [gate.to("a.com", path) for path in backends] == ["it", "it"]
     assert gate.told() == []
 
 
 # ImplementationSpecific: ours, and Istio's for its own class.
 SPECIFIC = [
-    ("lateen", "", "/any", True),
-    ("lateen", "/", "/any", True),
-    ("lateen", "/*", "/any", True),
-    ("lateen", "/foo", "/foo/bar", True),
-    ("lateen", "/foo", "/foobar", False),
-    ("lateen", "/foo/*", "/foo/bar", True),
-    ("lateen", "/foo/*", "/foobar", False),
-    ("lateen", "/foo.*", "/foobar", True),
-    ("istio", "", "/any", True),
-    ("istio", "/*", "/any", True),
-    ("istio", "/", "/any", False),
-    ("istio", "/foo", "/foo", True),
-    ("istio", "/foo", "/foo/bar", False),
-    ("istio", "/foo/*", "/foobar", True),
-    ("istio", "/foo.*", "/foobar", True),
+    ("lateen", "", "/any", "it"),
+    ("lateen", "/", "/any", "it"),
+    ("lateen", "/*", "/any", "it"),
+    ("lateen", "/foo", "/foo/bar", "it"),
+    ("lateen", "/foo", "/foobar", NOBODY),
+    ("lateen", "/foo/*", "/foo/bar", "it"),
+    ("lateen", "/foo/*", "/foobar", NOBODY),
+    ("lateen", "/foo.*", "/foobar", "it"),
+    ("istio", "", "/any", "it"),
+    ("istio", "/*", "/any", "it"),
+    ("istio", "/", "/any", NOBODY),
+    ("istio", "/foo", "/foo", "it"),
+    ("istio", "/foo", "/foo/bar", NOBODY),
+    ("istio", "/foo/*", "/foobar", "it"),
+    ("istio", "/foo.*", "/foobar", "it"),
 ]
 
 
 @pytest.mark.parametrize(("name", "path", "asked", "matches"), SPECIFIC)
-def test_what_is_specific_to_an_implementation(name: str, path: str, asked: str, matches: bool) -> None:
+def test_what_is_specific_to_an_implementation(name: str, path: str, asked: str, matches: str) -> None:
     rules = [rule("a.com", Path(path, "it", "ImplementationSpecific"))]
     gate = Gate(ingress(ingressClassName=name, rules=rules))
-    assert gate.to("a.com", asked) == ("it" if matches else NOBODY)
+    assert gate.to("a.com", asked) == matches
