@@ -133,6 +133,18 @@ def test_a_server_for_every_host_asks_for_no_name():
     assert paths(opened(planned(servers(https("*", "one"))), "0.0.0.0_443")) == [((), "https.443.one.gw.default")]
 
 
+def test_names_beside_every_host_are_not_lost_to_anothers_wildcard():
+    every = (
+        "{port: {number: 443, name: one, protocol: HTTPS}, hosts: ['*', a.com], tls: {mode: SIMPLE, credentialName: c}}"
+    )
+    assert paths(opened(planned(servers(every, https("*.com", "two"))), "0.0.0.0_443")) == [
+        (("a.com",), "https.443.one.gw.default"),
+        ((), "https.443.one.gw.default"),
+        (("*.com",), "https.443.two.gw.default"),
+    ]
+    assert paths(opened(planned(servers(every)), "0.0.0.0_443")) == [((), "https.443.one.gw.default")]
+
+
 def test_a_name_belongs_to_the_first_server_that_has_it():
     """Envoy refuses a listener in which two chains ask for the same name."""
     passed_on = "{port: {number: 443, name: two, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}"

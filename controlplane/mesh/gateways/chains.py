@@ -116,8 +116,18 @@ def _chains(
     )
     if server.kind is Kind.HTTP:  # all plain HTTP servers of a place have this one
         return (FilterChain(plan.name, MATCH_ALL, speaks, origins=(server.origin,)),)
-    match = ChainMatch(server_names=_server_names(server.hosts))
-    return (FilterChain(server.table, match, speaks, server.tls, (server.origin,)),)
+    return tuple(
+        FilterChain(name, ChainMatch(server_names=names), speaks, server.tls, (server.origin,))
+        for name, names in _names_apart(server, plan)
+    )
+
+
+def _names_apart(server: Server, plan: ListenerPlan) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(chain, names): one for "*" and some names has its names to itself, lest a wildcard of another server take them."""
+    named = tuple(host for host in server.hosts if host != "*")
+    if len(named) in {0, len(server.hosts)} or len(plan.servers) == 1:
+        return ((server.table, _server_names(server.hosts)),)
+    return ((server.table, named), (f"{server.table}.rest", ()))
 
 
 def _server_names(hosts: tuple[str, ...]) -> tuple[str, ...]:
