@@ -123,7 +123,7 @@ def _chains(
 
 
 def _names_apart(server: Server, plan: ListenerPlan) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(chain, names): one for "*" and some names has its names to itself, lest a wildcard of another server take them."""
+    """(chain, names): of one for "*" the names have a chain to themselves, lest another server's wildcard take them."""
     named = tuple(host for host in server.hosts if host != "*")
     if len(named) in {0, len(server.hosts)} or len(plan.servers) == 1:
         return ((server.table, _server_names(server.hosts)),)
