@@ -296,19 +296,6 @@ class Namespace(Read):
     meta: Meta = msgspec.field(name="metadata")
 
 
-class NodeAddress(Read):
-    """An address of a node, with its kind: InternalIP, ExternalIP, Hostname."""
-
-    type: str = ""
-    address: str = ""
-
-
-class NodeStatus(Read):
-    """Where a node is reached: read for the status of Ingresses."""
-
-    addresses: tuple[NodeAddress, ...] = ()
-
-
 class Node(Read):
     """Its labels say where it stands."""
 
@@ -316,7 +303,6 @@ class Node(Read):
     KIND: ClassVar[str] = "Node"
 
     meta: Meta = msgspec.field(name="metadata")
-    status: NodeStatus = NodeStatus()
 
 
 class Secret(Read):

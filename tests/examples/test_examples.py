@@ -175,6 +175,27 @@ def _over_tls(address: tuple[str, int], host: str, path: str, roots: str) -> str
     return answer.rpartition(b"\r\n\r\n")[2].decode().strip()
 
 
+@pytest.mark.point
+def test_ingress(tmp_path: Path, proved: Proved) -> None:
+    directory = lay_out(tmp_path, "ingress")
+    made = subprocess.run([sys.executable, directory / "certificate.py"], capture_output=True, check=True, text=True)
+    (directory / "certificate.yaml").write_text(made.stdout)
+    with Up(directory).settled() as up:
+        up.synced()
+        plain, shop = ("127.0.0.1", 10080), "http://shop.example.com"
+        assert call(plain, f"{shop}/hello") == (200, "shop: GET shop.example.com /hello\n")
+        assert call(plain, f"{shop}/basket/3")[1].startswith("basket:")
+        assert call(plain, f"{shop}/baskets")[1].startswith("shop:")
+        assert call(plain, f"{shop}/basket/help")[1].startswith("pages:")
+        assert call(plain, "http://a.pages.example.com/pages/x")[1].startswith("pages:")
+        assert call(plain, "http://nobody.example.com/") == (200, "pages: GET nobody.example.com /\n")
+        roots = yaml.safe_load(made.stdout)["stringData"]["tls.crt"]
+        secure = ("127.0.0.1", 10443)
+        assert _over_tls(secure, "shop.example.com", "/basket", roots) == "basket: GET shop.example.com /basket"
+        prove_nothing_was_refused(up, "ingress", proved)
+        assert_compile_agrees(up)
+
+
 def test_gateway_without_its_certificate_serves_the_rest_and_says_what_is_missing(tmp_path: Path) -> None:
     with Up(lay_out(tmp_path, "gateway")).settled() as up:
         assert call(("127.0.0.1", 10080), "http://blog.example.com/")[0] == 200

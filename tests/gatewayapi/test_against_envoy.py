@@ -1,6 +1,7 @@
 """Random Ingresses: the specification, the simulator and the real Envoy say the same of every request."""
 
 from random import Random  # noqa: TID251 — takes its seed as an argument
+from typing import Any
 
 import msgspec
 import pytest
@@ -101,8 +102,9 @@ def test_envoy_takes_what_any_ingress_becomes(size: Size) -> None:
         for written in generate.wild(Random(f"{seed}, wild")):
             decoded = model.decode(written)
             said += len(decoded.problems)
-            if decoded.value is not None:
-                world.change({ref_of(decoded.value): decoded.value})  # type: ignore[type-var]
+            made: Any = decoded.value
+            if made is not None:
+                world.change({ref_of(made): made})
         resources = without_endpoints(gateway_of(world))
         said += len(world.problems())
         refused += [f"seed {seed}: {each}" for each in validate(resources, validate_clusters=False)]
@@ -115,14 +117,14 @@ def test_after_any_change_all_is_as_if_compiled_from_scratch(size: Size) -> None
         rng = Random(f"{seed}, changes")
         gate = Gate(*generate.ingresses(rng))
         proxy, inputs = gateway_of(gate.world).proxy, gate.world.graph.inputs
-        every = [*gate.world.graph.store.items(inputs.services), *gate.world.graph.store.items(inputs.ingresses)]
-        kept = {ref_of(one): one for _, one in every}
+        every: list[Any] = [inputs.services, inputs.ingresses]
+        kept = {ref_of(one): one for some in every for _, one in gate.world.graph.store.items(some)}
         graph = compiled(kept, [proxy])
         for number in range(12):
-            made = model.decode(generate.one(rng, f"i{rng.randrange(6)}", rng.randrange(100))).value
+            made: Any = model.decode(generate.one(rng, f"i{rng.randrange(6)}", rng.randrange(100))).value
             assert made is not None
-            ref = ref_of(made)  # type: ignore[type-var]
-            change = {ref: None if ref in kept and rng.random() < 0.3 else made}
+            ref = ref_of(made)
+            change: dict[Any, Any] = {ref: None if ref in kept and rng.random() < 0.3 else made}
             kept = {name: one for name, one in {**kept, **change}.items() if one is not None}
             put(graph, change)
             scratch = compiled(kept, [proxy])

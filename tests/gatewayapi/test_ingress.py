@@ -400,12 +400,7 @@ def service(kind: str, *balanced: dict[str, str], **spec: Any) -> Any:
     return value(written)
 
 
-def node(**by_type: str) -> Any:
-    listed = [{"type": kind, "address": address} for kind, address in by_type.items()]
-    return value({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "status": {"addresses": listed}})
-
-
-NODES = [node(InternalIP="10.0.0.1", ExternalIP="192.0.2.9"), node(InternalIP="10.0.0.2", Hostname="n2")]
+NODES = ("10.0.0.2", "192.0.2.9")
 
 
 @pytest.mark.parametrize(

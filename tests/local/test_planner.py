@@ -478,6 +478,26 @@ def test_gateways_with_one_selector_share_an_envoy_and_others_have_another() -> 
     assert len({proxy.address for proxy in planned(text).gateways}) == 2
 
 
+def ingress(spec: str) -> str:
+    return f"""---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: shop, namespace: demo}}
+spec: {spec}
+"""
+
+
+def test_ingresses_of_ours_have_a_gateway_and_share_it_with_others() -> None:
+    ours, theirs = "ingressClassName: lateen", "ingressClassName: nginx"
+    (own,) = planned(ingress(f"{{{ours}, tls: [{{secretName: c}}]}}")).gateways
+    assert (own.labels, [port.bound for port in own.ports]) == ({"istio": "ingressgateway"}, [10080, 10443])
+    (shared,) = planned(gateway() + ingress(f"{{{ours}}}")).gateways
+    assert [port.bound for port in shared.ports] == [10080]
+    assert planned(ingress(f"{{{theirs}}}")).gateways == ()
+    classless = planned(ingress("{}"), "meshConfig: {ingressControllerMode: DEFAULT, ingressSelector: edge}")
+    assert [proxy.labels for proxy in classless.gateways] == [{"istio": "edge"}]
+
+
 def test_a_deployment_made_for_gateway_injection_is_the_gateway() -> None:
     own = deployment(
         "edge",

@@ -16,7 +16,6 @@ from controlplane.model.settings import Settings
 _LOAD_BALANCER: Final = "LoadBalancer"
 _NODE_PORT: Final = "NodePort"
 _EXTERNAL_NAME: Final = "ExternalName"
-_NODE_ADDRESSES: Final = ("ExternalIP", "InternalIP")  # the kind to prefer first
 
 
 class GatewayAddress(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
@@ -32,30 +31,24 @@ def gateway_service(settings: Settings) -> tuple[str, str]:
     return namespace or settings.root_namespace, name
 
 
-def addresses(service: core.Service | None, nodes: Iterable[core.Node] = ()) -> tuple[GatewayAddress, ...]:
-    """Sorted; none while there is no Service, or a load balancer has no address yet. `nodes`: of the gateway's Pods."""
+def addresses(service: core.Service | None, nodes: Iterable[str] = ()) -> tuple[GatewayAddress, ...]:
+    """Sorted; none while there is no Service, or a load balancer has no address yet.
+
+    `nodes`: addresses of the nodes the gateway's Pods run on, for a Service that is reached there.
+    """
     if service is None:
         return ()
-    return tuple(sorted({_entry(one) for one in _reached(service, tuple(nodes)) if one}))
+    return tuple(sorted({_entry(one) for one in _reached(service, nodes) if one}))
 
 
-def _reached(service: core.Service, nodes: tuple[core.Node, ...]) -> Iterable[str]:
+def _reached(service: core.Service, nodes: Iterable[str]) -> Iterable[str]:
     if service.spec.type == _EXTERNAL_NAME:
         return (service.spec.external_name,)
     balanced = [one.ip or one.hostname for one in service.status.load_balancer.ingress]
     reported = [*balanced, *service.spec.external_ips]
     if reported or service.spec.type == _LOAD_BALANCER:
         return reported
-    if service.spec.type == _NODE_PORT:
-        return [found for node in nodes for found in _of_node(node)]
-    return service.vips
-
-
-def _of_node(node: core.Node) -> list[str]:
-    for kind in _NODE_ADDRESSES:
-        if found := [one.address for one in node.status.addresses if one.type == kind and one.address]:
-            return found
-    return []
+    return nodes if service.spec.type == _NODE_PORT else service.vips
 
 
 def _entry(text: str) -> GatewayAddress:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from controlplane.model.kinds import MESH_GROUPS, NOT_YET, Kind
+from controlplane.model.kinds import MESH_GROUPS, Kind
 from controlplane.model.problem import Level, Problem
 from controlplane.sources.kubernetes.resource import Resource, reads_metadata_only
 from controlplane.sources.kubernetes.wire import Garbage
@@ -89,7 +89,7 @@ def _reported(catalogue: Catalogue, taken: set[tuple[str, str]]) -> Iterator[Res
     """Kinds that have no effect yet, which their authors are told: each in its preferred version."""
     for one in catalogue.served:
         name = (one.group, one.kind)
-        if name in taken or (one.group not in MESH_GROUPS and name not in NOT_YET):
+        if name in taken or one.group not in MESH_GROUPS:
             continue
         taken.add(name)
         yield Resource(group=one.group, version=one.version, plural=one.plural, kind=one.kind, metadata_only=True)
