@@ -67,6 +67,14 @@ _BUILD = 10_000  # outputs in one revision: what they are made of is worth leavi
 LATE = 2.0  # seconds a proxy may be earlier than the Pod that vouches for it
 
 
+# What is read for one proxy alone, before it is told anything: what it asks for must not seem to be missing.
+Prepare = Callable[[Proxy], Awaitable[None]]
+
+
+async def _nothing_to_prepare(_proxy: Proxy) -> None:
+    pass
+
+
 class _Shared(msgspec.Struct, eq=False):
     """One shared view and the connections that see it."""
 
@@ -98,6 +106,7 @@ class ControlPlane:
         self._proxies: dict[int, Proxy] = {}
         self._unvouched: dict[int, asyncio.Event] = {}  # proxies that wait for their Pods
         self._nacks = Nacks()
+        self.prepare: Prepare = _nothing_to_prepare
         self._turns = asyncio.Lock()
 
     # What sources say
@@ -167,6 +176,7 @@ class ControlPlane:
         """A proxy is here; nobody is answered before the first build is done."""
         await self._ready.wait()
         await self.keys_settled()
+        await self.prepare(proxy)
         self._proxies[connection] = proxy
         with garbage.paused():
             self._publish(self.graph.store.apply([Change(self.graph.inputs.proxies, str(connection), proxy)]))

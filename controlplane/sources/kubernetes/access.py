@@ -22,6 +22,7 @@ import msgspec
 import structlog
 
 from controlplane.base.clock import Clock
+from controlplane.model.text import printable
 from controlplane.runtime.backoff import Backoff, BackoffPolicy
 
 log = structlog.get_logger(__name__)
@@ -157,10 +158,9 @@ class Access:
 
     async def _answered(self, path: str, headers: Mapping[str, str]) -> "tuple[_Client, _Response]":
         client, response = await self._asked(path, headers)
-        if response.status == 401 and self._clock.monotonic() - client.made >= self.patience.anew:
+        if response.status == 401 and await self._outdated(client):
             response.close()
             await client.leave()
-            await self._outdated(client)
             return await self._asked(path, headers)
         return client, response
 
@@ -175,14 +175,19 @@ class Access:
     async def _try(self, path: str, headers: Mapping[str, str]) -> "tuple[_Client, _Response]":
         try:
             client = await self._entered()
-            try:
-                self.requests += 1
-                response = await client.get(path, headers)
-            except BaseException:
-                await client.leave()
-                raise
         except Unreachable as error:
             self._lost(str(error))
+            raise
+        try:
+            self.requests += 1
+            response = await client.get(path, headers)
+        except Unreachable as error:
+            self._lost(str(error))
+            await self._outdated(client)  # it may be somewhere else by now, or have another certificate
+            await client.leave()
+            raise
+        except BaseException:
+            await client.leave()
             raise
         self._found()
         return client, response
@@ -212,10 +217,14 @@ class Access:
             self._client.users += 1
             return self._client
 
-    async def _outdated(self, client: "_Client") -> None:
+    async def _outdated(self, client: "_Client") -> bool:
+        """Something is wrong with a client: whether there will be another, which is not before it has some age."""
+        if self._clock.monotonic() - client.made < self.patience.anew:
+            return False
         async with self._loading:
             if self._client is client:
                 await self._retire()
+        return True
 
     async def _retire(self) -> None:
         client, self._client = self._client, None
@@ -233,7 +242,7 @@ class Access:
         except Unreachable:
             raise
         except Exception as error:  # the package raises what it likes for a file it does not understand
-            raise Unreachable(f"{self._credentials} cannot be used: {error or type(error).__name__}") from error
+            raise Unreachable(f"{self._credentials} cannot be used: {_words(error)}") from error
         finally:
             _forget_files()
         api.user_agent = "lateen"
@@ -262,13 +271,11 @@ class _Client:
                 "GET", path, header_params=dict(headers), auth_settings=["BearerToken"]
             )
         except Exception as error:  # a token file that cannot be read, in the package's own words
-            raise Unreachable(f"no credentials: {error}") from error
+            raise Unreachable(f"no credentials: {_words(error)}") from error
         try:
             answer = await self._api.call_api(method, url, sent, _request_timeout=timeout)
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectionError) as error:
-            if isinstance(error, aiohttp.SocketTimeoutError):
-                raise Broken(f"no answer within {self._patience.answer:.0f} s") from error
-            raise Unreachable(_words(error)) from error
+        except aiohttp.ConnectionTimeoutError as error:
+            raise Unreachable(f"no connection within {self._patience.connect:.0f} s") from error
         except TimeoutError as error:
             raise Broken(f"no answer within {self._patience.answer:.0f} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -316,8 +323,12 @@ class _Response:
 
 def _words(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError) or isinstance(error.__cause__, ssl.SSLError):
-        return f"TLS: {error}"
-    return str(error) or type(error).__name__
+        return f"TLS: {_one_line(str(error))}"
+    return _one_line(str(error)) or type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 def _forget_files() -> None:

@@ -129,6 +129,8 @@ class Reflector:
         self._may_list = 0.0
         self._may_watch = 0.0
         self._watched_since = 0.0
+        self._brought = False  # anything, by the watch that is under way or was last
+        self._under_way = False  # a watch
         self._fruitless = 0  # failures of watches since one brought anything
         self._in_a_row = 0  # failures of any kind
         self._expired_tokens = 0
@@ -156,6 +158,7 @@ class Reflector:
     def _watch(self, now: float) -> Watch:
         self._may_watch = now + self._pace.between_watches
         self._watched_since = now
+        self._brought = False
         seconds = self._pace.watch * (1 - self._randomness() / 5)
         if self._held is not None:
             seconds = min(seconds, max(1.0, self._held.since + self._pace.confirm - now))
@@ -190,6 +193,11 @@ class Reflector:
         if not page.token:
             self._listed(listing)
 
+    def began(self) -> None:
+        """The API server took the watch."""
+        self._under_way = True
+        self.heard = self._clock.monotonic()
+
     def event(self, event: Event) -> bool:
         """Something changed. Whether the watch may go on."""
         if event.type == "ERROR":
@@ -201,7 +209,7 @@ class Reflector:
             self.failed(f"a watch is not to be trusted: {error}")
             self.begin_anew()
             return False
-        self._fruitless = 0
+        self._fruitless, self._brought = 0, True
         self._went_well()
         return True
 
@@ -220,9 +228,10 @@ class Reflector:
 
     def ended(self) -> None:
         """A watch ended as it should. One that brought nothing and ends at once, again and again, costs too much."""
+        self._under_way = False
         now = self._clock.monotonic()
         early = now - self._watched_since < self._pace.watch / 2
-        if early and self.heard < self._watched_since:
+        if early and not self._brought:
             self._not_before = now + self._failing.next()
         else:
             self._went_well()
@@ -249,6 +258,7 @@ class Reflector:
 
     def unreached(self, why: str) -> None:
         """Nobody answers, which is not about this resource: whoever asks is told when to try again."""
+        self._under_way = False
         self.failures += 1
         self.trouble, self._refusal = why, None
 
@@ -265,6 +275,7 @@ class Reflector:
         self._failing.ran(self._pace.failing.healthy_after)
 
     def _count(self, why: str, answer: Answer | None) -> None:
+        self._under_way = False
         self.failures += 1
         self._in_a_row += 1
         self.trouble, self._refusal = why, answer
@@ -278,6 +289,7 @@ class Reflector:
         """What is between is lost: list. A list that takes longer than its token lasts is asked for in one part."""
         self._expired_tokens += self._listing is not None and bool(self._listing.token)
         self.heard = self._clock.monotonic()
+        self._under_way = False
         self.begin_anew()
 
     def _listed(self, listing: _Listing) -> None:
@@ -328,7 +340,7 @@ class Reflector:
     def state(self) -> State:
         if self._refusal is not None and self._refusal.code in _STATES:
             return _STATES[self._refusal.code]
-        if self.trouble:
+        if self.trouble and not self._under_way:
             return State.FAILING
         if self._held is not None:
             return State.HOLDING

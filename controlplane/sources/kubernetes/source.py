@@ -30,6 +30,7 @@ from controlplane.sources.kubernetes.wire import Garbage
 from controlplane.sources.source import Batch, Object
 
 _LISTS_AT_ONCE: Final = 4
+_UNCLEAR: Final = 3  # looks in a row that told nothing
 _LARGEST_CATALOGUE: Final = 16 * 2**20  # bytes
 _FIRST: Final = ("Namespace", "Node", "Service", "EndpointSlice", "Pod")  # to be listed: what all others refer to
 _URGENT: Final = frozenset({core.EndpointSlice.KIND, core.Pod.KIND})
@@ -64,7 +65,7 @@ class _Lane:
 
     def __init__(self, clock: Clock, burst: tuple[float, float]) -> None:
         self.debounce = Debounce(clock, *burst)
-        self.reflectors: list[Reflector] = []
+        self.followed: list[_Followed] = []
 
 
 class _Followed(msgspec.Struct, eq=False):
@@ -72,7 +73,8 @@ class _Followed(msgspec.Struct, eq=False):
 
     reflector: Reflector
     lane: _Lane
-    task: "asyncio.Task[None]"
+    settled: asyncio.Event  # it was listed and handed on, or cannot be read
+    task: "asyncio.Task[None] | None" = None
     own: tuple[Problem, ...] = ()  # of the kind as a whole
     findings: int = 0
     problems: tuple[Problem, ...] = ()  # these, and those of single objects
@@ -101,6 +103,8 @@ class KubernetesSource:
         self._urgent = _Lane(clock, self._timing.endpoints)
         self._others = _Lane(clock, self._timing.others)
         self._followed: dict[tuple[str, str, str], _Followed] = {}
+        self._also: dict[tuple[str, str, str], Resource] = {}  # whatever discovery says of these
+        self._tasks: Supervisor | None = None
         self._turns = asyncio.Semaphore(_LISTS_AT_ONCE)
         self._catalogue: Catalogue | None = None
         self._etag = ""
@@ -111,7 +115,8 @@ class KubernetesSource:
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """As `Source` promises. Reads as long as somebody takes; whoever stops closes it."""
-        async with Supervisor(self._clock, sleep=self._sleep) as tasks:
+        async with Supervisor(self._clock, sleep=self._sleep) as self._tasks:
+            tasks = self._tasks
             tasks.restarted("which kinds a cluster has", lambda: self._discover(tasks))
             while not self._is_synced():
                 await self._wait(None)
@@ -119,6 +124,18 @@ class KubernetesSource:
             yield self._batch((self._urgent, self._others))
             while True:
                 yield self._batch(await self._due())
+
+    async def also(self, resource: Resource) -> None:
+        """Read this too, from now on. Returns when it was handed on as a whole, or cannot be read for now.
+
+        For what is not read everywhere: nobody waits for it but who asked.
+        """
+        name = _name(resource)
+        if name not in self._followed and self._tasks is not None:
+            self._also[name] = resource
+            self._start(name, resource, self._tasks)
+        if (followed := self._followed.get(name)) is not None:
+            await followed.settled.wait()
 
     def values(self) -> Iterator[tuple[ObjectRef, Object]]:
         """All there is."""
@@ -135,7 +152,7 @@ class KubernetesSource:
         """Kinds that are only reported may be forbidden to us."""
         if self._catalogue is None:
             return False
-        reflectors = (followed.reflector for followed in self._followed.values())
+        reflectors = (followed.reflector for name, followed in self._followed.items() if name not in self._also)
         return all(reflector.synced or reflector.resource.known is None for reflector in reflectors)
 
     async def _wait(self, seconds: float | None) -> None:
@@ -158,9 +175,11 @@ class KubernetesSource:
         changes: dict[ObjectRef, Object | None] = {}
         for lane in lanes:
             lane.debounce.done()
-            for reflector in lane.reflectors:
-                if reflector.mirror.has_changes:
-                    changes.update(reflector.mirror.take())
+            for followed in lane.followed:
+                if followed.reflector.mirror.has_changes:
+                    changes.update(followed.reflector.mirror.take())
+                if followed.reflector.synced:
+                    followed.settled.set()  # whoever waits has its turn after what takes this batch
         return Batch(changes, tuple(self._problems()))
 
     def _changed(self, name: tuple[str, str, str]) -> None:
@@ -172,6 +191,8 @@ class KubernetesSource:
             self._others.debounce.event()
         if followed.reflector.mirror.has_changes:
             followed.lane.debounce.event()
+        elif followed.reflector.synced or followed.reflector.trouble:
+            followed.settled.set()
         self._news.set()
 
     # What is wrong
@@ -212,14 +233,18 @@ class KubernetesSource:
 
     async def _discover(self, tasks: Supervisor) -> None:
         """Again and again: a CRD may come or go."""
+        failures = 0
         while True:
             before = self._unclear
             try:
                 found = await self._look()
-            except (Unreachable, Broken, Garbage) as error:
-                self._unclear = "" if isinstance(error, Unreachable) else str(error)
+            except Unreachable:
+                pass  # said by itself
+            except (Broken, Garbage) as error:
+                failures += 1
+                self._unclear = str(error) if failures >= _UNCLEAR else ""
             else:
-                self._unclear = ""
+                failures, self._unclear = 0, ""
                 self._follow(found, tasks)
             if self._judge_access() or self._unclear != before:
                 self._others.debounce.event()
@@ -256,7 +281,7 @@ class KubernetesSource:
             if not _still_served(followed.reflector.resource, catalogue):
                 log.info("served in another version", resource=str(resource), version=resource.version)
                 followed.reflector.move(resource)
-        for name in self._followed.keys() - wanted.keys():
+        for name in self._followed.keys() - wanted.keys() - self._also.keys():
             if name[0] not in catalogue.stale:
                 self._withdraw(name)
         if catalogue != self._catalogue:
@@ -268,11 +293,12 @@ class KubernetesSource:
         mirror = Mirror(resource)
         reflector = Reflector(resource, mirror, self._clock, self._randomness, self._timing.pace)
         lane = self._urgent if resource.kind in _URGENT else self._others
-        lane.reflectors.append(reflector)
+        followed = self._followed[name] = _Followed(reflector, lane, asyncio.Event())
+        lane.followed.append(followed)
         watching = Watching(self._access, reflector, self._turns, lambda: self._changed(name), self._sleep)
         if self._catalogue is not None:
             log.info("a kind that is new", resource=str(resource))
-        self._followed[name] = _Followed(reflector, lane, tasks.restarted(f"list+watch of {resource}", watching.run))
+        followed.task = tasks.restarted(f"list+watch of {resource}", watching.run)
 
     def _withdraw(self, name: tuple[str, str, str]) -> None:
         """It is not served any more. Its objects go when the API server says so of them, too; then nobody asks."""
@@ -281,8 +307,9 @@ class KubernetesSource:
         if not followed.reflector.gone or followed.reflector.mirror.has_changes:
             return
         log.info("a kind is gone", resource=str(followed.reflector.resource))
-        followed.task.cancel()
-        followed.lane.reflectors.remove(followed.reflector)
+        if followed.task is not None:
+            followed.task.cancel()
+        followed.lane.followed.remove(followed)
         del self._followed[name]
 
 
@@ -299,4 +326,4 @@ def _still_served(resource: Resource, catalogue: Catalogue) -> bool:
 
 
 def _of_cluster(code: str, message: str) -> Problem:
-    return Problem(code, Level.ERROR, Origin(ObjectRef("", "Cluster", "", "")), message)
+    return Problem(code, Level.ERROR, Origin(ObjectRef("", "API", "", "server")), message)

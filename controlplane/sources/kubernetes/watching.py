@@ -13,6 +13,7 @@ from controlplane.sources.kubernetes.reflector import List, Reflector, State, Wa
 from controlplane.sources.kubernetes.wire import LARGEST_PAGE, Garbage, Lines, read_answer, read_event, read_page
 
 _LARGEST_REFUSAL: Final = 64 * 1024  # bytes
+_FINE: Final = frozenset({State.LISTING, State.WATCHING})
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +39,7 @@ class Watching:
         self._turns = turns
         self._changed = changed
         self._sleep = sleep
-        self._told: tuple[State, str] = (State.LISTING, "")
+        self._told = State.LISTING
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -89,24 +90,25 @@ class Watching:
         async with self._asked(query, self._reflector.resource.object_type) as answer:
             try:
                 async with asyncio.timeout(step.seconds + self._access.patience.late):
-                    if await self._is_good(answer) and await self._followed(answer):
-                        self._reflector.ended()
+                    if await self._is_good(answer):
+                        await self._followed(answer)
             except TimeoutError as error:
                 raise Broken("a watch did not end when it should: its connection is dead") from error
 
-    async def _followed(self, answer: Response) -> bool:
-        """Whether it ended by itself, and not at an event that ends it."""
+    async def _followed(self, answer: Response) -> None:
+        """Until it ends by itself, or at an event after which it is not to be followed."""
+        self._reflector.began()
         lines, turn = Lines(), Turn()
         async with aclosing(answer.chunks()) as chunks:
             async for chunk in chunks:
                 for line in lines.feed(chunk):
                     if not self._reflector.event(read_event(line)):
-                        return False
+                        return
                     if turn.is_over():
                         self._changed()
                         await turn.next()
                 self._tell()
-        return True
+        self._reflector.ended()
 
     def _asked(self, query: dict[str, str | int], accept: str) -> AbstractAsyncContextManager[Response]:
         resource = self._reflector.resource
@@ -131,15 +133,13 @@ class Watching:
         """News go on; a line in the log for what became otherwise, and none for what is as it was."""
         self._changed()
         state, why = self._reflector.state, self._reflector.trouble
-        if state is State.FAILING and self._access.away:
-            return  # said once, for all
-        if (state, why) == self._told or (state is State.FAILING and self._told[0] is State.FAILING):
-            return
-        if state is State.WATCHING and self._told[0] is not State.LISTING:
-            log.info("read again", resource=str(self._reflector.resource))
-        elif state is not State.WATCHING and state is not State.LISTING:
+        if state is self._told or (why and state in _FINE) or (state is State.FAILING and self._access.away):
+            return  # said already; or a watch that has yet to bring something; or said once, for all kinds
+        if state not in _FINE:
             log.warning("not as it should be", resource=str(self._reflector.resource), state=str(state), why=why)
-        self._told = (state, why)
+        elif self._told not in _FINE:
+            log.info("read again", resource=str(self._reflector.resource))
+        self._told = state
 
 
 async def _body(answer: Response, most: int) -> bytes:

@@ -29,10 +29,11 @@ SERVICES = Kind("", "v1", "services", "Service")
 PODS = Kind("", "v1", "pods", "Pod")
 NAMESPACES = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 NODES = Kind("", "v1", "nodes", "Node", namespaced=False)
+SECRETS = Kind("", "v1", "secrets", "Secret")
 SLICES = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 RULES = Kind("networking.istio.io", "v1", "virtualservices", "VirtualService")
 ROUTES = Kind("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
-CORE = (SERVICES, PODS, NAMESPACES, NODES)
+CORE = (SERVICES, PODS, NAMESPACES, NODES, SECRETS)
 
 Name = tuple[str, str]  # (namespace, name)
 
@@ -112,7 +113,7 @@ class Cluster:
 
     # What an API server reads
 
-    def page(self, kind: Kind, limit: int = 0, token: str = "") -> dict[str, Any]:
+    def page(self, kind: Kind, limit: int = 0, token: str = "", namespace: str = "") -> dict[str, Any]:
         """Part of a list, as it was when the list began. Raises Gone."""
         if token:
             revision, offset = json.loads(base64.b64decode(token))
@@ -122,6 +123,7 @@ class Cluster:
         else:
             revision, offset = self.revision, 0
             objects = [copy.deepcopy(self.objects.get(kind, {})[key]) for key in sorted(self.objects.get(kind, {}))]
+        objects = [one for one in objects if namespace in {"", one["metadata"].get("namespace")}]
         end = offset + limit if limit else len(objects)
         more = base64.b64encode(json.dumps([revision, end]).encode()).decode() if end < len(objects) else ""
         metadata = {"resourceVersion": str(revision)} | ({"continue": more} if more else {})
@@ -159,14 +161,16 @@ class Cluster:
                 objects.pop(key, None)
         return [copy.deepcopy(objects[key]) for key in sorted(objects)]
 
-    def since(self, kind: Kind, version: str) -> list[dict[str, Any]]:
+    def since(self, kind: Kind, version: str, namespace: str = "") -> list[dict[str, Any]]:
         """Events after a version. Raises Gone."""
         if int(version) < self.compacted:
             raise Gone
         return [
             {"type": change.type, "object": copy.deepcopy(dict(change.document))}
             for change in self.history
-            if change.kind == kind and change.revision > int(version)
+            if change.kind == kind
+            and change.revision > int(version)
+            and namespace in {"", change.document["metadata"].get("namespace")}
         ]
 
     def bookmark(self, kind: Kind) -> dict[str, Any]:

@@ -35,7 +35,7 @@ FAST = Timing(
     ),
 )
 IMPATIENT = Patience(
-    connect=1.0, answer=1.0, late=0.3, client=300.0, anew=0.0, unreached=BackoffPolicy(first=0.02, longest=0.1)
+    connect=1.0, answer=2.0, late=0.3, client=300.0, anew=0.0, unreached=BackoffPolicy(first=0.02, longest=0.1)
 )
 
 
@@ -58,12 +58,13 @@ class ApiServer:
             return answer
         if request.path == "/apis":
             return self._discovery(request)
-        kind = self.cluster.kinds.get(request.path)
+        path, namespace = _without_namespace(request.path)
+        kind = self.cluster.kinds.get(path)
         if kind is None:
             return web.Response(status=404, text="404 page not found")
         if "watch" in query:
-            return await self._watch(request, kind, query)
-        return self._list(kind, query)
+            return await self._watch(request, kind, query, namespace)
+        return self._list(kind, query, namespace)
 
     def lists(self, kind: Served) -> int:
         """How many were begun."""
@@ -79,21 +80,23 @@ class ApiServer:
             return web.Response(status=304)
         return web.Response(body=body, content_type="application/json", headers={"ETag": etag})
 
-    def _list(self, kind: Served, query: dict[str, str]) -> web.Response:
+    def _list(self, kind: Served, query: dict[str, str], namespace: str) -> web.Response:
         try:
-            page = self.cluster.page(kind, int(query.get("limit", "0")), query.get("continue", ""))
+            page = self.cluster.page(kind, int(query.get("limit", "0")), query.get("continue", ""), namespace)
         except Gone:
             return web.json_response(EXPIRED, status=410)
         return web.json_response(page)
 
-    async def _watch(self, request: web.BaseRequest, kind: Served, query: dict[str, str]) -> web.StreamResponse:
+    async def _watch(
+        self, request: web.BaseRequest, kind: Served, query: dict[str, str], namespace: str
+    ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         loop = asyncio.get_running_loop()
         version, end = query["resourceVersion"], loop.time() + float(query["timeoutSeconds"])
         while loop.time() < end and request.transport is not None:
             try:
-                events = self.cluster.since(kind, version)
+                events = self.cluster.since(kind, version, namespace)
             except Gone:
                 await response.write(json.dumps({"type": "ERROR", "object": EXPIRED}).encode() + b"\n")
                 return response
@@ -104,6 +107,12 @@ class ApiServer:
         if self.bookmarks:
             await response.write(json.dumps(self.cluster.bookmark(kind)).encode() + b"\n")
         return response
+
+
+def _without_namespace(path: str) -> tuple[str, str]:
+    before, marker, rest = path.partition("/namespaces/")
+    namespace, _, plural = rest.partition("/")
+    return (f"{before}/{plural}", namespace) if marker and plural else (path, "")
 
 
 class Line:

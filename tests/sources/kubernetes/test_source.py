@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from aiohttp import web
 
+from controlplane.model.kinds import BY_NAME
 from controlplane.model.problem import ObjectRef
+from controlplane.sources.kubernetes.resource import Resource
 from tests.conftest import Size
 from tests.sources.kubernetes.cluster import (
     NAMESPACES,
@@ -13,6 +15,7 @@ from tests.sources.kubernetes.cluster import (
     PODS,
     ROUTES,
     RULES,
+    SECRETS,
     SERVICES,
     SLICES,
     Cluster,
@@ -287,6 +290,41 @@ async def test_bursts_are_one_batch_and_endpoints_do_not_wait_for_others() -> No
             seen.cluster.put(SERVICES, f"s{number}", spec={"clusterIP": "10.0.0.2"})
         await seen.until(lambda: len(seen.names(SERVICES)) == 207)
         assert seen.batches - before <= 5
+
+
+def secrets(namespace: str) -> Resource:
+    known = BY_NAME["", "Secret"]
+    return Resource(group="", version="v1", plural="secrets", kind="Secret", known=known, namespace=namespace)
+
+
+async def test_what_is_not_read_everywhere_is_read_where_it_is_asked_for() -> None:
+    cluster = small()
+    cluster.put(SECRETS, "mine", "here", data={})
+    cluster.put(SECRETS, "other", "elsewhere", data={})
+    async with followed(cluster) as seen:
+        await seen.until(seen.synced.is_set)
+        assert seen.names(SECRETS) == set()
+        await asyncio.wait_for(seen.source.also(secrets("here")), 5)
+        assert seen.names(SECRETS) == {"mine"}, "handed on before it is told to be there"
+        await seen.source.also(secrets("here"))
+        cluster.put(SECRETS, "new", "here", data={})
+        await seen.until(lambda: seen.names(SECRETS) == {"mine", "new"})
+        assert not [path for path, _ in seen.server.requests if path == SECRETS.path], "never of the whole cluster"
+
+
+async def test_what_may_not_be_read_where_it_is_asked_for_keeps_nobody_waiting() -> None:
+    async with followed(small()) as seen:
+
+        async def refuse(request: web.BaseRequest) -> web.Response | None:
+            return web.json_response(status(403, "Forbidden", "no"), status=403) if "secrets" in request.path else None
+
+        seen.server.fault = refuse
+        await seen.until(seen.synced.is_set)
+        await asyncio.wait_for(seen.source.also(secrets("here")), 5)
+        await seen.until(lambda: seen.codes() == {"AccessDenied"})
+        assert [problem.origin.ref.name for problem in seen.problems] == ["secrets in here"]
+        seen.server.fault = None
+        await seen.until(lambda: seen.codes() == set())
 
 
 async def test_lists_are_asked_for_a_few_at_a_time() -> None:
