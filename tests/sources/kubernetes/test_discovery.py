@@ -46,11 +46,14 @@ def test_only_metadata_is_asked_for_where_nothing_else_is_read() -> None:
 
 
 def test_kinds_without_an_effect_are_read_to_say_so_and_foreign_ones_are_not() -> None:
-    ingress = Kind("networking.k8s.io", "v1", "ingresses", "Ingress")
+    patch = Kind("networking.istio.io", "v1alpha3", "envoyfilters", "EnvoyFilter")
     foreign = Kind("example.com", "v1", "widgets", "Widget")
     older = ROUTES._replace(version="v1beta1")
-    found = resources(catalogue(ROUTES, older, ingress, foreign), KINDS)[2:]
-    assert sorted(names(found)) == ["httproutes.gateway.networking.k8s.io/v1", "ingresses.networking.k8s.io/v1"]
+    found = resources(catalogue(ROUTES, older, patch, foreign), KINDS)[2:]
+    assert sorted(names(found)) == [
+        "envoyfilters.networking.istio.io/v1alpha3",
+        "httproutes.gateway.networking.k8s.io/v1",
+    ]
     assert [one.known for one in found] == [None, None]
     (route,) = (one for one in found if one.kind == "HTTPRoute")
     raw = b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"r","namespace":"n"}}'
