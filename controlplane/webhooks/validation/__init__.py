@@ -1,0 +1,1 @@
+"""Objects of the mesh, judged before they are stored: see docs/validation.md."""
