@@ -22,7 +22,6 @@ from controlplane.install.uninstalling import Farewell, Uninstaller
 from controlplane.install.upgrading import Installed, difference, installed, skew
 from controlplane.install.values import VERSION
 from controlplane.install.verifying import bad, verify
-from controlplane.install.webhooks import webhooks
 from controlplane.model.durations import parse_duration
 from controlplane.runtime.clock import SystemClock
 
@@ -60,7 +59,7 @@ def install(asked: Asked, target: Target, way: Way) -> None:
     async def work(api: Api) -> None:
         with telling() as teller:
             one = Installer(api, asked.place, SystemClock(), teller, force=way.force)
-            plan = await one.prepare(read.values, webhooks)
+            plan = await one.prepare(read.values)
             _stop_at(plan.obstacles)
             _tell((*read.warnings, *plan.notes), teller)
             if way.dry_run:
@@ -81,7 +80,7 @@ def upgrade(asked: Asked, target: Target, way: Way) -> None:
             before = await _installed(api, asked.place)
             read = _upgraded(before, asked)
             one = Installer(api, asked.place, SystemClock(), teller, force=way.force)
-            plan = await one.prepare(read.values, webhooks, upgrade=True)
+            plan = await one.prepare(read.values, upgrade=True)
             _stop_at(plan.obstacles)
             _tell((*read.warnings, *plan.notes), teller)
         _show(plan)
@@ -105,7 +104,7 @@ def verify_install(place: Place, target: Target, output: Format) -> None:
             raise Refused(f"{place.namespace} has no installation of revision {place.revision}", code=1)
         with telling() as teller:
             one = Installer(api, place, SystemClock(), teller)
-            plan = await one.prepare(checked(found.values).values, webhooks, upgrade=True)
+            plan = await one.prepare(checked(found.values).values, upgrade=True)
             checks = await verify(api, plan, place)
         if output is Format.TABLE:
             rows = [("ok" if check.good else "WRONG", check.what, check.words) for check in checks]
@@ -182,14 +181,14 @@ async def _carried_out(one: Installer, plan: Plan, patience: float | None) -> No
     try:
         await one.carry_out(plan.steps, patience)
     except FailedError as error:
-        raise _failed(error) from error
+        raise failed(error) from error
 
 
 async def _checked_at_the_end(api: Api, one: Installer, read: Read, place: Place, patience: float | None) -> None:
     """As `verify-install` would, once everything is up."""
     if patience is None:
         return
-    plan = await one.prepare(read.values, webhooks)
+    plan = await one.prepare(read.values)
     wrong = bad(await verify(api, plan, place))
     for check in wrong:
         typer.echo(f"{check.what} {check.words}", err=True)
@@ -203,12 +202,13 @@ def _explained(work: Callable[[Api], Awaitable[None]]) -> Callable[[Api], Awaita
         try:
             await work(api)
         except FailedError as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     return explained
 
 
-def _failed(error: FailedError) -> Refused:
+def failed(error: FailedError) -> Refused:
+    """After a line for each thing that is known of it."""
     for line in error.lines:
         typer.echo(line, err=True)
     return Refused(str(error), code=1)

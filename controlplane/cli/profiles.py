@@ -13,7 +13,6 @@ from controlplane.install.manifests import Facts, manifests
 from controlplane.install.objects import to_yaml
 from controlplane.install.profiles import PROFILES
 from controlplane.install.reading import BadValuesError, dump, read_values
-from controlplane.install.webhooks import webhooks
 
 
 def list_profiles(output: Format) -> None:
@@ -44,7 +43,7 @@ def generate(asked: Asked, *, istiod: bool, output: Document) -> None:
     read = read_asked(asked)
     for words in read.warnings:
         typer.echo(f"lateen: {words}", err=True)
-    objects = manifests(read.values, asked.place, Facts(istiod=istiod), webhooks)
+    objects = manifests(read.values, asked.place, Facts(istiod=istiod))
     if output is Document.YAML:
         typer.echo(to_yaml(objects), nl=False)
     else:

@@ -89,11 +89,9 @@ class Api:
             if not query["continue"]:
                 return found
 
-    async def apply(
-        self, obj: Object, *, dry_run: bool = False, force: bool = False, manager: str = FIELD_MANAGER
-    ) -> Object:
+    async def apply(self, obj: Object, *, dry_run: bool = False, force: bool = False) -> Object:
         """Server-side apply: what others set stays theirs. Raises RefusedError with 409 where they disagree."""
-        query = {"fieldManager": manager, "fieldValidation": "Strict"}
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
         query |= ({"force": "true"} if force else {}) | ({"dryRun": "All"} if dry_run else {})
         path = f"{ref_of(obj).path}?{urlencode(query)}"
         found: Object = _good(await self._ask("PATCH", path, body=obj, content=_APPLY))

@@ -6,7 +6,7 @@ from controlplane.install.names import IDENTITY_PORT, WEBHOOK_PORT, XDS_PORT, Pl
 from controlplane.install.pods import STATE
 from controlplane.install.values import ControlPlane
 
-SETTINGS_FILE: Final = "/etc/lateen/config/mesh"
+SETTINGS: Final = "/etc/lateen/config"  # the keys of our ConfigMap
 PLUGGED_AUTHORITY: Final = "/etc/cacerts"
 GATEWAY_STATE: Final = f"{STATE}/proxy"
 
@@ -19,7 +19,8 @@ def control_plane(place: Place, values: ControlPlane) -> list[str]:
         "--kubernetes",
         f"--namespace={place.namespace}",
         f"--revision={place.revision}",
-        f"--mesh-config={SETTINGS_FILE}",
+        f"--mesh-config={SETTINGS}/mesh",
+        f"--injection={SETTINGS}/injection",
         f"--listen=0.0.0.0:{XDS_PORT}",
         f"--identity=0.0.0.0:{IDENTITY_PORT}",
         f"--webhooks=0.0.0.0:{WEBHOOK_PORT}",

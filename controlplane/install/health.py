@@ -43,6 +43,11 @@ def missing(deployment: Object) -> str:
     return f"{available} of {wanted} Pods ready" if available < wanted else ""
 
 
+def unsigned(webhooks: Object) -> list[str]:
+    """Webhooks of a configuration that the control plane has not taken up: nobody could be called by them yet."""
+    return [one["name"] for one in webhooks.get("webhooks") or [] if not one["clientConfig"].get("caBundle")]
+
+
 def troubles(deployment: Object, pods: Iterable[Object], events: Sequence[Object]) -> list[Trouble]:
     """Of a Deployment's Pods, the worst first; without Pods, of the Deployment itself."""
     found = [trouble for pod in pods for trouble in _of_pod(pod, events)]

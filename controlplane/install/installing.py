@@ -13,8 +13,8 @@ import msgspec
 
 from controlplane.base.clock import Clock
 from controlplane.install.api import Api, RefusedError, UnreachableError
-from controlplane.install.health import Trouble, last_lines, missing, troubles
-from controlplane.install.manifests import Webhooks, manifests
+from controlplane.install.health import Trouble, last_lines, missing, troubles, unsigned
+from controlplane.install.manifests import manifests
 from controlplane.install.names import COMPONENT, INGRESS_GATEWAY, OURS, WEBHOOKS, Place
 from controlplane.install.objects import KINDS, Object, Ref, labels_of, ref_of
 from controlplane.install.planning import Does, Plan, Step, needs, plan, removals, settled
@@ -25,6 +25,7 @@ LOOK_EVERY: Final = 0.5  # seconds, while something comes up
 STUCK_FOR: Final = 20.0  # seconds: what time alone does not mend is not waited for any longer
 _TRIES: Final = 4
 _PAUSE: Final = 1.0  # seconds, before another try
+_COME_UP: Final = ("Deployment", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 _SECOND: Final = (INGRESS_GATEWAY, WEBHOOKS)  # components that need a control plane
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -78,10 +79,10 @@ class Installer:
 
     # Before
 
-    async def prepare(self, values: Values, webhooks: Webhooks, *, upgrade: bool = False) -> Plan:
+    async def prepare(self, values: Values, *, upgrade: bool = False) -> Plan:
         """What would be done. Writes nothing. An upgrade moves gateways here, and removes what is no part any more."""
         facts, obstacles = await look(self._api, self._place)
-        wanted = manifests(values, self._place, facts, webhooks)
+        wanted = manifests(values, self._place, facts)
         found = await self._found(wanted)
         first = plan(wanted, found, self._place, move_gateways=upgrade)
         obstacles += first.obstacles
@@ -194,12 +195,13 @@ class Installer:
     async def _state(self, ref: Ref) -> tuple[str, list[Trouble]]:
         """What it waits for, and what is wrong; an API server that is away for a moment is waited for, too."""
         try:
-            deployment = await self._api.get(ref)
-            if deployment is None:
+            found = await self._api.get(ref)
+            if found is None:
                 return "gone: somebody deletes it", []
-            if not (words := missing(deployment)):
-                return "", []
-            return words, await self._troubles(deployment)
+            if ref.kind != "Deployment":
+                return ("the control plane has not taken it up yet" if unsigned(found) else ""), []
+            words = missing(found)
+            return words, await self._troubles(found) if words else []
         except (RefusedError, UnreachableError) as error:
             return str(error), []
 
@@ -251,7 +253,7 @@ def _component(step: Step) -> str:
 
 
 def _comes_up(step: Step) -> bool:
-    return step.ref.kind == "Deployment" and step.does in (Does.CREATE, Does.CHANGE, Does.NOTHING)
+    return step.ref.kind in _COME_UP and step.does in (Does.CREATE, Does.CHANGE, Does.NOTHING)
 
 
 def scaled(objects: Iterable[Object]) -> dict[Ref, int]:

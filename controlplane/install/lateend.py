@@ -34,6 +34,7 @@ from controlplane.install.pods import (
     scaler,
 )
 from controlplane.install.values import VERSION, ControlPlane, Values
+from controlplane.install.webhooks import injection_settings
 
 APP: Final = "lateend"
 _SETTINGS_DIGEST: Final = "lateen.dev/settings"
@@ -42,13 +43,13 @@ _PORTS: Final = (("grpc-xds", XDS_PORT), ("https-identity", IDENTITY_PORT), ("ht
 
 def control_plane(values: Values, place: Place, mesh: Mapping[str, Any]) -> list[Object]:
     """Of one revision. `mesh`: its MeshConfig."""
-    own, settings = values.control_plane, settings_text(mesh)
+    own, data = values.control_plane, _data(values, place, mesh)
     ours, selector = labels(CONTROL_PLANE, place.revision, APP), _selector(place)
     name, namespace = place.control_plane, place.namespace
     found = [
-        make("ConfigMap", place.settings, namespace, labels=ours, data=_data(values, settings)),
+        make("ConfigMap", place.settings, namespace, labels=ours, data=data),
         make("Service", name, namespace, labels=ours, spec=_service(selector)),
-        make("Deployment", name, namespace, labels=ours, spec=_deployment(values, place, settings)),
+        make("Deployment", name, namespace, labels=ours, spec=_deployment(values, place, data)),
     ]
     if disruption_budget(own):
         spec = {"minAvailable": 1, "selector": {"matchLabels": selector}}
@@ -71,9 +72,14 @@ def settings_text(mesh: Mapping[str, Any]) -> str:
     return json.dumps(mesh, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _data(values: Values, settings: str) -> dict[str, str]:
+def _data(values: Values, place: Place, mesh: Mapping[str, Any]) -> dict[str, str]:
     """The settings, and what an upgrade and a look at the installation have to know of it."""
-    return {"mesh": settings, "values": settings_text(msgspec.to_builtins(values)), "version": VERSION}
+    return {
+        "mesh": settings_text(mesh),
+        "injection": settings_text(injection_settings(values, place)),
+        "values": settings_text(msgspec.to_builtins(values)),
+        "version": VERSION,
+    }
 
 
 def _selector(place: Place) -> dict[str, str]:
@@ -89,7 +95,7 @@ def _service(selector: Mapping[str, str]) -> Object:
     return {"selector": dict(selector), "ports": ports}
 
 
-def _deployment(values: Values, place: Place, settings: str) -> Object:
+def _deployment(values: Values, place: Place, data: Mapping[str, str]) -> Object:
     own, selector = values.control_plane, _selector(place)
     more = {NAME: APP, "sidecar.istio.io/inject": "false"}
     token, token_mount = api_token()
@@ -106,7 +112,9 @@ def _deployment(values: Values, place: Place, settings: str) -> Object:
     }
     template = pod(values, own, selector, more, spec)
     # A change of settings is a rollout: one replica after the other, and back if it does not come up.
-    template["metadata"].setdefault("annotations", {})[_SETTINGS_DIGEST] = digest(settings.encode())
+    template["metadata"].setdefault("annotations", {})[_SETTINGS_DIGEST] = digest(
+        (data["mesh"] + data["injection"]).encode()
+    )
     return {
         **replicas(own),
         "selector": {"matchLabels": selector},
@@ -134,7 +142,7 @@ def _container(values: Values, own: ControlPlane, place: Place, token_mount: Obj
         livenessProbe=_probe("/healthz/live", period=10, failures=6),
         volumeMounts=[
             token_mount,
-            {"name": "settings", "mountPath": command.SETTINGS_FILE.rpartition("/")[0], "readOnly": True},
+            {"name": "settings", "mountPath": command.SETTINGS, "readOnly": True},
             {"name": "cacerts", "mountPath": command.PLUGGED_AUTHORITY, "readOnly": True},
             {"name": "state", "mountPath": STATE},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  (the Pod's own, in memory)

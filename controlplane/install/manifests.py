@@ -1,6 +1,6 @@
 """All objects of an installation, as values: what `lateen install` applies and `lateen manifest generate` prints."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -12,12 +12,12 @@ from controlplane.install.names import BASE, LEASE, Place, labels
 from controlplane.install.objects import Object, in_order, make
 from controlplane.install.rights import account, rights
 from controlplane.install.values import Values
+from controlplane.install.webhooks import webhooks
 from controlplane.model.crd import crd
 from controlplane.model.kinds import MESH_KINDS
 from controlplane.model.meshconfig import decode_settings
 
 ISTIO_NAMESPACE = "istio-system"
-Webhooks = Callable[[Place], Sequence[Object]]
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class Facts(msgspec.Struct, frozen=True):
     istiod: bool = False  # one runs in istio-system, whose objects are then its own
 
 
-def manifests(values: Values, place: Place, facts: Facts, webhooks: Webhooks) -> list[Object]:
+def manifests(values: Values, place: Place, facts: Facts) -> list[Object]:
     """In the order in which they can be applied; the same values give the same objects."""
     mesh = mesh_config(values, place, facts)
     settings, _ = decode_settings(mesh)
@@ -35,7 +35,7 @@ def manifests(values: Values, place: Place, facts: Facts, webhooks: Webhooks) ->
             *base(place),
             *rights(place),
             *control_plane(values, place, mesh),
-            *webhooks(place),
+            *webhooks(values, place, mesh),
             *ingress_gateway(values, place, settings.trust_domain),
         ]
     )

@@ -20,7 +20,6 @@ NAME: Final = "app.kubernetes.io/name"
 US: Final = "lateen"
 REVISION: Final = "lateen.dev/revision"
 COMPONENT: Final = "lateen.dev/component"
-TAG: Final = "lateen.dev/tag"
 ISTIO_REVISION: Final = "istio.io/rev"
 OURS: Final = f"{MANAGED_BY}={US},{PART_OF}={US}"  # as a selector
 
@@ -29,7 +28,6 @@ CONTROL_PLANE: Final = "control-plane"
 INGRESS_GATEWAY: Final = "ingress-gateway"
 WEBHOOKS: Final = "webhooks"
 GRANT: Final = "gateway-grant"
-REVISION_TAG: Final = "revision-tag"
 
 ACCOUNT: Final = "lateend"  # of all revisions: what namespaces grant it holds while one replaces another
 GATEWAY: Final = "istio-ingressgateway"  # as Istio calls its own: what names it, settings or a person, finds it
@@ -79,16 +77,12 @@ class Place(msgspec.Struct, frozen=True):
     @property
     def injector(self) -> str:
         """The MutatingWebhookConfiguration."""
-        return f"lateen-sidecar-injector{self._place}"
+        return f"lateen-sidecar-injector{self.suffix}"
 
     @property
     def validator(self) -> str:
         """The ValidatingWebhookConfiguration."""
-        return f"lateen-validator{self._place}"
-
-    @property
-    def _place(self) -> str:
-        return f"{self.suffix}{'' if self.namespace == NAMESPACE else f'-{self.namespace}'}"
+        return f"lateen-validator{self.suffix}"
 
     def wrong(self) -> str:
         """What cannot be a namespace or a revision; "": nothing."""

@@ -14,7 +14,7 @@ from controlplane.install.names import DEFAULT_REVISION, ISTIO_REVISION, Place
 from controlplane.install.objects import Object
 from controlplane.install.planning import is_ours
 
-OLDEST: Final = (1, 29)  # Kubernetes: CEL in CRDs, native sidecars on by default
+OLDEST: Final = (1, 30)  # Kubernetes: discovery in one document, CEL in CRDs, native sidecars
 _INJECTION: Final = "istio-injection"
 _ISTIOD: Final = "app=istiod"
 _NAME: Final = "kubernetes.io/metadata.name"

@@ -18,10 +18,13 @@ from controlplane.model.meshconfig import decode_settings
 from controlplane.model.problem import Level, ObjectRef, Problem
 from controlplane.model.settings import Settings
 from controlplane.model.walk import UNREADABLE, Walker
+from controlplane.webhooks.injection.settings import InjectionSettings
+from controlplane.webhooks.injection.settings import decode as injected
 
 Document = Mapping[str, Any]
 
 _MESH: Final = "meshConfig"
+_INJECTION: Final = "injection"
 _REF: Final = ObjectRef("", "Values", "", "values")
 
 
@@ -66,16 +69,17 @@ def combined(profile: str, documents: Sequence[Document] = (), sets: Sequence[st
 def checked(document: Document) -> Read:
     """On top of the defaults: one request that is set does not unset the others. Raises BadValuesError."""
     fields = merge(dump(Values()), document)
-    mesh = fields.pop(_MESH, None) or {}
+    mesh, injection = (_mapping(fields.pop(name, None), name) for name in (_MESH, _INJECTION))
     walker = Walker(_REF)
     values = walker.read(Values, fields)
     wrong = [_line(problem) for problem in walker.all_problems()]
     settings, odd = _mesh_problems(mesh)
     wrong += [_line(problem, f"{_MESH}.") for problem in settings]
+    wrong += _injection_problems(injection, mesh)
     if wrong or values is UNREADABLE:
         raise BadValuesError(wrong)
     warnings = tuple(_line(problem, f"{_MESH}.") for problem in odd)
-    return Read(msgspec.structs.replace(values, mesh_config=dict(mesh)), warnings)
+    return Read(msgspec.structs.replace(values, mesh_config=mesh, injection=injection), warnings)
 
 
 def dump(values: Values) -> dict[str, Any]:
@@ -96,10 +100,26 @@ def _plainly(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def _mesh_problems(mesh: object) -> tuple[list[Problem], list[Problem]]:
+def _mapping(found: object, name: str) -> dict[str, Any]:
+    if found is not None and not isinstance(found, Mapping):
+        raise BadValuesError([f"{name} must be a mapping of fields"])
+    return dict(found or {})
+
+
+def _injection_problems(injection: Document, mesh: Document) -> list[str]:
+    """`defaultConfig` is a ProxyConfig, which injection itself reads."""
+    walker = Walker(_REF)
+    walker.read(InjectionSettings, {key: value for key, value in injection.items() if key != "defaultConfig"})
+    found = [_line(problem, f"{_INJECTION}.") for problem in walker.all_problems()]
+    try:
+        injected(injection, mesh)
+    except ValueError as error:
+        return found or [f"{_INJECTION}: {error}"]
+    return found
+
+
+def _mesh_problems(mesh: Document) -> tuple[list[Problem], list[Problem]]:
     """Errors, and warnings. A field that nobody knows is an error here: somebody sits there and can mend it."""
-    if not isinstance(mesh, Mapping):
-        raise BadValuesError([f"{_MESH} must be a mapping of MeshConfig's fields"])
     _, problems = decode_settings(mesh)
     errors = [one for one in problems if one.level is Level.ERROR or one.code == "UnknownField"]
     return errors, [one for one in problems if one not in errors]
@@ -119,6 +139,8 @@ def merge(below: Document, above: Document) -> dict[str, Any]:
 
 
 # --set
+
+_ROOTS: Final[Mapping[str, type]] = {_MESH: Settings, _INJECTION: InjectionSettings}
 
 
 def parse_set(text: str) -> dict[str, Any]:
@@ -161,10 +183,10 @@ def _value(keys: list[str], written: str) -> Any:
 
 def _type_at(keys: list[str]) -> inspect.Type | None:
     """None: something of MeshConfig that we do not read. Raises ValueError."""
-    in_mesh = keys[0] == _MESH
-    node: inspect.Type = inspect.type_info(Settings if in_mesh else Values)
-    for place, key in enumerate(keys[in_mesh:], start=in_mesh):
-        found = _below(node, key, ".".join(keys[:place]), strict=not in_mesh)
+    root = _ROOTS.get(keys[0])
+    node: inspect.Type = inspect.type_info(root or Values)
+    for place, key in enumerate(keys[root is not None :], start=root is not None):
+        found = _below(node, key, ".".join(keys[:place]), strict=root is not Settings)
         if found is None:
             return None
         node = found

@@ -80,21 +80,6 @@ def grant(place: Place, namespace: str, component: str = GRANT, revision: str = 
     ]
 
 
-def named_webhook(place: Place, name: str, component: str, kind: str = "mutatingwebhookconfigurations") -> list[Object]:
-    """The right to keep one more webhook's caBundle right."""
-    ours, role = labels(component, place.revision), f"{name}-{place.namespace}"
-    return [
-        make("ClusterRole", role, labels=ours, rules=[_own_webhook(kind, name)]),
-        make(
-            "ClusterRoleBinding",
-            role,
-            labels=ours,
-            roleRef=_role("ClusterRole", role),
-            subjects=[_account(place)],
-        ),
-    ]
-
-
 def _cluster_rules(place: Place) -> list[Object]:
     return [
         # What a mesh is made of.

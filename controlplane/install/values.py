@@ -1,7 +1,8 @@
 """What an installation can be told: typed, so that a misspelled key or a number that is none is an answer, not a Pod
 that behaves oddly.
 
-What holds for the mesh is not here but in `mesh_config`, which is Istio's MeshConfig (`model/meshconfig.py`).
+What holds for the mesh is not here but in `mesh_config`, which is Istio's MeshConfig (`model/meshconfig.py`), and what
+is put into Pods in `injection`.
 """
 
 from collections.abc import Mapping
@@ -151,3 +152,4 @@ class Values(Value):
     control_plane: ControlPlane = ControlPlane()
     ingress_gateway: IngressGateway = IngressGateway()
     mesh_config: Mapping[str, Any] = {}  # checked as MeshConfig, kept as it was written
+    injection: Mapping[str, Any] = {}  # likewise: `webhooks.injection.settings`, docs/injection.md

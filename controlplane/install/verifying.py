@@ -1,10 +1,10 @@
 """Whether an installation is what it should be, and works: one answer for each thing that could be wrong."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from controlplane.install.api import Api, RefusedError
-from controlplane.install.health import missing
+from controlplane.install.health import missing, unsigned
 from controlplane.install.names import TRUST_BUNDLE, Place
 from controlplane.install.objects import BY_NAME, Object, Ref
 from controlplane.install.planning import Does, Plan, Step
@@ -56,9 +56,9 @@ def _health(what: str, live: Object) -> Iterator[Check]:
         case "CustomResourceDefinition":
             yield Check(_is_established(live), what, "is served" if _is_established(live) else "is not served yet")
         case "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration":
-            open_ = list(_without_authority(live))
-            words = f"has no caBundle: {', '.join(open_)}" if open_ else "trusts the control plane"
-            yield Check(not open_, what, words)
+            found = unsigned(live)
+            words = f"has no caBundle: {', '.join(found)}" if found else "trusts the control plane"
+            yield Check(not found, what, words)
         case _:
             yield Check(good=True, what=what, words="is there")
 
@@ -66,10 +66,6 @@ def _health(what: str, live: Object) -> Iterator[Check]:
 def _is_established(crd: Object) -> bool:
     conditions = (crd.get("status") or {}).get("conditions") or []
     return any(one.get("type") == "Established" and one.get("status") == "True" for one in conditions)
-
-
-def _without_authority(webhooks: Object) -> Iterable[str]:
-    return (one["name"] for one in webhooks.get("webhooks") or [] if not one["clientConfig"].get("caBundle"))
 
 
 def _bundle(bundle: Mapping[str, Any] | None) -> Check:

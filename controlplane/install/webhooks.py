@@ -1,10 +1,43 @@
-"""Where webhooks come into an installation: the one place that knows who writes their manifests."""
+"""Where webhooks come into an installation: what the API server is told to ask, and what the answers are made of.
 
-from controlplane.install.names import Place
+Whom to call and whom to believe (`caBundle`, the path) is the control plane's to say: it knows once it runs, and keeps
+that right. So an installation leaves these fields alone, and can be applied again without undoing them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from controlplane.install.names import IDENTITY_PORT, WEBHOOKS, Place, labels
 from controlplane.install.objects import Object
+from controlplane.install.values import Values
+from controlplane.webhooks.configurations import Service, injection
+from controlplane.webhooks.injection.settings import decode
 
 
-def webhooks(place: Place) -> list[Object]:
-    """Of one revision. None yet: nothing in the control plane answers them."""
-    del place
-    return []
+def webhooks(values: Values, place: Place, mesh: Mapping[str, Any]) -> list[Object]:
+    """Of one revision."""
+    settings = decode(injection_settings(values, place), mesh)
+    found = injection(settings, Service(place.namespace, place.control_plane, ""), b"")
+    meta = found["metadata"]
+    ours = {**meta["labels"], **labels(WEBHOOKS, place.revision)}
+    hooks = [_without_what_is_the_control_planes(hook) for hook in found["webhooks"]]
+    return [{**found, "metadata": {"name": meta["name"], "labels": ours}, "webhooks": hooks}]
+
+
+def injection_settings(values: Values, place: Place) -> Mapping[str, Any]:
+    """What injection is told: where we are, and what was asked for besides."""
+    ours: dict[str, Any] = {
+        "image": values.image,
+        "imagePullPolicy": str(values.image_pull_policy),
+        "imagePullSecrets": list(values.image_pull_secrets),
+        "revision": place.revision,
+        "namespace": place.namespace,
+        "caAddress": f"{place.server_name}:{IDENTITY_PORT}",
+        "serverName": place.server_name,
+    }
+    return {**ours, **values.injection}
+
+
+def _without_what_is_the_control_planes(hook: Object) -> Object:
+    service = {key: value for key, value in hook["clientConfig"]["service"].items() if key != "path"}
+    return {**hook, "clientConfig": {"service": service}}

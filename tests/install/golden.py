@@ -15,7 +15,6 @@ from controlplane.install.manifests import Facts, manifests
 from controlplane.install.names import NAMESPACE, Place
 from controlplane.install.objects import to_yaml
 from controlplane.install.reading import read_values
-from controlplane.install.webhooks import webhooks
 from tests.golden.files import INPUT
 
 
@@ -32,7 +31,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def objects_of(case: Path) -> list[dict[str, Any]]:
     told = msgspec.convert(yaml.safe_load((case / INPUT).read_text()), Case)
     read = read_values(told.profile, [told.values], told.sets)
-    return manifests(read.values, Place(told.namespace, told.revision), Facts(istiod=told.istiod), webhooks)
+    return manifests(read.values, Place(told.namespace, told.revision), Facts(istiod=told.istiod))
 
 
 def outputs(case: Path) -> dict[str, str]:

@@ -21,7 +21,6 @@ from controlplane.install.uninstalling import Uninstaller
 from controlplane.install.upgrading import difference, installed, skew
 from controlplane.install.values import VERSION, Values
 from controlplane.install.verifying import bad, verify
-from controlplane.install.webhooks import webhooks
 from tests.install.clusters import Cluster, api_of, ready_pod, status
 
 DEFAULT = read_values("default").values
@@ -78,7 +77,7 @@ async def install(
 ) -> Watcher:
     watcher = Watcher()
     one = installer(api, place, watcher, force=force)
-    found = await one.prepare(values, webhooks, upgrade=upgrade)
+    found = await one.prepare(values, upgrade=upgrade)
     assert found.obstacles == ()
     await one.carry_out(found.steps, 60.0)
     return watcher
@@ -92,7 +91,7 @@ async def uninstall(api: Api, place: Place = HERE, *, purge: bool = False, users
 
 async def obstacles(cluster: Cluster, place: Place = HERE, values: Values = DEFAULT) -> tuple[str, ...]:
     async with api_of(cluster) as api:
-        found = await installer(api, place).prepare(values, webhooks)
+        found = await installer(api, place).prepare(values)
     assert cluster.writes == []
     return found.obstacles
 
@@ -131,6 +130,7 @@ async def test_from_nothing_to_ready_and_again() -> None:
         assert watcher.ups == [
             Ref("Deployment", "lateen-system", "lateend"),
             Ref("Deployment", "lateen-system", "istio-ingressgateway"),
+            Ref("MutatingWebhookConfiguration", "", "lateen-sidecar-injector"),
         ]
         assert len(cluster.of("Pod")) == 4  # an autoscaler would need its time for the second ones
         cluster.writes.clear()
@@ -167,7 +167,7 @@ async def test_the_control_plane_is_up_before_a_gateway_is_made() -> None:
 async def test_a_dry_run_writes_nothing() -> None:
     cluster = Cluster()
     async with api_of(cluster) as api:
-        found = await installer(api).prepare(DEFAULT, webhooks)
+        found = await installer(api).prepare(DEFAULT)
     assert len(found.changes) == len(found.steps)
     assert cluster.writes == []
 
@@ -190,7 +190,7 @@ async def test_an_installation_that_was_cut_off_anywhere_is_finished_by_the_next
 
         async with api_of(cluster) as api:
             one = installer(api)
-            found = await one.prepare(DEFAULT, webhooks) if last > 0 else None
+            found = await one.prepare(DEFAULT) if last > 0 else None
             cluster.before = before
             if found is not None:
                 with pytest.raises(FailedError, match="away"):
@@ -213,7 +213,7 @@ async def test_an_api_server_that_is_away_for_a_moment_is_tried_again() -> None:
 
     async with api_of(cluster) as api:
         one = installer(api)
-        found = await one.prepare(DEFAULT, webhooks)
+        found = await one.prepare(DEFAULT)
         cluster.before = before
         await one.carry_out(found.steps, 60.0)
     assert len(failed) > 25
@@ -229,7 +229,7 @@ async def test_what_somebody_set_is_not_taken_back_unasked() -> None:
         deployment["spec"]["strategy"]["type"] = "Recreate"
         cluster.applied[path]["kubectl-edit"] = {"spec": {"strategy": {"type": "Recreate"}}}
         del cluster.applied[path]["lateen"]["spec"]["strategy"]["type"]
-        (words,) = (await installer(api).prepare(DEFAULT, webhooks)).obstacles
+        (words,) = (await installer(api).prepare(DEFAULT)).obstacles
         assert "Deployment lateen-system/lateend has fields that somebody else set: .spec.strategy.type" in words
         assert 'conflict with "kubectl-edit"' in words
         assert "--force" in words
@@ -312,9 +312,9 @@ async def test_a_webhook_that_our_labels_wake(webhook: dict[str, Any], place: Pl
 
 async def test_a_cluster_that_is_too_old() -> None:
     cluster = Cluster()
-    cluster.version = {"major": "1", "minor": "28+", "gitVersion": "v1.28.4-gke.1"}
+    cluster.version = {"major": "1", "minor": "29+", "gitVersion": "v1.29.4-gke.1"}
     (words,) = await obstacles(cluster)
-    assert "v1.28.4-gke.1; 1.29 is the oldest" in words
+    assert "v1.29.4-gke.1; 1.30 is the oldest" in words
 
 
 async def test_what_others_made_is_never_changed() -> None:
@@ -332,7 +332,7 @@ async def test_crds_of_istio_are_used_as_they_are() -> None:
     path = cluster.put(istios_crd())
     before = json.dumps(cluster.objects[path])
     async with api_of(cluster) as api:
-        found = await installer(api).prepare(MINIMAL, webhooks)
+        found = await installer(api).prepare(MINIMAL)
         assert any("1 of 9 CRDs were made by somebody else" in note for note in found.notes)
         await install(api, MINIMAL)
         assert json.dumps(cluster.objects[path]) == before
@@ -372,7 +372,7 @@ async def test_what_is_just_being_deleted_is_waited_for() -> None:
     async with api_of(cluster) as api:
         await install(api)
         cluster.objects["/api/v1/namespaces/lateen-system"]["metadata"]["deletionTimestamp"] = "now"
-        found = await installer(api).prepare(DEFAULT, webhooks)
+        found = await installer(api).prepare(DEFAULT)
     assert found.obstacles == ("Namespace lateen-system is just being deleted: wait until it is gone",)
 
 
@@ -391,7 +391,7 @@ async def lines(cluster: Cluster) -> tuple[str, list[str], float]:
     async with api_of(cluster) as api:
         time = Time()
         one = Installer(api, HERE, time, Watcher(), sleep=time.sleep)
-        found = await one.prepare(MINIMAL, webhooks)
+        found = await one.prepare(MINIMAL)
         with pytest.raises(FailedError) as raised:
             await one.carry_out(found.steps, 300.0)
     return str(raised.value), list(raised.value.lines), time.passed
@@ -479,10 +479,10 @@ async def test_an_upgrade_shows_what_changes_and_removes_what_is_no_part_any_mor
     async with api_of(cluster) as api:
         await install(api)
         smaller = checked(combined("minimal", [], ["controlPlane.autoscaling.enabled=false"])).values
-        kept = await installer(api).prepare(smaller, webhooks)
+        kept = await installer(api).prepare(smaller)
         assert not kept.of(Does.REMOVE)
         assert "8 objects of an earlier installation are not part of this one" in kept.notes[0]
-        found = await installer(api).prepare(smaller, webhooks, upgrade=True)
+        found = await installer(api).prepare(smaller, upgrade=True)
         gone = {str(step.ref) for step in found.of(Does.REMOVE)}
         assert "Deployment lateen-system/istio-ingressgateway" in gone
         assert "HorizontalPodAutoscaler lateen-system/lateend" in gone
@@ -498,7 +498,7 @@ async def test_gateways_stay_with_their_revision_until_an_upgrade_moves_them() -
     async with api_of(cluster) as api:
         await install(api)
         before = json.dumps(cluster.objects[path])
-        found = await installer(api, CANARY).prepare(DEFAULT, webhooks)
+        found = await installer(api, CANARY).prepare(DEFAULT)
         assert "the ingress gateway stays with revision default" in found.notes[0]
         await install(api, place=CANARY)
         assert json.dumps(cluster.objects[path]) == before
@@ -537,7 +537,7 @@ async def test_verifying_names_what_is_not_as_it_should_be() -> None:
         cluster.put(bundle)
 
         async def checks() -> list[str]:
-            found = await installer(api).prepare(DEFAULT, webhooks, upgrade=True)
+            found = await installer(api).prepare(DEFAULT, upgrade=True)
             return [f"{check.what} {check.words}" for check in bad(await verify(api, found, HERE))]
 
         assert await checks() == []

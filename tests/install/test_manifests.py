@@ -16,8 +16,7 @@ from controlplane.install.manifests import Facts, crds, manifests
 from controlplane.install.names import MANAGED_BY, PART_OF, Place
 from controlplane.install.objects import in_order, ref_of, to_yaml
 from controlplane.install.reading import read_values
-from controlplane.install.rights import grant, named_webhook, rights
-from controlplane.install.webhooks import webhooks
+from controlplane.install.rights import grant, rights
 from tests.golden.files import cases, found
 from tests.install import golden
 from tests.local.meshes import REPOSITORY
@@ -36,7 +35,7 @@ ALONE = Facts()
 
 @cache
 def of(profile: str = "default", *sets: str, place: Place = HERE, facts: Facts = ALONE) -> list[Object]:
-    return manifests(read_values(profile, [], sets).values, place, facts, webhooks)
+    return manifests(read_values(profile, [], sets).values, place, facts)
 
 
 def one(objects: list[Object], kind: str, name: str) -> Object:
@@ -124,8 +123,7 @@ def covers(rule: Object, group: str, resource: str) -> bool:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_no_right_on_secrets_of_the_cluster(case: Path) -> None:
-    objects = [*golden.objects_of(case), *named_webhook(Place(), "lateen-revision-tag-x", "revision-tag")]
-    for obj, rule in rules(objects, "ClusterRole"):
+    for obj, rule in rules(golden.objects_of(case), "ClusterRole"):
         assert not covers(rule, "", "secrets"), (ref_of(obj), rule)
         assert "*" not in rule["apiGroups"], rule
         assert "*" not in rule["verbs"], rule
