@@ -266,7 +266,6 @@ def add_to(app: typer.Typer, command: Callable[[str], Any]) -> None:  # noqa: C9
     def tag_set(
         name: Annotated[str, typer.Argument(metavar="TAG", help="what namespaces say: istio.io/rev=TAG")],
         *,
-        namespace: Namespace = _HOME,
         revision: Revision = _DEFAULT,
         kubeconfig: Kubeconfig = None,
         context: Context = None,
@@ -274,35 +273,27 @@ def add_to(app: typer.Typer, command: Callable[[str], Any]) -> None:  # noqa: C9
         """Say which revision a tag is.
 
         Pods that are made from then on get their proxies from it; those that run keep theirs until they are restarted.
-        Control planes are restarted, one replica after the other. The tag `default` is istio-injection=enabled.
 
         \b
         Example:
           lateen tag set prod --revision 1-2
         """
-        command("tags").set_tag(name, _place(namespace, revision), target(kubeconfig, context))
+        command("tags").set_tag(name, revision, target(kubeconfig, context))
 
     @tag.command("list")
-    def tag_list(
-        *,
-        namespace: Namespace = _HOME,
-        output: Table = Format.TABLE,
-        kubeconfig: Kubeconfig = None,
-        context: Context = None,
-    ) -> None:
+    def tag_list(*, output: Table = Format.TABLE, kubeconfig: Kubeconfig = None, context: Context = None) -> None:
         """All tags.
 
         \b
         Example:
           lateen tag list
         """
-        command("tags").list_tags(_place(namespace, _DEFAULT), target(kubeconfig, context), output)
+        command("tags").list_tags(target(kubeconfig, context), output)
 
     @tag.command("remove")
     def tag_remove(
         name: Annotated[str, typer.Argument(metavar="TAG", help="the tag")],
         *,
-        namespace: Namespace = _HOME,
         kubeconfig: Kubeconfig = None,
         context: Context = None,
     ) -> None:
@@ -314,7 +305,7 @@ def add_to(app: typer.Typer, command: Callable[[str], Any]) -> None:  # noqa: C9
         Example:
           lateen tag remove prod
         """
-        command("tags").remove_tag(name, _place(namespace, _DEFAULT), target(kubeconfig, context))
+        command("tags").remove_tag(name, target(kubeconfig, context))
 
     @gateway.command("grant")
     def gateway_grant(

@@ -1,98 +1,79 @@
 """`lateen tag` and `lateen gateway`: small changes of an installation."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import typer
 
 from controlplane.cli.clusters import Target, ask
-from controlplane.cli.installation import failed
 from controlplane.cli.output import Format, print_document, print_table
-from controlplane.cli.progress import telling
 from controlplane.cli.refusal import Refused
-from controlplane.install import tagging
-from controlplane.install.api import Api
-from controlplane.install.installing import FailedError, Installer
-from controlplane.install.names import Place
-from controlplane.install.objects import to_yaml
-from controlplane.install.reading import BadValuesError, checked
+from controlplane.install import tags
+from controlplane.install.api import Api, collection
+from controlplane.install.names import OURS, REVISION, Place
+from controlplane.install.objects import Object, labels_of, ref_of, to_yaml
 from controlplane.install.rights import grant
-from controlplane.install.upgrading import Installed
 from controlplane.model.validate.common import is_dns_label
-from controlplane.runtime.clock import SystemClock
 
-_PATIENCE = 300.0  # seconds
+_KIND = "MutatingWebhookConfiguration"
 
 
-def set_tag(name: str, place: Place, target: Target) -> None:
+def set_tag(name: str, revision: str, target: Target) -> None:
     """It leads to this revision from now on, and to no other."""
+    if wrong := tags.wrong(name) or Place(revision=revision).wrong():
+        raise Refused(wrong)
 
     async def work(api: Api) -> None:
-        there = await _there(api, place)
-        if wrong := tagging.wrong(name, there):
-            raise Refused(wrong)
-        if place.revision not in there:
-            raise Refused(f"there is no revision {place.revision}; there are: {', '.join(there) or 'none'}", code=1)
-        # The new one first: in between a Pod is asked about twice, and injected once.
-        await _become(api, place, tagging.with_tag(there[place.revision].values, name))
-        for tag in tagging.tags_of(there):
-            if tag.name == name and tag.revision != place.revision:
-                other = Place(place.namespace, tag.revision)
-                await _become(api, other, tagging.without_tag(there[tag.revision].values, name))
-        typer.echo(f"istio.io/rev={name} is revision {place.revision}, for Pods that are made from now on", err=True)
+        injectors = await _injectors(api)
+        found = [one for one in injectors if labels_of(one).get(REVISION) == revision]
+        if not found:
+            there = ", ".join(sorted(labels_of(one).get(REVISION, "") for one in injectors)) or "none"
+            raise Refused(f"no revision {revision} injects here; there are: {there}", code=1)
+        patch = tags.setting(found[0], name)
+        if not patch:
+            raise Refused(f"{found[0]['metadata']['name']} has nothing that asks for {revision}", code=1)
+        await api.patch(ref_of(found[0]), patch)
+        # The new one first: in between a Pod is asked about twice, which injects once.
+        await _take_away(api, name, [one for one in injectors if one not in found])
+        typer.echo(
+            f"istio.io/rev={name} is revision {revision} from now on, for Pods that are made from now on", err=True
+        )
 
     ask(target, work)
 
 
-def list_tags(place: Place, target: Target, output: Format) -> None:
+def list_tags(target: Target, output: Format) -> None:
     """All there are."""
 
     async def work(api: Api) -> None:
-        found = tagging.tags_of(await _there(api, place))
+        found = tags.tags_of(await _injectors(api))
         if output is Format.TABLE:
-            print_table(("tag", "revision"), found)
+            print_table(("tag", "revision", "webhook"), found)
         else:
             print_document([tag._asdict() for tag in found], output)
 
     ask(target, work)
 
 
-def remove_tag(name: str, place: Place, target: Target) -> None:
+def remove_tag(name: str, target: Target) -> None:
     """Namespaces that say it get no more proxies."""
 
     async def work(api: Api) -> None:
-        there = await _there(api, place)
-        having = [tag.revision for tag in tagging.tags_of(there) if tag.name == name]
-        if not having:
+        injectors = await _injectors(api)
+        if not await _take_away(api, name, injectors):
             raise Refused(f"there is no tag {name}", code=1)
-        for revision in having:
-            values = tagging.without_tag(there[revision].values, name)
-            await _become(api, Place(place.namespace, revision), values)
 
     ask(target, work)
 
 
-async def _there(api: Api, place: Place) -> Mapping[str, Installed]:
-    if wrong := place.wrong():
-        raise Refused(f"--{wrong}")
-    try:
-        return await tagging.revisions(api, place.namespace)
-    except ValueError as error:
-        raise Refused(f"what is installed cannot be read: {error}", code=1) from error
+async def _take_away(api: Api, name: str, injectors: list[Object]) -> bool:
+    patches = [(ref_of(one), tags.removing(one, name)) for one in injectors]
+    for ref, patch in patches:
+        if patch:
+            await api.patch(ref, patch)
+    return any(patch for _, patch in patches)
 
 
-async def _become(api: Api, place: Place, values: Mapping[str, Any]) -> None:
-    with telling() as teller:
-        one = Installer(api, place, SystemClock(), teller)
-        try:
-            plan = await one.prepare(checked(values).values)
-            if plan.obstacles:
-                raise Refused("; ".join(plan.obstacles), code=1)
-            await one.carry_out(plan.steps, _PATIENCE)
-        except BadValuesError as error:
-            raise Refused(f"revision {place.revision} has values that are none: {error}", code=1) from error
-        except FailedError as error:
-            raise failed(error) from error
+async def _injectors(api: Api) -> list[Object]:
+    found = await api.list(collection(_KIND), OURS)
+    return [one | {"kind": _KIND} for one in found]
 
 
 def grant_gateway(namespace: str, place: Place, target: Target, *, show: bool) -> None:

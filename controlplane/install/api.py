@@ -19,6 +19,7 @@ _LARGEST: Final = 64 * 1024 * 1024  # bytes of an answer
 _CHUNK: Final = 256 * 1024
 _PAGE: Final = 500  # objects of a list
 _APPLY: Final = "application/apply-patch+yaml"
+_JSON_PATCH: Final = "application/json-patch+json"
 _MERGE: Final = "application/merge-patch+json"
 # Lists of what is there, not of what is in it.
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
@@ -101,6 +102,11 @@ class Api:
         """Once; who owns the number afterwards is whoever changes it next."""
         path = f"{ref.path}/scale?{urlencode({'fieldManager': f'{FIELD_MANAGER}-first'})}"
         _good(await self._ask("PATCH", path, body={"spec": {"replicas": replicas}}, content=_MERGE))
+
+    async def patch(self, ref: Ref, operations: Sequence[Object]) -> None:
+        """A JSON Patch, with the tests that are in it."""
+        path = f"{ref.path}?{urlencode({'fieldManager': FIELD_MANAGER})}"
+        _good(await self._ask("PATCH", path, body=list(operations), content=_JSON_PATCH))
 
     async def delete(self, path: str, uid: str = "") -> bool:
         """False: it was gone. With `uid`: this one, and not another of its name."""

@@ -17,11 +17,9 @@ from controlplane.webhooks.injection.settings import decode
 def webhooks(values: Values, place: Place, mesh: Mapping[str, Any]) -> list[Object]:
     """Of one revision."""
     settings = decode(injection_settings(values, place), mesh)
-    found = injection(settings, Service(place.namespace, place.control_plane, ""), b"")
-    meta = found["metadata"]
-    ours = {**meta["labels"], **labels(WEBHOOKS, place.revision)}
-    hooks = [_without_what_is_the_control_planes(hook) for hook in found["webhooks"]]
-    return [{**found, "metadata": {"name": meta["name"], "labels": ours}, "webhooks": hooks}]
+    service = Service(place.namespace, place.control_plane, "")
+    found = injection(place.injector, settings, service, labels=labels(WEBHOOKS, place.revision))
+    return [{**found, "webhooks": [_without_what_is_the_control_planes(hook) for hook in found["webhooks"]]}]
 
 
 def injection_settings(values: Values, place: Place) -> Mapping[str, Any]:

@@ -61,6 +61,8 @@ class Cluster:
             self.objects[path.removesuffix("/scale")]["spec"]["replicas"] = body["spec"]["replicas"]
             self.settle()
             return web.json_response({})
+        if request.headers.get("Content-Type") == "application/json-patch+json":
+            return self._patch(path, body)
         if request.method == "PATCH":
             assert request.headers["Content-Type"] == "application/apply-patch+yaml"
             return self._apply(path, query, body)
@@ -104,6 +106,21 @@ class Cluster:
         self.applied.setdefault(path, {})[manager] = copy.deepcopy(body)
         self.settle()
         return web.json_response(self.objects[path], status=200 if live else 201)
+
+    def _patch(self, path: str, operations: list[Object]) -> web.Response:
+        webhooks = copy.deepcopy(self.objects[path]["webhooks"])
+        for one in operations:
+            _, _, where, *field = one["path"].split("/")
+            if one["op"] == "test":
+                if webhooks[int(where)][field[0]] != one["value"]:
+                    return status(422, "Invalid", "the test failed")
+            elif one["op"] == "remove":
+                del webhooks[int(where)]
+            else:
+                assert (one["op"], where) == ("add", "-")
+                webhooks.append(one["value"])
+        self.objects[path]["webhooks"] = webhooks
+        return web.json_response(self.objects[path])
 
     def _stamp(self, obj: Object, live: Object | None) -> None:
         meta = obj["metadata"]

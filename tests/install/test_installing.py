@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from controlplane.install import manifests
+from controlplane.install import manifests, preflight, tags
 from controlplane.install.api import Api
 from controlplane.install.health import Trouble
 from controlplane.install.installing import STUCK_FOR, FailedError, Installer
 from controlplane.install.names import Place
-from controlplane.install.objects import Ref
+from controlplane.install.objects import Ref, ref_of
 from controlplane.install.planning import Does, Step
 from controlplane.install.reading import checked, combined, read_values
 from controlplane.install.uninstalling import Uninstaller
@@ -524,6 +524,42 @@ async def test_gateways_stay_with_their_revision_until_an_upgrade_moves_them() -
 )
 def test_versions_follow_one_another(before: str, after: str, words: str) -> None:
     assert (words in skew(before, after)) if words else skew(before, after) == ""
+
+
+# --- tags ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_tag_is_entries_that_ask_as_the_revisions_own_do_and_can_be_moved() -> None:
+    cluster = Cluster()
+    async with api_of(cluster) as api:
+        for place in (HERE, CANARY):
+            await install(api, MINIMAL, place)
+        before = copy.deepcopy(cluster.of("MutatingWebhookConfiguration"))
+        for revision in ("default", "canary"):
+            injectors = cluster.of("MutatingWebhookConfiguration")
+            (one,) = (one for one in injectors if one["metadata"]["labels"]["lateen.dev/revision"] == revision)
+            await api.patch(ref_of(one), tags.setting(one, "prod"))
+            await api.patch(ref_of(one), tags.setting(one, "prod"))  # again: as it was
+            assert tags.Tag("prod", revision, one["metadata"]["name"]) in tags.tags_of(injectors)
+            asked = [
+                entry["name"]
+                for entry in one["webhooks"]
+                if preflight.wakes({"webhooks": [entry]}, Place(revision="prod"))
+            ]
+            assert asked == ["e0.prod.tag.lateen.dev"]  # the other one looks at Pods' own labels
+            assert len([entry for entry in one["webhooks"] if "prod" in entry["name"]]) == 2
+        again = await install(api, MINIMAL)
+        assert {does for does, _ in again.done} == {Does.NOTHING}  # an installation leaves tags alone
+        for one in cluster.of("MutatingWebhookConfiguration"):
+            await api.patch(ref_of(one), tags.removing(one, "prod"))
+        assert cluster.of("MutatingWebhookConfiguration") == before
+        assert tags.tags_of(before) == []
+
+
+@pytest.mark.parametrize("name", ["default", "Prod", "a.b", "x" * 41, ""])
+def test_what_can_be_no_tag(name: str) -> None:
+    assert tags.wrong(name)
+    assert not tags.wrong("prod")
 
 
 # --- is it well? ---------------------------------------------------------------------------------------------------
