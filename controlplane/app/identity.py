@@ -69,6 +69,7 @@ class IdentityService(msgspec.Struct, frozen=True, eq=False):
     port: int
     xds_port: int
     server_name: str
+    serving: Serving
 
 
 class LocalIdentity(msgspec.Struct, frozen=True, eq=False):
@@ -128,7 +129,7 @@ async def open_identity(  # noqa: PLR0913, PLR0917  as above
     tasks.restarted("own certificate", serving.run)
     log.info("identities are given out", address=f"{settings.host}:{port}", authority=str(source))
     try:
-        yield IdentityService(authorities, https, port, xds_port, settings.names[0])
+        yield IdentityService(authorities, https, port, xds_port, settings.names[0], serving)
     finally:
         await https.stop(_GRACE)
 

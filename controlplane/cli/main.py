@@ -203,12 +203,28 @@ def serve(  # noqa: PLR0913  (the options of one command)
     certificate_lifetime: Annotated[
         str, typer.Option("--certificate-lifetime", metavar="DURATION", help="of a workload's certificate")
     ] = "24h",
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--namespace", metavar="NS", help="be a cluster's own: its root in a Secret here; needs --identity"
+        ),
+    ] = None,
+    revision: Annotated[str, typer.Option("--revision", metavar="NAME", help="of several in one cluster")] = "default",
+    injection: Annotated[
+        Path | None, typer.Option("--injection", metavar="FILE", help="what is put into Pods: docs/injection.md")
+    ] = None,
+    webhooks: Annotated[
+        str | None, typer.Option("--webhooks", metavar="HOST:PORT", help="answer the API server about Pods here")
+    ] = None,
 ) -> None:
     """Run the control plane alone.
 
     Envoys that somebody else starts connect to it: over a Unix socket, or over TCP with mutual TLS. With `--identity`
     each of them has an agent (`lateen agent`), and they speak mutual TLS among themselves; `lateen ca token` says who
     may have which certificate. Problems are told as log lines on standard error.
+
+    With `--namespace` it is a cluster's own, as `lateen install` starts it: the root is a Secret of that namespace, the
+    trust bundle a ConfigMap in each, workloads prove themselves by their service accounts, and Pods are injected.
 
     \b
     Examples:
@@ -220,6 +236,8 @@ def serve(  # noqa: PLR0913  (the options of one command)
     module = _command("serve")
     if not kubernetes and (kubeconfig is not None or context is not None):
         raise Refused("--kubeconfig and --context need --kubernetes")
+    if namespace is None and (injection is not None or webhooks is not None):
+        raise Refused("--injection and --webhooks need --namespace")
     module.serve(
         tuple(directories or ()),
         cluster=module.Cluster(kubeconfig, context) if kubernetes else None,
@@ -232,6 +250,7 @@ def serve(  # noqa: PLR0913  (the options of one command)
         authority=authority,
         server_name=server_name,
         certificate_lifetime=certificate_lifetime,
+        inside=module.Inside(namespace, revision, injection, webhooks) if namespace is not None else None,
     )
 
 

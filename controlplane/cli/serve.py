@@ -12,11 +12,14 @@ import structlog
 from controlplane.app.cluster import Cluster, open_cluster
 from controlplane.app.control import ControlPlane, open_control_plane
 from controlplane.app.following import Following
+from controlplane.app.identity import IdentityService
+from controlplane.app.incluster import Seat, open_in_cluster
 from controlplane.cli import endpoints
 from controlplane.cli.identities import GivenOut, given_out, giving_out, tokens
 from controlplane.cli.refusal import Refused
-from controlplane.cli.settings import read_mesh_config
+from controlplane.cli.settings import read_mapping, read_mesh_config
 from controlplane.cli.telling import ProblemTeller
+from controlplane.install.names import Place
 from controlplane.local.authority import authority_actions, authority_routes
 from controlplane.local.debug import routes
 from controlplane.local.lateenfile import NAME
@@ -30,8 +33,10 @@ from controlplane.runtime.limits import allow_many_files
 from controlplane.runtime.logs import set_up_logs
 from controlplane.runtime.tasks import CriticalTaskEnded, Supervisor
 from controlplane.runtime.unixhttp import Handler, serving
+from controlplane.security.keeping import AuthorityError, StoreError
 from controlplane.sources.files.scanning import Roots
 from controlplane.sources.files.source import FilesSource
+from controlplane.webhooks.injection.settings import decode as decode_injection
 from controlplane.xds.admission import MeshAdmission
 from controlplane.xds.credentials import Certificates
 
@@ -42,6 +47,15 @@ _LOOK_EVERY = 60.0  # seconds
 log = structlog.get_logger(__name__)
 
 
+class Inside(msgspec.Struct, frozen=True):
+    """Of a cluster's own control plane: `--namespace` and what goes with it."""
+
+    namespace: str
+    revision: str
+    injection: Path | None
+    webhooks: str | None
+
+
 class _Options(msgspec.Struct, frozen=True):
     roots: Roots
     cluster: Cluster | None
@@ -50,6 +64,7 @@ class _Options(msgspec.Struct, frozen=True):
     listen: tuple[str, int] | None
     certificates: Certificates | None
     given_out: GivenOut | None
+    seat: Seat | None
 
 
 async def _tell(objects: Following, control: ControlPlane) -> None:
@@ -76,6 +91,7 @@ def serve(  # noqa: PLR0913  (the options of one command)
     authority: Path | None,
     server_name: str,
     certificate_lifetime: str,
+    inside: Inside | None = None,
 ) -> None:
     """Run until interrupted."""
     if (cluster is None) == (not paths):
@@ -90,6 +106,11 @@ def serve(  # noqa: PLR0913  (the options of one command)
     if identity is not None and xds_socket is not None:
         raise Refused("--xds-socket is for proxies without certificates, --identity gives every proxy one")
     listen = _address(address, "--listen") if address is not None else None
+    given = (
+        given_out(listen, _address(identity, "--identity"), authority, server_name, certificate_lifetime)
+        if listen and identity
+        else None
+    )
     options = _Options(
         Roots(paths, recursive, frozenset({NAME})),
         cluster,
@@ -97,9 +118,8 @@ def serve(  # noqa: PLR0913  (the options of one command)
         xds_socket,
         listen,
         endpoints.certificates(certificates, SystemClock().now()) if certificates is not None else None,
-        given_out(listen, _address(identity, "--identity"), authority, server_name, certificate_lifetime)
-        if listen and identity
-        else None,
+        given if inside is None else None,
+        _seat(inside, cluster, given, mesh_config) if inside is not None else None,
     )
     if xds_socket is not None:
         endpoints.check_socket(xds_socket)
@@ -114,8 +134,23 @@ def serve(  # noqa: PLR0913  (the options of one command)
         raise Refused(f"{ended}: {ended.__cause__!r}", code=1) from ended
 
 
+def _seat(inside: Inside, cluster: Cluster | None, given: GivenOut | None, mesh_config: Path | None) -> Seat:
+    place = Place(inside.namespace, inside.revision)
+    if wrong := place.wrong():
+        raise Refused(f"--{wrong}")
+    if cluster is None or given is None:
+        raise Refused("--namespace, --injection and --webhooks need --kubernetes and --identity")
+    written = read_mapping(inside.injection, "injection") if inside.injection is not None else {}
+    try:
+        injection = decode_injection(written, read_mesh_config(mesh_config))
+    except ValueError as error:
+        raise Refused(f"{inside.injection}: {error}") from error
+    webhooks = _address(inside.webhooks, "--webhooks") if inside.webhooks is not None else None
+    return Seat(cluster, place, given.settings, given.folder, injection, webhooks)
+
+
 async def _until_stopped(options: _Options, state: StateDirectory) -> None:
-    secure = options.given_out is not None
+    secure = options.given_out is not None or options.seat is not None
     socket = None if secure else options.xds_socket or state.xds_socket
     config = {"workloadCertificates": True, **options.mesh_config} if secure else options.mesh_config
     async with (
@@ -124,12 +159,14 @@ async def _until_stopped(options: _Options, state: StateDirectory) -> None:
         _objects(options, control) as (objects, standings),
         Supervisor(SystemClock()) as tasks,
         giving_out(options.given_out, control, config, tasks, state.authority) as identity,
+        _seated(options.seat, control, config, tasks) as seated,
     ):
         if options.listen is not None and options.certificates is not None:
             await _listen(control, options.listen, options.certificates, config)
         tasks.critical("objects", objects.run)
         tasks.critical("show", lambda: _tell(objects, control))
-        authorities = identity.service.authorities if identity is not None else None
+        service = identity.service if identity is not None else seated
+        authorities = service.authorities if service is not None else None
         secrets = ProxySecrets(control, SystemClock(), authorities)
         asked = {**routes(control, objects), **secrets.routes(), **authority_routes(authorities), **standings}
         told = {**authority_actions(authorities), **tokens(identity, config)}
@@ -151,6 +188,21 @@ async def _objects(options: _Options, control: ControlPlane) -> AsyncIterator[tu
             return msgspec.to_builtins(source.standings())
 
         yield Following(source, control), {"/sources": standings}
+
+
+@asynccontextmanager
+async def _seated(
+    seat: Seat | None, control: ControlPlane, config: Mapping[str, Any], tasks: Supervisor
+) -> AsyncIterator[IdentityService | None]:
+    """What a cluster's own control plane does besides."""
+    if seat is None:
+        yield None
+        return
+    try:
+        async with open_in_cluster(seat, control, decode_settings(config)[0], tasks) as service:
+            yield service
+    except (AuthorityError, StoreError) as error:
+        raise Misuse(str(error)) from error
 
 
 async def _listen(

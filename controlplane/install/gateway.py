@@ -11,7 +11,6 @@ from controlplane.install.names import (
     NAME,
     READINESS_PORT,
     STATUS_PORT,
-    TRUST_BUNDLE,
     Place,
     labels,
 )
@@ -19,6 +18,7 @@ from controlplane.install.objects import Object, make
 from controlplane.install.pods import STATE, container, disruption_budget, from_pod, memory, pod, replicas, scaler
 from controlplane.install.rights import grant
 from controlplane.install.values import IngressGateway, Service, ServicePort, ServiceType, Values
+from controlplane.install.webhooks import bundle_name
 from controlplane.security.tokenreview import AUDIENCE
 
 SELECTOR: Final = {"app": "istio-ingressgateway", "istio": "ingressgateway"}
@@ -90,7 +90,7 @@ def _deployment(values: Values, own: IngressGateway, place: Place, trust_domain:
         # Gateways listen on the ports their servers name, 80 and 443 among them, and nobody here is root.
         "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}],
         "containers": [_container(values, own, place, trust_domain)],
-        "volumes": _volumes(),
+        "volumes": _volumes(bundle_name(values)),
     }
     return {
         **replicas(own),
@@ -133,7 +133,7 @@ def _container(values: Values, own: IngressGateway, place: Place, trust_domain: 
     )
 
 
-def _volumes() -> list[Mapping[str, Any]]:
+def _volumes(bundle: str) -> list[Mapping[str, Any]]:
     token = {"path": "istio-token", "audience": AUDIENCE, "expirationSeconds": _TOKEN_SECONDS}
     items = [
         {"path": name, "fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.{name}"}}
@@ -142,7 +142,7 @@ def _volumes() -> list[Mapping[str, Any]]:
     return [
         memory("state", "64Mi"),
         {"name": "istio-token", "projected": {"defaultMode": 0o440, "sources": [{"serviceAccountToken": token}]}},
-        {"name": "trust-bundle", "configMap": {"name": TRUST_BUNDLE}},
+        {"name": "trust-bundle", "configMap": {"name": bundle}},
         {"name": "podinfo", "downwardAPI": {"items": items}},
         memory("tmp", "64Mi"),
     ]

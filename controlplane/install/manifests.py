@@ -8,11 +8,11 @@ import msgspec
 
 from controlplane.install.gateway import ingress_gateway
 from controlplane.install.lateend import control_plane, peers
-from controlplane.install.names import BASE, LEASE, Place, labels
+from controlplane.install.names import BASE, BUNDLE_BESIDE_ISTIOD, LEASE, Place, labels
 from controlplane.install.objects import Object, in_order, make
 from controlplane.install.rights import account, rights
 from controlplane.install.values import Values
-from controlplane.install.webhooks import webhooks
+from controlplane.install.webhooks import bundle_name, webhooks
 from controlplane.model.crd import crd
 from controlplane.model.kinds import MESH_KINDS
 from controlplane.model.meshconfig import decode_settings
@@ -23,17 +23,17 @@ ISTIO_NAMESPACE = "istio-system"
 class Facts(msgspec.Struct, frozen=True):
     """What manifests depend on that only the cluster knows; as it is where nobody asks."""
 
-    istiod: bool = False  # one runs in istio-system, whose objects are then its own
+    istiod: bool = False  # one runs here, and what is in istio-system is its own
 
 
 def manifests(values: Values, place: Place, facts: Facts) -> list[Object]:
     """In the order in which they can be applied; the same values give the same objects."""
-    mesh = mesh_config(values, place, facts)
+    mesh, values = mesh_config(values, place, facts), _with_bundle(values, facts)
     settings, _ = decode_settings(mesh)
     return in_order(
         [
             *base(place),
-            *rights(place),
+            *rights(place, bundle_name(values)),
             *control_plane(values, place, mesh),
             *webhooks(values, place, mesh),
             *ingress_gateway(values, place, settings.trust_domain),
@@ -67,6 +67,13 @@ def mesh_config(values: Values, place: Place, facts: Facts) -> Mapping[str, Any]
     if "rootNamespace" in said or "rootNamespaces" in said:
         return said
     return {**said, "rootNamespaces": list(dict.fromkeys(roots))}
+
+
+def _with_bundle(values: Values, facts: Facts) -> Values:
+    """An istiod keeps a ConfigMap of the usual name in every namespace: ours has another one beside it."""
+    if not facts.istiod or "rootConfigMap" in values.injection:
+        return values
+    return msgspec.structs.replace(values, injection={**values.injection, "rootConfigMap": BUNDLE_BESIDE_ISTIOD})
 
 
 def _labelled(obj: Object) -> Object:

@@ -34,6 +34,7 @@ GATEWAY: Final = "istio-ingressgateway"  # as Istio calls its own: what names it
 PEERS: Final = "lateend-peers"
 LEASE: Final = "lateen-leader"
 TRUST_BUNDLE: Final = "istio-ca-root-cert"
+BUNDLE_BESIDE_ISTIOD: Final = "lateen-ca-root-cert"
 
 XDS_PORT: Final = 15012
 IDENTITY_PORT: Final = 15013

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from controlplane.install.api import Api, collection
-from controlplane.install.manifests import ISTIO_NAMESPACE, Facts
+from controlplane.install.manifests import Facts
 from controlplane.install.names import DEFAULT_REVISION, ISTIO_REVISION, Place
 from controlplane.install.objects import Object
 from controlplane.install.planning import is_ours
@@ -28,8 +28,7 @@ async def look(api: Api, place: Place) -> tuple[Facts, list[str]]:
     istiods = await api.list(collection("Deployment"), _ISTIOD, whole=False)
     injectors = await api.list(collection("MutatingWebhookConfiguration"))
     found = list(others(istiods, injectors, place))
-    in_istio_system = any(one["metadata"]["namespace"] == ISTIO_NAMESPACE for one in istiods)
-    return Facts(istiod=in_istio_system), obstacles + found
+    return Facts(istiod=bool(istiods)), obstacles + found
 
 
 def too_old(version: Mapping[str, Any]) -> Iterator[str]:

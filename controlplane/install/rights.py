@@ -14,7 +14,6 @@ from controlplane.install.names import (
     CONTROL_PLANE,
     GRANT,
     LEASE,
-    TRUST_BUNDLE,
     Place,
     labels,
 )
@@ -27,10 +26,13 @@ _RBAC: Final = "rbac.authorization.k8s.io"
 _ADMISSION: Final = "admissionregistration.k8s.io"
 
 
-def rights(place: Place) -> list[Object]:
-    """Of one revision. All revisions share an account, so while there are two it has the rights of both."""
+def rights(place: Place, bundle: str) -> list[Object]:
+    """Of one revision; `bundle`: the name of the trust bundle's ConfigMaps.
+
+    All revisions share an account, so while there are two it has the rights of both.
+    """
     ours = labels(CONTROL_PLANE, place.revision)
-    cluster = make("ClusterRole", place.cluster_role, labels=ours, rules=_cluster_rules(place))
+    cluster = make("ClusterRole", place.cluster_role, labels=ours, rules=_cluster_rules(place, bundle))
     local = make("Role", place.control_plane, place.namespace, labels=ours, rules=_local_rules())
     return [
         cluster,
@@ -80,7 +82,7 @@ def grant(place: Place, namespace: str, component: str = GRANT, revision: str = 
     ]
 
 
-def _cluster_rules(place: Place) -> list[Object]:
+def _cluster_rules(place: Place, bundle: str) -> list[Object]:
     return [
         # What a mesh is made of.
         _rule([""], ["namespaces", "nodes", "pods", "services"], _READ),
@@ -95,7 +97,7 @@ def _cluster_rules(place: Place) -> list[Object]:
         # Who calls, and whom callers trust. A create has no name that could be bounded; it changes nothing of others.
         _rule(["authentication.k8s.io"], ["tokenreviews"], ["create"]),
         _rule([""], ["configmaps"], ["create"]),
-        _rule([""], ["configmaps"], [*_READ, "patch", "update"], [TRUST_BUNDLE]),
+        _rule([""], ["configmaps"], [*_READ, "patch", "update"], [bundle]),
         # Our own webhooks' caBundle.
         _own_webhook("mutatingwebhookconfigurations", place.injector),
         _own_webhook("validatingwebhookconfigurations", place.validator),

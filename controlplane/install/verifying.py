@@ -1,5 +1,6 @@
 """Whether an installation is what it should be, and works: one answer for each thing that could be wrong."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,9 +24,16 @@ async def verify(api: Api, plan: Plan, place: Place) -> list[Check]:
     found = [Check(good=False, what="cluster", words=words) for words in plan.obstacles]
     for step in plan.steps:
         found += _of_step(step, await _live(api, step.ref))
-    bundle = await api.document(BY_NAME["ConfigMap"].path(place.namespace, TRUST_BUNDLE))
-    found.append(_bundle(bundle))
+    name = _bundle_name(plan, place)
+    found.append(_bundle(name, await api.document(BY_NAME["ConfigMap"].path(place.namespace, name))))
     return found
+
+
+def _bundle_name(plan: Plan, place: Place) -> str:
+    """As the control plane is told."""
+    told = Ref("ConfigMap", place.namespace, place.settings)
+    settings = next(step.wanted for step in plan.steps if step.ref == told and step.wanted is not None)
+    return str(json.loads(settings["data"]["injection"]).get("rootConfigMap", TRUST_BUNDLE))
 
 
 async def _live(api: Api, ref: Ref) -> Object | None:
@@ -68,8 +76,8 @@ def _is_established(crd: Object) -> bool:
     return any(one.get("type") == "Established" and one.get("status") == "True" for one in conditions)
 
 
-def _bundle(bundle: Mapping[str, Any] | None) -> Check:
-    what = f"ConfigMap {TRUST_BUNDLE}"
+def _bundle(name: str, bundle: Mapping[str, Any] | None) -> Check:
+    what = f"ConfigMap {name}"
     has_roots = "BEGIN CERTIFICATE" in ((bundle or {}).get("data") or {}).get("root-cert.pem", "")
     return Check(has_roots, what, "has the mesh's roots" if has_roots else "is missing: workloads cannot trust anybody")
 

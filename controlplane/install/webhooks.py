@@ -7,7 +7,7 @@ that right. So an installation leaves these fields alone, and can be applied aga
 from collections.abc import Mapping
 from typing import Any
 
-from controlplane.install.names import IDENTITY_PORT, WEBHOOKS, Place, labels
+from controlplane.install.names import IDENTITY_PORT, TRUST_BUNDLE, WEBHOOKS, Place, labels
 from controlplane.install.objects import Object
 from controlplane.install.values import Values
 from controlplane.webhooks.configurations import Service, injection
@@ -34,6 +34,11 @@ def injection_settings(values: Values, place: Place) -> Mapping[str, Any]:
         "serverName": place.server_name,
     }
     return {**ours, **values.injection}
+
+
+def bundle_name(values: Values) -> str:
+    """Of the ConfigMap with the mesh's roots, in each namespace."""
+    return str(values.injection.get("rootConfigMap", TRUST_BUNDLE))
 
 
 def _without_what_is_the_control_planes(hook: Object) -> Object:

@@ -156,7 +156,7 @@ def test_what_is_written_in_the_whole_cluster() -> None:
     """All of it, on purpose: another right has to be written here too."""
     written = {
         (group, resource, verb): tuple(rule.get("resourceNames", ()))
-        for _, rule in rules(rights(Place()), "ClusterRole")
+        for _, rule in rules(rights(Place(), "istio-ca-root-cert"), "ClusterRole")
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
@@ -177,7 +177,7 @@ def test_what_is_written_in_the_whole_cluster() -> None:
 
 
 def test_in_its_own_namespace_it_writes_the_root_and_the_lease() -> None:
-    (role,) = (obj for obj in rights(Place()) if obj["kind"] == "Role")
+    (role,) = (obj for obj in rights(Place(), "x") if obj["kind"] == "Role")
     (create, root, lease) = role["rules"]
     assert (create["resources"], create["verbs"]) == (["secrets"], ["create"])
     assert (root["resourceNames"], root["verbs"]) == (["lateen-ca-secret"], ["get", "patch"])
@@ -252,6 +252,9 @@ def test_istios_root_namespace_is_left_to_an_istiod() -> None:
     )
     assert alone["rootNamespaces"] == ["lateen-system", "istio-system"]
     assert beside["rootNamespaces"] == ["lateen-system"]
+    beside_bundle = json.dumps(of(facts=Facts(istiod=True)))
+    assert "istio-ca-root-cert" not in beside_bundle
+    assert beside_bundle.count("lateen-ca-root-cert") == 4  # the right, both settings, the gateway's mount
     own = of("default", "meshConfig.rootNamespaces=[a, b]")
     assert json.loads(one(own, "ConfigMap", "lateen")["data"]["mesh"])["rootNamespaces"] == ["a", "b"]
 

@@ -1,0 +1,157 @@
+"""A control plane that is a cluster's own: its root in a Secret, callers by their service accounts, Pods injected.
+
+Nothing is different from one machine's but what is passed in: who knows tokens, where the roots are kept, where the
+bundle is told. And API servers ask about Pods.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from controlplane.app.cluster import Cluster
+from controlplane.app.control import ControlPlane
+from controlplane.app.identity import SECRETS, IdentityService, IdentitySettings, open_identity
+from controlplane.app.webhooks import MutatingConfigurations, open_webhooks
+from controlplane.install.names import Place
+from controlplane.model.settings import Settings
+from controlplane.runtime.clock import SystemClock
+from controlplane.runtime.tasks import Supervisor
+from controlplane.security import plugged
+from controlplane.security.apiserver import NoAnswer, answered
+from controlplane.security.authorities import Authorities
+from controlplane.security.configmaps import ConfigMapBundles
+from controlplane.security.keeping import StoreError
+from controlplane.security.secretstore import NAME, SecretStore
+from controlplane.security.sources import OwnRoots, PluggedRoots
+from controlplane.security.tokenreview import TokenReviews
+from controlplane.sources.kubernetes.access import Unreachable, credentials
+from controlplane.webhooks.configurations import Service, injection, secret_path
+from controlplane.webhooks.injection.settings import InjectionSettings
+from controlplane.webhooks.injection.webhook import InjectionWebhook
+from controlplane.webhooks.keeping import ConfigurationKeeper
+
+_PATIENCE = 10.0  # seconds
+
+
+class Seat(msgspec.Struct, frozen=True):
+    """Where in a cluster we are, and what we are to do there."""
+
+    cluster: Cluster
+    place: Place
+    identity: IdentitySettings
+    authority: Path | None  # where one may be plugged in; the Secret counts if there are no such files
+    injection: InjectionSettings
+    webhooks: tuple[str, int] | None  # what they are answered on
+
+
+@asynccontextmanager
+async def open_in_cluster(
+    seat: Seat, control: ControlPlane, mesh: Settings, tasks: Supervisor
+) -> AsyncIterator[IdentityService]:
+    """Until left, or until `tasks` end. Raises AuthorityError, StoreError, OSError."""
+    from kubernetes.aio.client import AuthenticationV1Api, CoreV1Api  # noqa: PLC0415  half a second
+
+    clock = SystemClock()
+    async with _client(seat.cluster) as client:
+        core = CoreV1Api(client)
+        bundles = ConfigMapBundles(
+            core, seat.place.namespace, seat.injection.root_config_map, lambda: _namespaces(control)
+        )
+        tokens = TokenReviews(AuthenticationV1Api(client), mesh.trust_domain, clock)
+        own = OwnRoots(SecretStore(core, seat.place.namespace), mesh.trust_domain, SECRETS, clock)
+        folder = _plugged(seat.authority)
+        source = own if folder is None else PluggedRoots(folder, clock)
+        async with open_identity(control, mesh, seat.identity, tasks, tokens, source, (bundles,)) as service:
+            tasks.restarted("trust bundles", bundles.run)
+            if seat.webhooks is None:
+                yield service
+                return
+            secret = await _secret(core, seat.place, service.authorities, is_ours=folder is None)
+            async with _injecting(seat, seat.webhooks, control, service, tasks, client, secret):
+                yield service
+
+
+@asynccontextmanager
+async def _injecting(  # noqa: PLR0913, PLR0917  everything it needs comes in here
+    seat: Seat,
+    address: tuple[str, int],
+    control: ControlPlane,
+    service: IdentityService,
+    tasks: Supervisor,
+    client: Any,
+    secret: bytes,
+) -> AsyncIterator[None]:
+    """Pods are answered about, and the API server is told where."""
+    from kubernetes.aio.client import AdmissionregistrationV1Api  # noqa: PLC0415  as above
+
+    place, path = seat.place, secret_path("/inject", secret)
+    called = Service(place.namespace, place.control_plane, path)
+    keeper = ConfigurationKeeper(
+        MutatingConfigurations(AdmissionregistrationV1Api(client)),
+        lambda: injection(place.injector, seat.injection, called, service.authorities.bundle),
+    )
+    webhook = InjectionWebhook(lambda: seat.injection, path, lambda name: _labels(control, name))
+    async with open_webhooks(webhook.routes(), service.serving, tasks, *address):
+        service.authorities.follow(keeper.changed)
+        tasks.restarted("webhook configuration", keeper.run)
+        yield
+
+
+@asynccontextmanager
+async def _client(cluster: Cluster) -> AsyncIterator[Any]:
+    """Its token is read anew by itself. Raises StoreError: without an API server there is no root."""
+    from kubernetes.aio.client import ApiClient, Configuration  # noqa: PLC0415  as above
+
+    configuration, who = Configuration(), credentials(cluster.kubeconfig, cluster.context)
+    try:
+        await who.load(configuration)
+    except Unreachable as error:
+        raise StoreError(str(error)) from error
+    except Exception as error:  # the package raises what it likes for a file it does not understand
+        raise StoreError(f"{who} cannot be used: {error or type(error).__name__}") from error
+    async with ApiClient(configuration) as client:
+        client.user_agent = "lateen"
+        yield client
+
+
+def _plugged(folder: Path | None) -> Path | None:
+    there = folder is not None and any((folder / name).exists() for name in plugged.FILES)
+    return folder if there else None
+
+
+async def _secret(core: Any, place: Place, authorities: Authorities, *, is_ours: bool) -> bytes:
+    """What all replicas know, whatever root issues, and nobody else: the uid of the Secret, or a key plugged in."""
+    if not is_ours:
+        key = authorities.issuer.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return sha256(key).digest()
+    asking = core.read_namespaced_secret_without_preload_content(NAME, place.namespace)
+    try:
+        status, body = await answered(asking, seconds=_PATIENCE)
+        if status != 200:
+            raise StoreError(f"Secret {place.namespace}/{NAME}: the API server answers with status {status}")
+        return msgspec.json.decode(body, type=_Secret).metadata.uid.encode()
+    except (NoAnswer, msgspec.MsgspecError) as error:
+        raise StoreError(f"Secret {place.namespace}/{NAME}: {error}") from error
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    uid: str
+
+
+class _Secret(msgspec.Struct, frozen=True):
+    metadata: _Metadata
+
+
+def _namespaces(control: ControlPlane) -> Iterator[str]:
+    store, inputs = control.graph.store, control.graph.inputs
+    return (name for (_, name), _ in store.items(inputs.namespaces))
+
+
+def _labels(control: ControlPlane, name: str) -> Mapping[str, str] | None:
+    found = control.graph.store.get(control.graph.inputs.namespaces, ("", name))
+    return None if found is None else found.meta.labels
