@@ -69,14 +69,33 @@ class SecurityContext(Read):
     run_as_user: int | None = None
 
 
+class Named(Read):
+    """Something that has a name: a volume, a variable."""
+
+    name: str
+
+
+class Mount(Read):
+    """Where a volume is seen."""
+
+    mount_path: str
+
+
+class Device(Read):
+    """Where a raw volume is seen."""
+
+    device_path: str
+
+
 class Container(Read):
     """One container."""
 
     name: str
     image: str | None = None
     ports: tuple[Port, ...] | None = None
-    env: tuple[Mapping[str, Any], ...] | None = None
-    volume_mounts: tuple[Mapping[str, Any], ...] | None = None
+    env: tuple[Named, ...] | None = None
+    volume_mounts: tuple[Mount, ...] | None = None
+    volume_devices: tuple[Device, ...] | None = None
     security_context: SecurityContext | None = None
     liveness_probe: Probe | None = None
     readiness_probe: Probe | None = None
@@ -89,12 +108,6 @@ class Container(Read):
             return said
         named = next((port.container_port for port in self.ports or () if port.name == said), None)
         return int(said) if named is None and said.isascii() and said.isdigit() and len(said) < 6 else named
-
-
-class Named(Read):
-    """Something that has a name: a volume, a secret."""
-
-    name: str
 
 
 class System(Read):
