@@ -55,16 +55,6 @@ def test_a_revision_has_its_name_and_its_tags():
     assert why(taken_over, of_namespace=ENABLED) == ""
 
 
-def test_the_api_server_went_by_the_revision():
-    """A tag is an entry of the webhook: what it is called is not known here."""
-    pod = read_pod({"spec": {"containers": [{"name": "cart"}]}})
-    tagged = Namespace("shop", {"istio.io/rev": "stable"}, selected=True)
-    assert skipped(InjectionSettings(), tagged, pod) is None
-    nothing = skipped(InjectionSettings(), Namespace("shop", {}, selected=True), pod)
-    assert nothing is not None
-    assert nothing.why == "namespace-not-labelled"
-
-
 @pytest.mark.parametrize("namespace", ["kube-system", "kube-public", "kube-node-lease", "lateen-system", "vault"])
 def test_some_namespaces_never(namespace):
     settings = InjectionSettings(never_in=("vault",))

@@ -46,7 +46,7 @@ async def answer(webhook: InjectionWebhook, body: Any, path: str = PATH) -> tupl
 
 @pytest.fixture
 def webhook() -> InjectionWebhook:
-    labels = {"shop": {"istio-injection": "enabled"}, "other": {}}
+    labels = {"shop": {"istio-injection": "enabled"}, "other": {}, "tagged": {"istio.io/rev": "stable"}}
     return InjectionWebhook(InjectionSettings, PATH, labels.get)
 
 
@@ -75,7 +75,13 @@ async def test_what_is_wrong_is_refused_with_every_reason(webhook):
     assert webhook.counts == {("refused", ""): 1}
 
 
-async def test_who_did_not_ask_for_the_mesh_is_left_alone_whatever_is_wrong(webhook):
+async def test_a_tag_is_no_reason_to_let_pass_what_is_wrong(webhook):
+    pod = {**POD, "metadata": {"annotations": {"sidecar.istio.io/proxyCPU": "much"}}}
+    _, found = await answer(webhook, review(pod, namespace="tagged"))
+    assert found["response"]["allowed"] is False
+
+
+async def test_who_did_not_ask_for_the_mesh_is_not_refused_whatever_is_wrong(webhook):
     notes = {"sidecar.istio.io/proxyCPU": "much"}
     _, found = await answer(webhook, review({**POD, "metadata": {"annotations": notes}}, namespace="other"))
     assert found["response"] == {"uid": "705ab4f5", "allowed": True}
@@ -98,8 +104,10 @@ async def test_what_is_not_a_new_pod_is_none_of_its_business(webhook, more):
     assert webhook.counts == {}
 
 
-async def test_a_namespace_that_nobody_knows_was_selected(webhook):
-    _, found = await answer(webhook, review(namespace="new"))
+@pytest.mark.parametrize("namespace", ["new", "other", "tagged"])
+async def test_the_api_server_knows_better(webhook, namespace):
+    """A label that was put on a moment ago, a tag that only the webhook's selectors know."""
+    _, found = await answer(webhook, review(namespace=namespace))
     assert "patch" in found["response"]
 
 

@@ -1,7 +1,7 @@
 """Whether a Pod gets a proxy.
 
-The API server has asked this already: the webhook's selectors say the same (`webhooks.configurations`). It is asked
-again, because selectors can be edited, cannot see `hostNetwork`, and are not there for `lateen inject`.
+The API server has asked most of this already: the webhook's selectors say the same (`webhooks.configurations`). The
+rest they cannot see (`hostNetwork`), and for `lateen inject` there are none.
 """
 
 from collections.abc import Mapping
@@ -17,19 +17,17 @@ REVISION: Final = "istio.io/rev"
 NAMESPACE_LABEL: Final = "istio-injection"
 STATUS: Final = "sidecar.istio.io/status"
 
-_OTHER_REVISION: Final = "other-revision"
+OPTED_OUT: Final = "namespace-opted-out"
+NOT_LABELLED: Final = "namespace-not-labelled"
+
 _YES: Final = frozenset({"y", "yes", "true", "on"})
 
 
 class Namespace(msgspec.Struct, frozen=True):
-    """Where a Pod is to be. `labels`: None when nobody knows, who asks having looked at them.
-
-    `selected`: the API server asks, and it went by the revision; tags come and go in the webhook's selectors alone.
-    """
+    """Where a Pod is to be. `labels`: None when who asks has looked at them, as an API server has."""
 
     name: str
     labels: Mapping[str, str] | None = None
-    selected: bool = False
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -62,8 +60,7 @@ def _unwanted(settings: InjectionSettings, namespace: Namespace, pod: Pod) -> Sk
     wish = pod.labels.get(INJECT, pod.annotations.get(INJECT, "")).lower()
     if wish and wish not in _YES:
         return Skipped("pod-opted-out", f"{INJECT} is {wish!r}")
-    found = _of_namespace(settings, namespace.labels, pod) if namespace.labels is not None else None
-    if found is not None and not (namespace.selected and found.why == _OTHER_REVISION):
+    if namespace.labels is not None and (found := _of_namespace(settings, namespace.labels, pod)) is not None:
         return found
     if not wish and any(selector.matches(pod.labels) for selector in settings.never_inject_selector):
         return Skipped("never-selector", "its labels match neverInjectSelector")
@@ -76,7 +73,7 @@ def _of_namespace(settings: InjectionSettings, labels: Mapping[str, str], pod: P
     if said == "enabled":
         return _revision(settings, DEFAULT_REVISION)
     if said is not None:
-        return Skipped("namespace-opted-out", f"its namespace is labelled {NAMESPACE_LABEL}={said}")
+        return Skipped(OPTED_OUT, f"its namespace is labelled {NAMESPACE_LABEL}={said}")
     if REVISION in labels:
         return _revision(settings, labels[REVISION])
     if REVISION in pod.labels:
@@ -85,7 +82,7 @@ def _of_namespace(settings: InjectionSettings, labels: Mapping[str, str], pod: P
         return _revision(settings, DEFAULT_REVISION)
     annotated = ": an annotation is not seen there, a label is" if INJECT in pod.annotations else ""
     return Skipped(
-        "namespace-not-labelled",
+        NOT_LABELLED,
         f"neither its namespace ({NAMESPACE_LABEL}=enabled) nor its labels ({INJECT}=true) ask for it{annotated}",
     )
 
@@ -93,7 +90,7 @@ def _of_namespace(settings: InjectionSettings, labels: Mapping[str, str], pod: P
 def _revision(settings: InjectionSettings, asked: str) -> Skipped | None:
     if asked in settings.names:
         return None
-    return Skipped(_OTHER_REVISION, f"revision {asked} is asked for, this is {settings.revision or DEFAULT_REVISION}")
+    return Skipped("other-revision", f"revision {asked} is asked for, this is {settings.revision or DEFAULT_REVISION}")
 
 
 def waits_for_an_image(pod: Pod) -> bool:

@@ -3,8 +3,9 @@
 Whoever may ask is whoever knows the path: the API server shows no certificate unless its administrator configures one,
 so the path has a secret in it (`webhooks.configurations`), and any other is answered with 404 before a body is read.
 
-Nothing is changed and nothing refused outside of what asked for it: the webhook's selectors see to that, and where
-labels of namespaces are known here, they are looked at again.
+The API server went by the labels of namespaces as they are; what is known of them here may be older by a moment, and a
+Pod that is left without its proxy then stays so. So they count for one thing only: nothing is refused in a namespace
+that, as far as we know, did not ask for the mesh.
 """
 
 from collections import Counter
@@ -17,8 +18,8 @@ import structlog
 from controlplane.model.problem import Level
 from controlplane.runtime.https import Answer, Request, Route
 from controlplane.webhooks.admission import Asked, Verdict, answered, asked
-from controlplane.webhooks.injection.decision import Namespace
-from controlplane.webhooks.injection.render import Injected, Left, Outcome, inject
+from controlplane.webhooks.injection.decision import NOT_LABELLED, OPTED_OUT, Namespace
+from controlplane.webhooks.injection.render import Injected, Left, Outcome, Refused, inject
 from controlplane.webhooks.injection.settings import InjectionSettings
 from controlplane.webhooks.jsonpatch import diff
 
@@ -58,10 +59,16 @@ class InjectionWebhook:
         if (question.kind.group, question.kind.kind) != _POD or question.operation != "CREATE" or question.sub_resource:
             return Verdict()
         manifest = msgspec.json.decode(question.object)
-        namespace = Namespace(question.namespace, self._labels_of(question.namespace), selected=True)
-        outcome = inject(self._settings(), namespace, manifest)
+        outcome = inject(self._settings(), Namespace(question.namespace), manifest)
+        if isinstance(outcome, Refused):
+            outcome = self._as_far_as_is_known(question.namespace, manifest, outcome)
         self._count(question, outcome)
         return _verdict(manifest, outcome)
+
+    def _as_far_as_is_known(self, namespace: str, manifest: Any, refused: Refused) -> Outcome:
+        found = inject(self._settings(), Namespace(namespace, self._labels_of(namespace)), manifest)
+        did_not_ask = isinstance(found, Left) and found.skipped.why in {OPTED_OUT, NOT_LABELLED}
+        return found if did_not_ask else refused
 
     def _count(self, question: Asked, outcome: Outcome) -> None:
         """Dry runs count as well: somebody was answered."""
