@@ -10,6 +10,9 @@ import typer
 from controlplane.cli.output import Document
 from controlplane.cli.refusal import Refused
 from controlplane.cli.settings import read_mapping, read_mesh_config
+from controlplane.install import names
+from controlplane.install.values import Values
+from controlplane.install.webhooks import injection_settings
 from controlplane.local.lateenfile import NAME
 from controlplane.model.problem import Level, Problem
 from controlplane.sources.files.parser import Place
@@ -49,9 +52,13 @@ def inject(  # noqa: PLR0913  (the options of one command)
 
 
 def _settings(config: Path | None, mesh_config: Path | None, said: Mapping[str, Any]) -> InjectionSettings:
-    written = read_mapping(config, "injection") if config is not None else {}
+    """Over those of an installation of which nothing was asked."""
+    written = {**(read_mapping(config, "injection") if config is not None else {}), **said}
+    place = names.Place(
+        str(written.get("namespace", names.NAMESPACE)), str(written.get("revision", names.DEFAULT_REVISION))
+    )
     try:
-        return decode({**written, **said}, read_mesh_config(mesh_config))
+        return decode({**injection_settings(Values(), place), **written}, read_mesh_config(mesh_config))
     except ValueError as error:
         raise Refused(f"{config or mesh_config or 'the options'}: {error}") from error
 

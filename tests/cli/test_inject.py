@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from controlplane.cli.main import run
+from controlplane.install.values import Values
 
 TEMPLATE = "{metadata: {labels: {app: a}}, spec: {containers: [{name: a, image: 'a:1'}]}}"
 KINDS = {
@@ -121,6 +122,16 @@ def test_settings_from_options_a_file_and_the_mesh(injected, tmp_path):
     variables = {one["name"]: one.get("value") for one in proxy["env"]}
     assert variables["TRUST_DOMAIN"] == "example.org"
     assert variables["PROXY_CONFIG"] == '{"concurrency":7}'
+
+
+def test_without_settings_it_is_as_for_a_plain_installation(injected):
+    _, (pod,), _ = injected(KINDS["Pod"], "--revision", "canary")
+    rules, proxy = pod["spec"]["initContainers"]
+    variables = {one["name"]: one.get("value") for one in proxy["env"]}
+    assert rules["image"] == proxy["image"] == Values().image
+    assert variables["CA_ADDR"] == "lateend-canary.lateen-system.svc:15013"
+    assert "--server-name=lateend-canary.lateen-system.svc" in proxy["args"]
+    assert pod["metadata"]["labels"]["istio.io/rev"] == "canary"
 
 
 @pytest.mark.parametrize(
