@@ -1,17 +1,17 @@
 """The cluster itself: what tests of the mesh take for granted."""
 
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
-from e2e.cluster import control
-from e2e.cluster.addresses import LOAD_BALANCERS, NODE, NODE_LINK
+from e2e.cluster import control, report, store
+from e2e.cluster.addresses import LOAD_BALANCERS, NODE_LINK
 from e2e.cluster.building import version
 from e2e.kubectl import Kubectl, KubectlError, eventually
 from e2e.manifests import container, deployment, job, pod, pod_spec, service
+from e2e.outside import outside
 
 # Answers with the Pod's name and the caller's address.
 _SERVER = """
@@ -155,7 +155,7 @@ def test_an_init_container_redirects_what_a_pod_sends(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.node
-def test_clients_outside_reach_a_load_balancer_and_keep_their_address(kubectl: Kubectl, outside: str) -> None:
+def test_clients_outside_reach_a_load_balancer_and_keep_their_address(kubectl: Kubectl) -> None:
     balanced = service("server", _PORTS, type="LoadBalancer", externalTrafficPolicy="Local")
     kubectl.apply(deployment("server", 1, pod_spec(_server())), balanced)
     kubectl.rolled_out("deployment/server")
@@ -166,33 +166,13 @@ def test_clients_outside_reach_a_load_balancer_and_keep_their_address(kubectl: K
 
     (address,) = eventually(addresses)
     assert address.rpartition(".")[0] == LOAD_BALANCERS[0].rpartition(".")[0]
-    call = ["ip", "netns", "exec", outside, "curl", "--silent", "--max-time", "2", f"http://{address}/"]
-    answer = eventually(lambda: subprocess.run(call, capture_output=True, text=True, check=False).stdout)
-    assert answer.split()[1] == _OUTSIDE
+    with outside() as client:
+        answer = eventually(lambda: client.fetched(f"http://{address}/"))
+        assert answer.split()[1] == client.address
 
     kubectl("delete", "service", "server")
     links = ["ip", "-o", "addr", "show", "dev", NODE_LINK]
     eventually(lambda: address not in subprocess.run(links, capture_output=True, text=True, check=True).stdout)
-
-
-_OUTSIDE = "10.99.0.77"
-
-
-@pytest.fixture
-def outside() -> Iterator[str]:
-    """A network namespace beside the node, as a client's machine would be."""
-    commands = (
-        "netns add outside",
-        "link add outside type veth peer name eth0 netns outside",
-        f"link set outside master {NODE_LINK} up",
-        f"-netns outside addr add {_OUTSIDE}/24 dev eth0",
-        "-netns outside link set eth0 up",
-        f"-netns outside route add default via {NODE}",
-    )
-    for command in commands:
-        subprocess.run(["ip", *command.split()], check=True)
-    yield "outside"
-    subprocess.run(["ip", "netns", "del", "outside"], check=True)
 
 
 @pytest.mark.node
@@ -205,3 +185,32 @@ def test_the_api_server_goes_away_and_comes_back(kubectl: Kubectl) -> None:
             kubectl("get", "pods")
         assert _fetched(f"http://{address}:8080/"), "Pods run on"
     eventually(lambda: kubectl("get", "pod", "server"))
+
+
+@pytest.mark.node
+def test_history_is_forgotten_when_it_is_compacted(kubectl: Kubectl) -> None:
+    """What a control plane meets that was cut off for long: its place in the history is no more."""
+    before = kubectl.json("get", "configmaps")["metadata"]["resourceVersion"]
+    kubectl("create", "configmap", "later")
+    with control.stopped("kube-apiserver"):
+        assert store.compact() > int(before)
+    path = f"/api/v1/namespaces/{kubectl.namespace}/configmaps?watch=1&timeoutSeconds=1&resourceVersion={before}"
+
+    def refusal() -> str:
+        try:
+            return kubectl("get", "--raw", path)
+        except KubectlError as error:
+            return str(error)
+
+    eventually(refusal, lambda answer: "too old resource version" in answer)
+
+
+@pytest.mark.node
+def test_what_a_pod_uses_is_measured(kubectl: Kubectl) -> None:
+    holds = "import time; held = bytearray(80 << 20); time.process_time() < 0.5 and sum(range(10**7)); time.sleep(600)"
+    kubectl.apply(pod("holds", container("holds", "python3", "-c", holds)))
+    kubectl.waited("pod/holds", "condition=Ready")
+    uid = kubectl.json("get", "pod", "holds")["metadata"]["uid"]
+    used = eventually(lambda: report.of_pod(uid), lambda used: used.memory > 80)
+    assert used.memory < 160
+    assert 0.05 < used.cpu < 60

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+_MONTH = 30 * 24 * 3600.0  # seconds
+
 
 def default_cache() -> Path:
     """`lateen` in the user's cache folder (XDG base directories)."""
@@ -41,6 +43,7 @@ def locked(path: Path) -> Iterator[None]:
 def made(folder: Path, make: Callable[[Path], None]) -> Path:
     """`folder`, made by `make(an empty folder)` if it is not there yet."""
     if folder.is_dir():
+        os.utime(folder)
         return folder
     with locked(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
@@ -50,3 +53,12 @@ def made(folder: Path, make: Callable[[Path], None]) -> Path:
             make(unfinished)
             unfinished.rename(folder)
     return folder
+
+
+def forget_unused(cache: Path, now: float) -> None:
+    """Of what `made` keeps, whatever nobody asked for in a month. `now`: seconds since 1970."""
+    for lock in cache.glob(".*.lock"):
+        folder = cache / lock.name.removeprefix(".").removesuffix(".lock")
+        with locked(lock):  # which stays: who waits for a file that is gone waits for nobody
+            if folder.is_dir() and now - folder.stat().st_mtime > _MONTH:
+                shutil.rmtree(folder)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
@@ -18,7 +19,7 @@ import pytest
 from e2e.cluster import building, images, requirements
 from e2e.cluster.bootstrap import IMPORT
 from e2e.cluster.node import CHECKOUT, IMAGES, Node, name_of
-from tools.cache import default_cache, locked
+from tools.cache import default_cache, forget_unused, locked
 from tools.images import base
 from tools.progress import FailedStep, complain, run, say, seconds, step
 
@@ -198,6 +199,7 @@ def _check_and_build(node: Node) -> None:
     requirements.check(to_build=not (building.all_built(node.cache) and base.folder(node.cache).is_dir()))
     building.build_all(node.cache)
     images.make_all(node.cache, CHECKOUT)
+    forget_unused(node.cache, datetime.now(UTC).timestamp())
 
 
 def _inside(node: Node, command: Sequence[str]) -> int:

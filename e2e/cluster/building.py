@@ -13,7 +13,7 @@ from tools.cache import digest_of, locked, made
 from tools.images import debian
 from tools.progress import FailedStep, run_long, say
 
-_SOURCES = Path(__file__).parent / "go"
+SOURCES = Path(__file__).parent / "go"
 
 # By folder below `go`: the module whose version is the program's.
 _MODULES = {
@@ -30,7 +30,7 @@ _PACKAGES = ("containerd", "runc", "containernetworking-plugins", "nftables", "i
 
 def version(tool: str) -> str:
     """Of what a folder below `go` builds: `1.36.3`. Empty where it is nobody's release."""
-    for line in (_SOURCES / tool / "go.mod").read_text().splitlines():
+    for line in (SOURCES / tool / "go.mod").read_text().splitlines():
         match line.removeprefix("require").split():
             case [module, number, *_] if module == _MODULES[tool]:
                 return number.removeprefix("v")
@@ -38,13 +38,13 @@ def version(tool: str) -> str:
 
 
 def all_built(cache: Path) -> bool:
-    return _packages_folder(cache).is_dir() and all(_folder(cache, tool).is_dir() for tool in _MODULES)
+    return packages_place(cache).is_dir() and all(place(cache, tool).is_dir() for tool in _MODULES)
 
 
 def build_all(cache: Path) -> None:
     """Makes what is missing. Nearly all of the time is Kubernetes': about eight minutes of a processor."""
     packages(cache)
-    missing = [tool for tool in _MODULES if not _folder(cache, tool).is_dir()]
+    missing = [tool for tool in _MODULES if not place(cache, tool).is_dir()]
     for tool in missing:
         binary(cache, tool)
     if missing:
@@ -53,12 +53,12 @@ def build_all(cache: Path) -> None:
 
 def binary(cache: Path, tool: str) -> Path:
     """The program that a folder below `go` builds."""
-    return made(_folder(cache, tool), lambda folder: _build(cache, tool, folder / tool)) / tool
+    return made(place(cache, tool), lambda folder: _build(cache, tool, folder / tool)) / tool
 
 
 def packages(cache: Path) -> Path:
     """Debian's programs, unpacked as below `/`."""
-    return made(_packages_folder(cache), _unpack)
+    return made(packages_place(cache), _unpack)
 
 
 def link_programs(cache: Path, folder: Path) -> None:
@@ -69,13 +69,13 @@ def link_programs(cache: Path, folder: Path) -> None:
     (folder / "etcd").symlink_to(binary(cache, "etcd"))
 
 
-def _folder(cache: Path, tool: str) -> Path:
-    sources = [(_SOURCES / tool / name) for name in ("go.mod", "go.sum", "main.go")]
+def place(cache: Path, tool: str) -> Path:
+    sources = [(SOURCES / tool / name) for name in ("go.mod", "go.sum", "main.go")]
     content = digest_of(*(path.read_bytes() for path in sources if path.exists()))
     return cache / "-".join(part for part in (tool, version(tool), content) if part)
 
 
-def _packages_folder(cache: Path) -> Path:
+def packages_place(cache: Path) -> Path:
     """Debian moves on within a release: what is there stays until this list, or the release, is another."""
     release = Path("/etc/os-release")
     return cache / f"packages-{digest_of(release.read_bytes() if release.exists() else b'', *_PACKAGES)}"
@@ -89,7 +89,7 @@ def _unpack(folder: Path) -> None:
 
 
 def _build(cache: Path, tool: str, output: Path) -> None:
-    source, environment = _SOURCES / tool, _environment(cache)
+    source, environment = SOURCES / tool, _environment(cache)
     what = f"building {tool} {version(tool)}".strip()
     if tool == "kubernetes":
         say(f"  {what}, once on this machine: several minutes")
@@ -98,7 +98,7 @@ def _build(cache: Path, tool: str, output: Path) -> None:
         "go",
         "build",
         "-v",
-        *_flags(version(tool) if tool == "kubernetes" else ""),
+        *flags(version(tool) if tool == "kubernetes" else ""),
         "-o",
         output,
         ".",
@@ -109,7 +109,7 @@ def _build(cache: Path, tool: str, output: Path) -> None:
         )
 
 
-def _flags(kubernetes: str) -> Sequence[str]:
+def flags(kubernetes: str) -> Sequence[str]:
     """Kubernetes' programs are told their version when they are linked; without one they refuse each other."""
     major, minor, *_ = [*kubernetes.split("."), "", ""]
     values = {"gitVersion": f"v{kubernetes}", "gitMajor": major, "gitMinor": minor} if kubernetes else {}

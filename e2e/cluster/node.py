@@ -83,6 +83,7 @@ class Node:
         running = self.running()
         if running is None:
             raise FailedStep("The node is not up. Start it: make cluster-up")
+        # nsenter's own option for the folder takes it from outside: its mounts would be those of the machine.
         return ["nsenter", f"--target={running.first}", *_NAMESPACES, "env", f"--chdir={CHECKOUT}", *command]
 
     def environment(self) -> Mapping[str, str]:

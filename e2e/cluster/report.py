@@ -5,11 +5,18 @@ python -m e2e.cluster.report
 
 from pathlib import Path
 
+import msgspec
+
 from e2e.cluster import control
 from tools.progress import say
 
 _PAGE = 4096  # bytes
-_MEMORY = Path("/sys/fs/cgroup/memory/memory.stat")
+_GROUPS = Path("/sys/fs/cgroup")
+
+
+class Used(msgspec.Struct, frozen=True):
+    memory: int  # MB
+    cpu: float  # seconds
 
 
 def main() -> None:
@@ -29,8 +36,26 @@ def resident(pid: int) -> int:
 
 def of_all() -> tuple[int, int]:
     """MB that the node's processes hold, and MB of the kernel's page cache on their account."""
-    values = dict(line.split() for line in _MEMORY.read_text().splitlines())
-    return int(values["total_rss"]) >> 20, int(values["total_cache"]) >> 20
+    values = _memory(_GROUPS / "memory")
+    return values["total_rss"] >> 20, values["total_cache"] >> 20
+
+
+def of_pod(uid: str) -> Used:
+    """Of all its containers since it started. Raises `LookupError` where none of it runs."""
+    memory, cpu = (_group(controller, uid) for controller in ("memory", "cpuacct"))
+    return Used(_memory(memory)["total_rss"] >> 20, int((cpu / "cpuacct.usage").read_text()) / 1e9)
+
+
+def _group(controller: str, uid: str) -> Path:
+    """kubelet sorts Pods by the guarantees they ask for."""
+    for found in (_GROUPS / controller / "kubepods").glob(f"**/pod{uid}"):
+        return found
+    raise LookupError(f"no Pod {uid} runs on the node")
+
+
+def _memory(group: Path) -> dict[str, int]:
+    lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+    return {name: int(value) for name, value in lines}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What is made once is made whole or not at all, however many ask and whenever they are cut off."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.cache import default_cache, digest_of, made
+from tools.cache import default_cache, digest_of, forget_unused, made
 
 # Says that it builds, waits to be let go, and says so again when it is done.
 _BUILDER = """
@@ -66,6 +67,21 @@ def test_a_build_that_fails_leaves_nothing_to_be_taken_for_one(tmp_path: Path) -
     with pytest.raises(OSError, match="full"):
         made(tmp_path / "tool", fails)
     assert not (tmp_path / "tool").exists()
+
+
+def test_what_nobody_asked_for_in_a_month_is_forgotten(tmp_path: Path) -> None:
+    month = 31 * 24 * 3600
+    old, used = (made(tmp_path / name, lambda folder: (folder / "file").touch()) for name in ("old", "used"))
+    now = old.stat().st_mtime
+    forget_unused(tmp_path, now)
+    assert old.is_dir()
+    for folder in (old, used):
+        os.utime(folder, (now - month, now - month))
+    made(used, lambda _: pytest.fail("it is there"))
+    forget_unused(tmp_path, now)
+    assert (old.exists(), used.exists()) == (False, True)
+    made(old, lambda folder: (folder / "anew").touch())
+    assert (old / "anew").exists()
 
 
 def test_parts_of_a_digest_do_not_run_into_each_other() -> None:
