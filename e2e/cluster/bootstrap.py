@@ -10,7 +10,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from e2e.cluster import control
-from e2e.cluster.addresses import CONTAINERD, LOGS, NODE_NAME
+from e2e.cluster.addresses import LOGS, NODE_NAME
+from e2e.cluster.images import NODE_ARCHIVE
 from e2e.cluster.node import IMAGES
 from tools.progress import FailedStep, complain, run, step
 
@@ -26,11 +27,11 @@ def main() -> int:
             _wait_for("the API server", _answers)
             _wait_for("the node", _is_ready)
         with step("images imported"):
-            _wait_for("containerd", CONTAINERD.exists)
-            for archive in sorted(IMAGES.glob("*.tar")):
-                run([*IMPORT, archive], f"importing {archive.name}")
+            _import(NODE_ARCHIVE)
+            run(["kubectl", "apply", "--filename", _DNS], "setting DNS up")  # which starts meanwhile
+            for archive in sorted(path.name for path in IMAGES.glob("*.tar") if path.name != NODE_ARCHIVE):
+                _import(archive)
         with step("DNS ready"):
-            run(["kubectl", "apply", "--filename", _DNS], "setting DNS up")
             _wait_for(
                 "the cluster's DNS", lambda: _kubectl("rollout", "status", "deployment/coredns", "-n", "kube-system")
             )
@@ -38,6 +39,10 @@ def main() -> int:
     except FailedStep as error:
         return complain(error)
     return 0
+
+
+def _import(archive: str) -> None:
+    run([*IMPORT, IMAGES / archive], f"importing {archive}")
 
 
 def _answers() -> bool:

@@ -18,6 +18,7 @@ from tools.images.oci import Image, Layer, write_archive, write_layer
 
 PAUSE, COREDNS, TOOLS = "localhost/pause:1", "localhost/coredns:1", "localhost/tools:1"
 LATEEN = "localhost/lateen:e2e"  # of the checkout as it is
+NODE_ARCHIVE = "node.tar"  # what Kubernetes itself needs: Pods start when it is imported
 
 _TOOLS = ("busybox-static", "curl")
 # What manifests call them, in full: that is how kubelet asks.
@@ -64,10 +65,10 @@ def _of_kubernetes(cache: Path) -> Path:
     programs = {name: building.binary(cache, tool) for name, tool in ((PAUSE, "pause"), (COREDNS, "coredns"))}
 
     def write(folder: Path) -> None:
-        write_archive(folder / "node.tar", [_program(folder, name, program) for name, program in programs.items()])
-        _keep_only(folder / "node.tar")
+        write_archive(folder / NODE_ARCHIVE, [_program(folder, name, program) for name, program in programs.items()])
+        _keep_only(folder / NODE_ARCHIVE)
 
-    return made(cache / f"images-{digest_of(*map(str, programs.values()), getsource(_program))}", write) / "node.tar"
+    return made(cache / f"images-{digest_of(*map(str, programs.values()), getsource(_program))}", write) / NODE_ARCHIVE
 
 
 def _keep_only(archive: Path) -> None:
