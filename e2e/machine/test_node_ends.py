@@ -2,9 +2,10 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import msgspec
 import pytest
@@ -107,6 +108,34 @@ def test_a_node_starts_in_seconds_and_leaves_nothing(
     assert took < _START
     with capfd.disabled():
         print(f"\n  up in {took:.1f} s, gone in {ended:.1f} s", end=" ")
+
+
+# Starts a node as `make e2e` does, and waits.
+_STARTER = """
+import sys
+from pathlib import Path
+from e2e.cluster.node import Node
+Node(Path(sys.argv[1]), sys.argv[2]).start(with_us=True)
+print("started", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_node_for_tests_ends_with_whoever_started_it(cache: Path) -> None:
+    """However that ends: nobody is left to send a signal when it is killed."""
+    node, before = Node(cache, _NAME), _look(cache)
+    command = [sys.executable, "-c", _STARTER, str(cache), _NAME]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "started\n"
+        assert node.running()
+        starter.kill()
+    until = monotonic() + _START
+    while node.running():
+        assert monotonic() < until
+        sleep(0.05)
+    node.end()
+    assert _look(cache) == before
 
 
 def test_half_a_node_is_cleaned_up(cache: Path) -> None:
