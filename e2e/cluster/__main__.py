@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def up(node: Node, _: argparse.Namespace) -> int:
-    if node.running():
+    if node.first_process():
         say("The node is up already. `make cluster-shell` enters it, `make cluster-down` ends it.")
         return 0
     _check_and_build(node)
@@ -119,11 +119,11 @@ def shell(node: Node, chosen: argparse.Namespace) -> int:
 
 
 def status(node: Node, _: argparse.Namespace) -> int:
-    running = node.running()
-    if running is None:
+    first = node.first_process()
+    if first is None:
         say("No node is up.")
         return 1
-    say(f"The node is up; its first process is {running.first}, its data is in {node.folder}.")
+    say(f"The node is up; its first process is {first}, its data is in {node.folder}.")
     return _inside(node, [sys.executable, "-m", "e2e.cluster.report"])
 
 
@@ -136,7 +136,9 @@ def test(node: Node, chosen: argparse.Namespace) -> int:
         return subprocess.run(in_cluster, cwd=CHECKOUT, check=False).returncode
     _check_and_build(node)
     on_machine = subprocess.run([*_PYTEST, *_ON_MACHINE, *options], cwd=CHECKOUT, check=False).returncode
-    return _worse(on_machine, _inside_new(node, in_cluster) if not node.running() else _inside_old(node, in_cluster))
+    return _worse(
+        on_machine, _inside_new(node, in_cluster) if not node.first_process() else _inside_old(node, in_cluster)
+    )
 
 
 def _inside_new(node: Node, command: Sequence[str]) -> int:
@@ -167,7 +169,7 @@ def _start(node: Node, *, with_us: bool) -> None:
         node.start(with_us=with_us)
         _write_lateen(node)  # while its programs start
         if _inside(node, [sys.executable, "-m", "e2e.cluster.bootstrap"]):
-            raise FailedStep("The node did not become ready.")
+            raise FailedStep(f"The node did not become ready.\n{node.last_words()}")
     say(f"Kubernetes {building.version('kubernetes')} is up: {seconds(monotonic() - begun)}.")
 
 
@@ -184,7 +186,7 @@ def _whole_or_not(node: Node) -> Iterator[None]:
 def _end(node: Node) -> int:
     begun = monotonic()
     with locked(node.lock):
-        was = node.running()
+        was = node.first_process()
         node.end()
     say(f"The node is gone: {seconds(monotonic() - begun)}." if was else "No node was up; nothing of one is left.")
     return 0

@@ -5,6 +5,7 @@ its hierarchy. In version 2 there is one for all, and its rules are others.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -36,6 +37,23 @@ def remove(folders: Sequence[Path]) -> None:
         if monotonic() > until:
             raise FailedStep(f"control groups of the node are still in use: {', '.join(map(str, left))}")
         sleep(0.05)
+
+
+def first_process(folder: Path) -> int | None:
+    """Of the namespace that was made in this group: the one in it that is number 1 there, and no deeper (proc(5),
+    `NSpid`: its numbers from our namespace inwards)."""
+    for pid in _members(folder):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            if any(line.split() == ["NSpid:", pid, "1"] for line in lines):
+                return int(pid)
+    return None
+
+
+def _members(folder: Path) -> list[str]:
+    with suppress(OSError):  # a group that goes at this moment
+        return (folder / "cgroup.procs").read_text().split()
+    return []
 
 
 def controllers_here() -> set[str]:

@@ -22,6 +22,7 @@ _PROGRAMS = {
 _BUILDERS = {"apt-get": "apt", "dpkg-deb": "dpkg", "tar": "tar"}
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "pids")
 _GO = (1, 26)
+MEMORY = 2 << 30  # bytes
 
 _OTHER_WAY = "Any cluster will do instead: KUBECONFIG=FILE make e2e (kind, for one: docs/e2e.md)."
 
@@ -51,6 +52,8 @@ def _of_running() -> Iterator[Missing]:
         )
     if "overlay" not in file_systems():
         yield Missing("the kernel has no overlayfs", "Try: modprobe overlay")
+    if (free := free_memory()) < MEMORY:
+        yield Missing(f"{free >> 20} MB of memory are free", f"A node with a few Pods takes {MEMORY >> 20} MB")
 
 
 def _of_rights() -> Iterator[Missing]:
@@ -108,6 +111,14 @@ def effective() -> int:
         if line.startswith("CapEff:"):
             return int(line.split()[1], 16)
     return 0
+
+
+def free_memory() -> int:
+    """Bytes that may be had without swapping (proc(5), `MemAvailable`)."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return MEMORY
 
 
 def file_systems() -> list[str]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from e2e.cluster.addresses import HOME, NODE, NODE_LINK, NODE_NET, SERVICES
+from e2e.cluster.addresses import CONTAINERS, HOME, NODE, NODE_LINK, NODE_NET, SERVICES
 from tools.progress import run
 
 # Of the whole kernel, not of a namespace. kubelet insists on these: it finds what it wants, the machine keeps its own.
@@ -22,6 +22,11 @@ _WISHED = {
 }
 
 
+# Images, and what containers write, are in memory: a busy disk takes half a minute to delete a gigabyte of small files,
+# and not every file system can carry a layered one.
+_IMAGES = "6g"  # at most; about a gigabyte is used
+
+
 def mount_all(folder: Path, packages: Path) -> None:
     """`folder`: the node's own, on disk. `packages`: unpacked programs, which look installed from here on."""
     _mount("--make-rprivate", "/")
@@ -29,6 +34,8 @@ def mount_all(folder: Path, packages: Path) -> None:
     _mount("-t", "tmpfs", "tmpfs", "/run")
     HOME.mkdir()
     _mount("--bind", folder, HOME)
+    CONTAINERS.mkdir()
+    _mount("-t", "tmpfs", "-o", f"size={_IMAGES}", "tmpfs", CONTAINERS)
     _cover(Path("/usr"), packages / "usr")
     _cover(Path("/var/lib"))
     _cover(Path("/var/log"))

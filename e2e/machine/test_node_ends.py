@@ -94,9 +94,9 @@ def test_a_node_starts_in_seconds_and_leaves_nothing(
     ), "while it is up, too, the machine is as it was"
 
     if ending == "killed":
-        running = node.running()
-        assert running is not None
-        os.kill(running.first, 9)
+        first = node.first_process()
+        assert first is not None
+        os.kill(first, 9)
 
     begun = monotonic()
     assert _run(monkeypatch, "down") == 0
@@ -128,10 +128,10 @@ def test_a_node_for_tests_ends_with_whoever_started_it(cache: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         assert starter.stdout.readline() == "started\n"
-        assert node.running()
+        assert node.first_process()
         starter.kill()
     until = monotonic() + _START
-    while node.running():
+    while node.first_process():
         assert monotonic() < until
         sleep(0.05)
     node.end()

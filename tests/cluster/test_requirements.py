@@ -22,6 +22,7 @@ def _linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements, "go_version", lambda: (1, 26))
     monkeypatch.setattr("e2e.cluster.cgroups.controllers_here", lambda: {*requirements.CONTROLLERS})
     monkeypatch.setattr(requirements, "file_systems", lambda: ["nodev", "overlay", "ext4"])
+    monkeypatch.setattr(requirements, "free_memory", lambda: requirements.MEMORY)
 
 
 def test_a_machine_that_has_it_all_is_told_nothing() -> None:
@@ -40,8 +41,20 @@ def test_everything_is_named_at_once_with_its_way_out(monkeypatch: pytest.Monkey
     monkeypatch.setattr("shutil.which", lambda _: None)
     monkeypatch.setattr("e2e.cluster.cgroups.controllers_here", set)
     monkeypatch.setattr(requirements, "file_systems", lambda: ["ext4"])
+    monkeypatch.setattr(requirements, "free_memory", lambda: 700 << 20)
     complaint = _complaint(to_build=True)
-    for named in ("CAP_SYS_ADMIN", "sudo", "nsenter", "util-linux", "memory", "version 2", "overlayfs", "Go", "dpkg"):
+    for named in (
+        "CAP_SYS_ADMIN",
+        "sudo",
+        "nsenter",
+        "util-linux",
+        "memory",
+        "version 2",
+        "overlayfs",
+        "700 MB",
+        "Go",
+        "dpkg",
+    ):
         assert named in complaint
     assert complaint.count("\n  - ") == len(complaint.splitlines()) - 2
 
