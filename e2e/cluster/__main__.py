@@ -89,14 +89,8 @@ def build(node: Node, _: argparse.Namespace) -> int:
     return 0
 
 
-def load(node: Node, _: argparse.Namespace | None = None) -> int:
-    _write_lateen(node)
-    with step("imported"):
-        run(
-            node.entered([*IMPORT, str(IMAGES / node.lateen_archive.name)]),
-            "importing Lateen's image",
-            environment=node.environment(),
-        )
+def load(node: Node, _: argparse.Namespace) -> int:
+    _load(node)
     return 0
 
 
@@ -112,9 +106,7 @@ def list_images(node: Node, _: argparse.Namespace) -> int:
 def shell(node: Node, chosen: argparse.Namespace) -> int:
     rest = _without_dashes(chosen.rest)
     if not rest:
-        say(
-            "Inside of the node. Try: kubectl get pods -A. Logs of its programs are in /run/lateen/logs; Ctrl-D leaves."
-        )
+        say("Inside of the node. Try: kubectl get pods -A. Its programs' logs are in /run/lateen/logs; Ctrl-D leaves.")
     return _inside(node, rest or [os.environ.get("SHELL", "/bin/sh")])
 
 
@@ -136,9 +128,8 @@ def test(node: Node, chosen: argparse.Namespace) -> int:
         return subprocess.run(in_cluster, cwd=CHECKOUT, check=False).returncode
     _check_and_build(node)
     on_machine = subprocess.run([*_PYTEST, *_ON_MACHINE, *options], cwd=CHECKOUT, check=False).returncode
-    return _worse(
-        on_machine, _inside_new(node, in_cluster) if not node.first_process() else _inside_old(node, in_cluster)
-    )
+    here = _inside_old if node.first_process() else _inside_new
+    return _worse(on_machine, here(node, in_cluster))
 
 
 def _inside_new(node: Node, command: Sequence[str]) -> int:
@@ -153,7 +144,7 @@ def _inside_new(node: Node, command: Sequence[str]) -> int:
 
 def _inside_old(node: Node, command: Sequence[str]) -> int:
     """In a node that is up, and has Lateen as it was then."""
-    load(node)
+    _load(node)
     return _inside(node, command)
 
 
@@ -165,11 +156,14 @@ def _worse(one: int, other: int) -> int:
 
 def _start(node: Node, *, with_us: bool) -> None:
     begun = monotonic()
-    with locked(node.lock), _whole_or_not(node):
-        node.start(with_us=with_us)
-        _write_lateen(node)  # while its programs start
-        if _inside(node, [sys.executable, "-m", "e2e.cluster.bootstrap"]):
-            raise FailedStep(f"The node did not become ready.\n{node.last_words()}")
+    with locked(node.lock):
+        if node.first_process():
+            raise FailedStep("Another command has started the node meanwhile. Try again: it will be used.")
+        with _whole_or_not(node):
+            node.start(with_us=with_us)
+            _write_lateen(node)  # while its programs start
+            if _inside(node, [sys.executable, "-m", "e2e.cluster.bootstrap"]):
+                raise FailedStep(f"The node did not become ready.\n{node.last_words()}")
     say(f"Kubernetes {building.version('kubernetes')} is up: {seconds(monotonic() - begun)}.")
 
 
@@ -195,6 +189,13 @@ def _end(node: Node) -> int:
 def _write_lateen(node: Node) -> None:
     with step("Lateen's image"):
         images.write_lateen(node.cache, CHECKOUT, node.lateen_archive)
+
+
+def _load(node: Node) -> None:
+    command = node.entered([*IMPORT, str(IMAGES / node.lateen_archive.name)])
+    _write_lateen(node)
+    with step("imported"):
+        run(command, "importing Lateen's image", environment=node.environment())
 
 
 def _check_and_build(node: Node) -> None:

@@ -7,12 +7,9 @@ its hierarchy. In version 2 there is one for all, and its rules are others.
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
 
 from e2e.cluster.surroundings import hierarchies
-from tools.progress import FailedStep
 
-PATIENCE = 20.0  # seconds until processes that were killed are gone
 _INHERITED = ("cpuset.cpus", "cpuset.mems")  # empty in a new folder, and nothing may run there until they are not
 
 
@@ -30,13 +27,14 @@ def make(folders: Sequence[Path]) -> None:
                 (folder / setting).write_text((folder.parent / setting).read_text())
 
 
-def remove(folders: Sequence[Path]) -> None:
-    """With all below them, once the processes in them have ended. Raises `FailedStep` if they do not."""
-    until = monotonic() + PATIENCE
-    while left := [folder for folder in folders if not _removed(folder)]:
-        if monotonic() > until:
-            raise FailedStep(f"control groups of the node are still in use: {', '.join(map(str, left))}")
-        sleep(0.05)
+def removed(folder: Path) -> bool:
+    """With all below it; not while processes are in it, dying ones among them."""
+    try:
+        for inner in reversed(list(_with_inner(folder))):
+            inner.rmdir()
+    except OSError:  # busy, or another does the same
+        return not folder.exists()
+    return True
 
 
 def first_process(folder: Path) -> int | None:
@@ -60,17 +58,6 @@ def controllers_here() -> set[str]:
     """Of version 1, as this process sees them."""
     listed = hierarchies(Path("/proc/self/cgroup").read_text())
     return {controller for controllers, _ in listed for controller in controllers.split(",")}
-
-
-def _removed(folder: Path) -> bool:
-    try:
-        for inner in reversed(list(_with_inner(folder))):
-            inner.rmdir()
-    except FileNotFoundError:
-        return not folder.exists()
-    except OSError:  # busy
-        return False
-    return True
 
 
 def _with_inner(folder: Path) -> Iterator[Path]:

@@ -64,11 +64,16 @@ class Node:
 
     def end(self) -> None:
         """Whatever is left of it, at any stage. Nothing is left then."""
+        groups = self._groups()
+        _wait_for(lambda: self._ended(groups), f"control groups of the node stay in use: {', '.join(map(str, groups))}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _ended(self, groups: Sequence[Path]) -> bool:
+        """Are the groups gone, with all in them? After a start that was cut off a first process may still appear."""
         if first := self.first_process():
             with suppress(ProcessLookupError):
                 os.kill(first, signal.SIGKILL)
-        cgroups.remove(self._groups())
-        shutil.rmtree(self.folder, ignore_errors=True)
+        return all(cgroups.removed(group) for group in groups)
 
     def last_words(self) -> str:
         """Of its first process, which says nothing while all is well."""

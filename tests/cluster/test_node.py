@@ -50,3 +50,13 @@ def test_who_enters_a_node_that_is_not_up_is_told_how_to_start_it(node: Node) ->
 def test_checkouts_have_nodes_of_their_own(tmp_path: Path) -> None:
     assert name_of(tmp_path / "a") != name_of(tmp_path / "b")
     assert name_of(tmp_path / "a") == name_of(tmp_path / "b/../a")
+
+
+def test_groups_that_stay_in_use_are_named(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("e2e.cluster.node._PATIENCE", 0.1)
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group/file").touch()
+    _written_down(node, tmp_path / "group")
+    with pytest.raises(FailedStep, match="group"):
+        node.end()
+    assert node.folder.exists(), "who tries again knows where to look"
