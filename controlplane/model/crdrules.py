@@ -29,7 +29,7 @@ from controlplane.model.destinationrule import (
     Tunnel,
     Warmup,
 )
-from controlplane.model.gateway import Port, Server, ServerTLSSettings, TLSCertificate
+from controlplane.model.gateway import GatewaySpec, Port, Server, ServerTLSSettings, TLSCertificate
 from controlplane.model.jwks import MAX_BYTES as MAX_JWKS
 from controlplane.model.jwksuri import MAX_LENGTH as MAX_URI
 from controlplane.model.peerauthentication import PeerAuthenticationSpec
@@ -73,6 +73,7 @@ from controlplane.model.virtualservice import (
     TCPRoute,
     TLSMatchAttributes,
     TLSRoute,
+    VirtualServiceSpec,
 )
 
 Schema = dict[str, Any]
@@ -108,6 +109,7 @@ REQUIRED: Final[Mapping[type, Sequence[str]]] = {
     Warmup: ("duration",),
     HTTPCookie: ("name",),
     CookieAttribute: ("name",),
+    GatewaySpec: ("servers",),
     Server: ("port", "hosts"),
     TLSCertificate: ("serverCertificate", "privateKey"),
     ServiceEntrySpec: ("hosts",),
@@ -127,6 +129,9 @@ _ACCOUNTS: Final = {"maxItems": MAX_ACCOUNTS, "items": {"type": "string", "maxLe
 _STATUS: Final = {"minimum": 200, "maximum": 599}
 _TEXT: Final = {"minLength": 1, "maxLength": MAX_TEXT}
 _TEXTS: Final = {"maxItems": MAX_LIST, "items": {"type": "string", **_TEXT}}
+
+_ENCRYPTED: Final = ("HTTPS", "TLS")  # protocols of a Gateway's server
+_TERMINATING: Final = ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL")  # modes that need a certificate
 
 # Bounds of fields, as JSON schema says them.
 BOUNDS: Final[Mapping[tuple[type, str], Schema]] = {
@@ -175,6 +180,7 @@ BOUNDS: Final[Mapping[tuple[type, str], Schema]] = {
     },
     (ServiceEntrySpec, "endpoints"): {"maxItems": MAX_ENDPOINTS},
     (WorkloadEntrySpec, "address"): {"maxLength": MAX_WORKLOAD_ADDRESS},
+    (GatewaySpec, "servers"): {"minItems": 1},
     (Server, "hosts"): {"minItems": 1},
     (EgressListener, "hosts"): {"minItems": 1},
     (AuthorizationPolicySpec, "rules"): {"maxItems": MAX_RULES},
@@ -239,12 +245,42 @@ def _any_of(*names: str) -> Schema:
     return {"anyOf": [_set(name) for name in names]}
 
 
+def _all_of(*names: str) -> Schema:
+    return {"allOf": [_set(name) for name in names]}
+
+
+def _if(field: str, values: Sequence[str], then: Schema) -> Schema:
+    """What must hold where a field has one of these values."""
+    return {"anyOf": [{"not": _says(field, values)}, then]}
+
+
+def _says(field: str, values: Sequence[str]) -> Schema:
+    return {"required": [field], "properties": {field: {"enum": list(values)}}}
+
+
 def _without(name: str, *others: str) -> Schema:
     return {"not": {**_set(name), **_any_of(*others)}}
 
 
-# What each object must hold as a whole: a schema, or CEL for what schemas cannot say.
+_NO_HOSTS: Final = "(!has(self.hosts) || size(self.hosts) == 0)"
+
+# What each object must hold as a whole: a schema, or CEL for what schemas cannot say, or not in words.
 RULES: Final[Mapping[type, Sequence[Schema | Cel]]] = {
+    VirtualServiceSpec: (
+        Cel(
+            "(has(self.http) && size(self.http) > 0) || (has(self.tls) && size(self.tls) > 0)"
+            " || (has(self.tcp) && size(self.tcp) > 0)",
+            "one of http, tls, tcp is required: this says nothing about traffic",
+        ),
+        Cel(
+            f"!{_NO_HOSTS} || !has(self.gateways) || size(self.gateways) == 0",
+            "hosts is required; only a delegate has none, and no gateways",
+        ),
+        Cel(
+            f"!{_NO_HOSTS} || ((!has(self.tls) || size(self.tls) == 0) && (!has(self.tcp) || size(self.tcp) == 0))",
+            "hosts is required with tls and tcp: delegates have http only",
+        ),
+    ),
     StringMatch: (_at_most_one("exact", "prefix", "regex"),),
     HTTPRoute: (_exactly_one("route", "redirect", "directResponse", "delegate"), _at_most_one("mirror", "mirrors")),
     HTTPRedirect: (_at_most_one("port", "derivePort"), _at_most_one("uri", "prefixRewrite")),
@@ -259,12 +295,25 @@ RULES: Final[Mapping[type, Sequence[Schema | Cel]]] = {
         _at_most_one("ringHash", "maglev"),
     ),
     LocalityLbSetting: (_at_most_one("distribute", "failover"), _at_most_one("distribute", "failoverPriority")),
-    ClientTLSSettings: (_without("credentialName", "clientCertificate", "privateKey", "caCertificates"),),
+    ClientTLSSettings: (
+        _without("credentialName", "clientCertificate", "privateKey", "caCertificates"),
+        _if("mode", ("MUTUAL",), {"anyOf": [_set("credentialName"), _all_of("clientCertificate", "privateKey")]}),
+    ),
+    Server: (
+        {
+            "anyOf": [
+                {"not": {"required": ["port"], "properties": {"port": _says("protocol", _ENCRYPTED)}}},
+                _set("tls"),
+            ]
+        },
+    ),
     ServerTLSSettings: (
+        _if("mode", _TERMINATING, _any_of("serverCertificate", "tlsCertificates", "credentialName", "credentialNames")),
         _at_most_one("serverCertificate", "tlsCertificates", "credentialName", "credentialNames"),
         _at_most_one("caCertificates", "caCertCredentialName"),
     ),
     ServiceEntrySpec: (
+        Cel("!has(self.hosts) || !('*' in self.hosts)", '"*" is every host there is; name the hosts of this service'),
         Cel(
             "!has(self.workloadSelector) || !has(self.endpoints) || size(self.endpoints) == 0",
             "endpoints and workloadSelector exclude each other",
@@ -292,7 +341,18 @@ RULES: Final[Mapping[type, Sequence[Schema | Cel]]] = {
             "a Unix socket has no ports; remove ports",
         ),
     ),
-    AuthorizationPolicySpec: (_at_most_one("selector", "targetRef", "targetRefs"),),
+    AuthorizationPolicySpec: (
+        _at_most_one("selector", "targetRef", "targetRefs"),
+        Cel(
+            "!has(self.action) || self.action != 'CUSTOM'"
+            " || (has(self.provider) && has(self.provider.name) && size(self.provider.name) > 0)",
+            "CUSTOM needs a provider, which decides",
+        ),
+        Cel(
+            "!has(self.provider) || (has(self.action) && self.action == 'CUSTOM')",
+            "only action CUSTOM asks a provider; remove one of them",
+        ),
+    ),
     Source: tuple(
         _without(accounts, "principals", "notPrincipals", "namespaces", "notNamespaces")
         for accounts in ("serviceAccounts", "notServiceAccounts")
