@@ -9,6 +9,8 @@ from controlplane.envoy import statistics
 from controlplane.local.authority import authority_actions, authority_routes, token_action
 from controlplane.local.debug import routes
 from controlplane.security.endpoint import Endpoint
+from controlplane.webhooks.injection.webhook import InjectionWebhook
+from controlplane.webhooks.validation.webhook import ValidationWebhook
 from controlplane.xds.server import METHODS
 
 ANYBODY: Final = "anybody"
@@ -16,7 +18,8 @@ TOKEN: Final = "a workload's token"
 CERTIFICATE: Final = "a workload's certificate"
 INSIDE: Final = "the Pod itself"
 OWNER: Final = "owner of the socket"
-KINDS: Final = (ANYBODY, TOKEN, CERTIFICATE, INSIDE, OWNER)
+API_SERVER: Final = "who knows the secret in the path"
+KINDS: Final = (ANYBODY, TOKEN, CERTIFICATE, INSIDE, OWNER, API_SERVER)
 
 # The words beside a route -> the kinds of callers that it is answered to.
 CALLERS: Final[Mapping[str, frozenset[str]]] = {
@@ -24,10 +27,12 @@ CALLERS: Final[Mapping[str, frozenset[str]]] = {
     "a workload, by token or certificate": frozenset({TOKEN, CERTIFICATE}),
     "a workload, by certificate": frozenset({CERTIFICATE}),
     "the Pod itself, over loopback": frozenset({INSIDE}),
+    "the API server, who knows the path": frozenset({API_SERVER}),
 }
 
 XDS: Final = "control plane, xDS (gRPC over mutual TLS)"
 IDENTITY: Final = "control plane, identities (HTTPS)"
+WEBHOOKS: Final = "control plane in a cluster, webhooks (HTTPS)"
 DEBUG: Final = "control plane, `debug.sock`"
 LOCAL_XDS: Final = "control plane, `xds.sock` (only where nobody has a certificate)"
 READINESS: Final = "agent, 15021 (HTTP)"
@@ -52,6 +57,10 @@ def answered() -> Iterator[Answered]:
         yield Answered(XDS, "POST", path, workload)
     for route in _endpoint().routes():
         yield Answered(IDENTITY, route.method, route.path, CALLERS[route.callers])
+    nothing: Any = None
+    for webhook in (InjectionWebhook(nothing, "/inject/SECRET"), ValidationWebhook("/validate/SECRET")):
+        for route in webhook.routes():
+            yield Answered(WEBHOOKS, route.method, route.path, CALLERS[route.callers])
     for method, path in sorted(_debug()):
         yield Answered(DEBUG, method, path, frozenset({OWNER}))
     for path in METHODS:

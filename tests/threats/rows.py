@@ -29,15 +29,15 @@ THREATS: Final = (
     Threat(
         2,
         "Bodies that are huge, deep, slow or many (CVE-2022-24726, CVE-2022-24921)",
-        "64 KiB and 64 levels, counted before they are parsed; a whole request has 15 seconds, an address 128 "
-        "connections.",
+        "64 KiB and 64 levels (of webhooks 6 MiB), counted before they are parsed; a whole request has 15 seconds, an "
+        "address 128 connections; a webhook answers to a secret path alone.",
         (
             "runtime/test_https.py::test_what_cannot_be_answered_is_refused_in_json",
+            "webhooks/test_webhook.py::test_what_is_no_question_of_an_api_server",
             "runtime/test_https.py::test_chunks_without_end_are_cut_off",
             "runtime/test_https.py::test_a_trickle_does_not_keep_a_connection",
             "runtime/test_https.py::test_an_address_that_opens_thousands_of_connections_keeps_nobody_else_waiting",
         ),
-        "the ports for webhooks come with Kubernetes",
     ),
     Threat(
         3,
@@ -208,14 +208,23 @@ THREATS: Final = (
     Threat(
         20,
         "Somebody else's change of our webhooks, or ours of theirs",
-        "There are none.",
-        not_yet="comes with Kubernetes: rights by name alone, changes repaired",
+        "The control plane may change those of its own names and no others; what calls somebody else is put right "
+        "within seconds.",
+        (
+            "install/test_manifests.py::test_webhooks_are_changed_by_name_only",
+            "webhooks/test_keeping.py::test_a_wrong_bundle_is_put_right_once",
+            "webhooks/test_keeping.py::test_it_looks_when_the_roots_change_and_every_few_seconds",
+        ),
     ),
     Threat(
         21,
         "A control plane that was broken into has all Secrets of the cluster",
-        "One Secret is read, that of the authority, by its name.",
-        not_yet="comes with Kubernetes: no right on Secrets beyond the namespaces of gateways",
+        "It has no right on Secrets beyond its own namespace and those of gateways that were granted.",
+        (
+            "install/test_manifests.py::test_no_right_on_secrets_of_the_cluster",
+            "install/test_manifests.py::test_a_grant_is_of_one_namespace_and_for_the_control_plane_alone",
+        ),
+        "the API server's own word for it (`auth can-i`), in a real cluster",
     ),
     Threat(
         22,
