@@ -68,7 +68,7 @@ def _wait_for(what: str, condition: Callable[[], bool]) -> None:
 
 def _why() -> str:
     """Programs that end again and again, with their last words."""
-    failing = [name for name, state in control.states().items() if not state.pid or state.starts > 3]
+    failing = [name for name, state in control.states().items() if not state.pid or state.deaths]
     return "\n".join(f"{name}:\n{_last_lines(LOGS / f'{name}.log')}" for name in failing) or f"Logs are in {LOGS}"
 
 

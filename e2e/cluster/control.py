@@ -19,6 +19,7 @@ class State(msgspec.Struct, frozen=True):
     pid: int  # 0: is not running
     wanted: bool
     starts: int
+    deaths: int  # that nobody asked for
     last_exit: int | None  # negative: a signal's number
 
 

@@ -22,7 +22,7 @@ class Used(msgspec.Struct, frozen=True):
 def main() -> None:
     for name, state in control.states().items():
         if state.pid:
-            again = f", started {state.starts} times" if state.starts > 1 else ""
+            again = f", died {state.deaths} times" if state.deaths else ""
             say(f"  {name:24} {resident(state.pid):>5} MB{again}")
         else:
             say(f"  {name:24} is not running; ended with {state.last_exit}")

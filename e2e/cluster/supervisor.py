@@ -30,6 +30,8 @@ class _Process:
         self.wanted = True
         self.pid = 0
         self.starts = 0
+        self.deaths = 0  # that nobody asked for
+        self.told = False  # to end, by a signal that is under way
         self.last_exit: int | None = None
         self.not_before = 0.0
 
@@ -42,7 +44,12 @@ class _Process:
         return self.waits and now >= self.not_before and (needs is None or needs.exists())
 
     def status(self) -> dict[str, Any]:
-        return {"pid": self.pid, "wanted": self.wanted, "starts": self.starts, "last_exit": self.last_exit}
+        told = ("pid", "wanted", "starts", "deaths", "last_exit")
+        return {name: getattr(self, name) for name in told}
+
+    def ended(self, status: int, now: float) -> None:
+        self.deaths += not self.told
+        self.pid, self.told, self.last_exit, self.not_before = 0, False, status, now + _AGAIN
 
 
 class Supervisor:
@@ -97,8 +104,7 @@ class Supervisor:
             if not pid:
                 return
             if process := self._running.pop(pid, None):
-                process.pid, process.last_exit = 0, os.waitstatus_to_exitcode(status)
-                process.not_before = monotonic() + _AGAIN
+                process.ended(os.waitstatus_to_exitcode(status), monotonic())
 
     def _serve(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -117,5 +123,6 @@ class Supervisor:
             process.wanted = bool(request["wanted"])
             process.not_before = 0.0
             if process.pid and (number := request.get("signal")):
+                process.told = True
                 os.kill(process.pid, number)
         return {name: process.status() for name, process in self._processes.items()}

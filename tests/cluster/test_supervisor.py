@@ -58,7 +58,7 @@ def test_what_is_killed_is_started_again(folder: Path) -> None:
     control.kill("stays")
     _eventually(lambda: control.states()["stays"].pid not in (0, before))
     assert control.states()["stays"].last_exit == -signal.SIGKILL
-    assert control.states()["stays"].starts == 2
+    assert (control.states()["stays"].starts, control.states()["stays"].deaths) == (2, 0)
 
 
 def test_what_is_stopped_stays_away_until_it_is_started(folder: Path) -> None:
@@ -73,6 +73,7 @@ def test_a_program_waits_for_what_it_needs_and_its_words_are_kept(folder: Path) 
     (folder / "wanted").touch()
     _eventually(lambda: control.states()["ends"].starts >= 2)
     assert control.states()["ends"].last_exit == 3
+    assert control.states()["ends"].deaths > 0, "nobody asked it to"
     assert (folder / "ends.log").read_text().startswith("ran\n")
 
 
