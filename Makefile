@@ -29,7 +29,7 @@ e2e: $(READY) ## run the tests that need a cluster, on a real Kubernetes of one 
 	@$(BIN)/python -m e2e.cluster test -- $(ARGS)
 
 cluster-up: $(READY) ## start that node and leave it up; the first time builds Kubernetes, several minutes
-	@$(BIN)/python -m e2e.cluster up
+	@$(BIN)/python -m e2e.cluster up $(ARGS)
 
 cluster-shell: $(READY) ## a shell inside of it, with kubectl (ARGS="kubectl get pods -A": one command)
 	@$(BIN)/python -m e2e.cluster shell -- $(ARGS)

@@ -65,17 +65,19 @@ def _parser() -> argparse.ArgumentParser:
     }.items():
         command = commands.add_parser(name, help=what[1], description=what[1])
         command.set_defaults(run=what[0])
+        if name == "up":
+            command.add_argument("--bare", action="store_true", help="Kubernetes alone, without Lateen's image")
         if name in ("shell", "test"):
             command.add_argument("rest", nargs=argparse.REMAINDER, help="after --: the command, or pytest's options")
     return parser
 
 
-def up(node: Node, _: argparse.Namespace) -> int:
+def up(node: Node, chosen: argparse.Namespace) -> int:
     if node.first_process():
         say("The node is up already. `make cluster-shell` enters it, `make cluster-down` ends it.")
         return 0
     _check_and_build(node)
-    _start(node, with_us=False)
+    _start(node, with_us=False, bare=chosen.bare)
     say("`make cluster-shell` enters it, `make cluster-down` ends it.")
     return 0
 
@@ -154,14 +156,15 @@ def _worse(one: int, other: int) -> int:
     return max(ran, default=_NO_TESTS)
 
 
-def _start(node: Node, *, with_us: bool) -> None:
+def _start(node: Node, *, with_us: bool, bare: bool = False) -> None:
     begun = monotonic()
     with locked(node.lock):
         if node.first_process():
             raise FailedStep("Another command has started the node meanwhile. Try again: it will be used.")
         with _whole_or_not(node):
             node.start(with_us=with_us)
-            _write_lateen(node)  # while its programs start
+            if not bare:
+                _write_lateen(node)  # while its programs start
             if _inside(node, [sys.executable, "-m", "e2e.cluster.bootstrap"]):
                 raise FailedStep(f"The node did not become ready.\n{node.last_words()}")
     say(f"Kubernetes {building.version('kubernetes')} is up: {seconds(monotonic() - begun)}.")

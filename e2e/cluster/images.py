@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from importlib.metadata import version
 from inspect import getsource
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +18,7 @@ from tools.images import base, debian, lateen
 from tools.images.oci import Image, Layer, write_archive, write_layer
 
 PAUSE, COREDNS, TOOLS = "localhost/pause:1", "localhost/coredns:1", "localhost/tools:1"
-LATEEN = "localhost/lateen:e2e"  # of the checkout as it is
+LATEEN = f"localhost/lateen:{version('lateen')}"  # of the checkout as it is, by the name that `install` takes
 NODE_ARCHIVE = "node.tar"  # what Kubernetes itself needs: Pods start when it is imported
 
 _TOOLS = ("busybox-static", "curl")

@@ -65,7 +65,7 @@ def test_a_node_starts_in_seconds_and_leaves_nothing(
     """`killed`: whoever started it is killed with no time to clean up; the next command does."""
     node, before = Node(cache, _NAME), _look()
     begun = monotonic()
-    assert _run(monkeypatch, "up") == 0, capfd.readouterr()
+    assert _run(monkeypatch, "up", "--bare") == 0, capfd.readouterr()
     took = monotonic() - begun
     assert _run(monkeypatch, "shell", "--", "kubectl", "get", "node") == 0
     assert " Ready " in capfd.readouterr().out
