@@ -6,7 +6,6 @@ they are.
 
 import shutil
 import subprocess
-import sys
 import tarfile
 from importlib.metadata import version
 from inspect import getsource
@@ -45,7 +44,7 @@ def archives(cache: Path) -> list[Path]:
 def of_tests(cache: Path) -> Path:
     """What manifests name; other clusters are given it, too."""
     bottom = base.base(cache)
-    key = digest_of(bottom.digest, *map(getsource, (sys.modules[__name__], debian)))
+    key = digest_of(bottom.digest, *_STAND_FOR, *_TOOLS, getsource(_tools), getsource(debian))
 
     def write(folder: Path) -> None:
         image = Image((TOOLS, *_STAND_FOR), (bottom, _tools(folder, bottom)), architecture=base.architecture())
