@@ -17,6 +17,7 @@ from controlplane.model.decode import decode
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import Level, ObjectRef, Problem
 from controlplane.model.text import printable
+from controlplane.model.unsupported import UnsupportedObject
 from controlplane.webhooks.admission import Asked, Verdict
 
 # What would be reported of an object if it were in the mesh.
@@ -66,7 +67,7 @@ def _annotations(document: dict[str, Any]) -> Any:
 
 
 def _foreseen(value: Any, consequences: Consequences | None) -> list[Problem]:
-    if value is None or consequences is None:
+    if value is None or consequences is None or isinstance(value, UnsupportedObject):
         return []
     ref = ref_of(value)
     found = (one for one in consequences(ref, value) if one.origin.ref == ref and one.level is not Level.INFO)
