@@ -12,6 +12,7 @@ from controlplane.model import crd
 from controlplane.model.kinds import BY_NAME, MESH_KINDS
 from controlplane.model.problem import Level
 from tests.model.documents import decode, documents, named
+from tests.model.refused import REFUSED, document_of
 from tests.model.schema import refusals
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -90,11 +91,6 @@ def test_what_the_crds_refuse_is_refused_here_too():
     assert refused > 300
 
 
-ROUTE = {"route": [{"destination": {"host": "a.com"}}]}
-ENTRY = {"hosts": ["a.com"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}]}
-MACHINE = {"address": "10.0.0.1"}
-SELECTOR = {"labels": {"a": "b"}}
-TLS_PORT = {"number": 443, "name": "a", "protocol": "TLS"}
 EXCLUSIVE = [
     ("every-match", ["http", 0, "match", 0, "uri"], {"exact": "/a", "prefix": "/b"}),
     ("every-match", ["http", 0, "redirect"], {"uri": "/x"}),
@@ -117,46 +113,9 @@ EXCLUSIVE = [
 ]
 
 
-# (kind, spec, what is said of it): every CEL rule at least once.
-REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("VirtualService", {"hosts": ["a.com"]}, "one of http, tls, tcp is required"),
-    ("VirtualService", {"hosts": ["a.com"], "http": [], "tcp": []}, "one of http, tls, tcp is required"),
-    ("VirtualService", {"gateways": ["gw"], "http": [ROUTE]}, "only a delegate has none"),
-    ("VirtualService", {"hosts": [], "tcp": [ROUTE]}, "delegates have http only"),
-    ("ServiceEntry", {"hosts": ["a.com", "*"]}, "every host there is"),
-    (
-        "ServiceEntry",
-        {**ENTRY, "resolution": "STATIC", "endpoints": [MACHINE], "workloadSelector": SELECTOR},
-        "exclude",
-    ),
-    ("ServiceEntry", {**ENTRY, "resolution": "DNS", "addresses": ["10.0.0.0/8"]}, "CIDR"),
-    ("ServiceEntry", {**ENTRY, "endpoints": [MACHINE]}, "take no endpoints"),
-    (
-        "ServiceEntry",
-        {**ENTRY, "resolution": "DNS_ROUND_ROBIN", "endpoints": [MACHINE, MACHINE]},
-        "one endpoint at most",
-    ),
-    ("WorkloadEntry", {"labels": {"a": "b"}}, "one of address, network"),
-    ("WorkloadEntry", {"address": "unix:///run/x", "ports": {"http": 80}}, "no ports"),
-    ("Sidecar", {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY", "egressProxy": {"host": "a.com"}}}, "egressProxy"),
-    ("PeerAuthentication", {"portLevelMtls": {"80": {"mode": "STRICT"}}}, "needs a selector"),
-    ("PeerAuthentication", {"portLevelMtls": {"80": {"mode": "STRICT"}}, "selector": {"matchLabels": {}}}, "selector"),
-    ("AuthorizationPolicy", {"action": "CUSTOM", "rules": [{}]}, "CUSTOM needs a provider"),
-    ("AuthorizationPolicy", {"action": "CUSTOM", "provider": {"name": ""}}, "CUSTOM needs a provider"),
-    ("AuthorizationPolicy", {"action": "DENY", "provider": {"name": "opa"}}, "only action CUSTOM"),
-    ("AuthorizationPolicy", {"provider": {"name": "opa"}}, "only action CUSTOM"),
-    # not in CEL, for what may be many
-    ("Gateway", {"selector": {"a": "b"}, "servers": []}, "minItems"),
-    ("Gateway", {"servers": [{"port": {"number": 443, "name": "a", "protocol": "HTTPS"}, "hosts": ["*"]}]}, "anyOf"),
-    ("Gateway", {"servers": [{"port": TLS_PORT, "hosts": ["*"], "tls": {"mode": "SIMPLE"}}]}, "anyOf"),
-    ("DestinationRule", {"host": "a.com", "trafficPolicy": {"tls": {"mode": "MUTUAL", "privateKey": "/k"}}}, "anyOf"),
-]
-
-
 @pytest.mark.parametrize(("kind", "spec", "says"), REFUSED, ids=lambda one: str(one)[:60])
 def test_what_matters_most_is_refused_by_both(kind: str, spec: dict[str, Any], says: str):
-    group = "security.istio.io" if kind in {"PeerAuthentication", "AuthorizationPolicy"} else "networking.istio.io"
-    document = {"apiVersion": f"{group}/v1", "kind": kind, "metadata": {"name": "a", "namespace": "b"}, "spec": spec}
+    document = document_of(kind, spec)
     assert any(says in because for because in refusals(schema_of(document), document)), refusals(
         schema_of(document), document
     )
