@@ -24,6 +24,7 @@ def results(*, small: bool) -> dict[str, Any]:
         "compile": ("compile", "--scopes", "--services", sizes),
         "serving": ("serving", "--mtls", "--services", sizes, "--proxies", proxies),
         "lag": ("lag", "--services", largest),
+        "cluster": ("cluster", "--services", largest),
     }
     found = {}
     for name, job in jobs.items():

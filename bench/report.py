@@ -24,6 +24,7 @@ def page(found: Mapping[str, Any]) -> str:
         "envoys": envoys(serving["envoys"]),
         "lag": of_lag(found["lag"]),
         "store": of_store(found["store"]),
+        "cluster": of_cluster(found["cluster"]),
         "peer": against_peer(found["compile"]["sizes"], serving["runs"]),
         "largest": f"{_largest(serving['runs'])['services']:,}",
         "proxies": f"{serving['runs'][0]['proxies']:,}",
@@ -60,6 +61,11 @@ def of_lag(found: Mapping[str, float]) -> str:
     each = f"{number(found['seconds each'])} s, {number(found['CPU s each'])} s CPU"
     names = ("p50 ms", "p99 ms", "p99.9 ms", "p100 ms", "p99.9 CPU ms", "endpoint changes")
     return table(head, [(each, *(number(found[name]) for name in names))])
+
+
+def of_cluster(found: Mapping[str, float]) -> str:
+    head = ("services", "objects", "MB of JSON", "CPU s", "wall s")
+    return table(head, [tuple(map(number, (found[name] for name in ("services", "objects", "MB", "CPU s", "wall s"))))])
 
 
 def of_store(found: Iterable[Mapping[str, Any]]) -> str:

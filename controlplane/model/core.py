@@ -178,24 +178,29 @@ class EnvVar(Read):
     value: str = ""
 
 
-class Container(Read):
-    """A container: its ports say what named target ports mean, its command is what `lateen up` may run."""
+class PodContainer(Read):
+    """A container of a Pod, of which a mesh has ten thousand: its ports say what named target ports mean."""
 
     name: str = ""
-    image: str = ""
-    command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
-    working_dir: str = ""
-    env: tuple[EnvVar, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     restart_policy: str = ""  # "Always" on an init container: a native sidecar
+
+
+class Container(PodContainer):
+    """A container of a template: what `lateen up` may run."""
+
+    image: str = ""
+    command: tuple[str, ...] = ()
+    working_dir: str = ""
+    env: tuple[EnvVar, ...] = ()
 
 
 class PodSpec(Read):
     """What a Pod was asked to be."""
 
-    containers: tuple[Container, ...] = ()
-    init_containers: tuple[Container, ...] = ()
+    containers: tuple[PodContainer, ...] = ()
+    init_containers: tuple[PodContainer, ...] = ()
     node_name: str = ""
     service_account_name: str = ""
     hostname: str = ""
@@ -262,11 +267,18 @@ class LabelSelector(Read):
     match_labels: Mapping[str, str] = {}
 
 
+class TemplateSpec(PodSpec):
+    """What Pods are asked to be."""
+
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+
+
 class PodTemplate(Read):
     """The Pods a Deployment makes."""
 
     meta: Meta = msgspec.field(default_factory=Meta, name="metadata")
-    spec: PodSpec = msgspec.field(default_factory=PodSpec)
+    spec: TemplateSpec = msgspec.field(default_factory=TemplateSpec)
 
 
 class DeploymentSpec(Read):
