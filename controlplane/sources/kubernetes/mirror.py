@@ -21,6 +21,7 @@ class Known(NamedTuple):
 
     value: Object | None  # the last good one; None: there was none yet
     problems: tuple[Problem, ...]
+    version: str  # the newest one, good or not
 
 
 class Mirror:
@@ -32,6 +33,7 @@ class Mirror:
         self._known: dict[ObjectRef, Known] = {}
         self._wrong: set[ObjectRef] = set()  # of these, those with problems
         self._changes: dict[ObjectRef, Object | None] = {}
+        self._noted: set[ObjectRef] = set()
         self.findings = 0  # grows when something else is wrong with an object
 
     def __len__(self) -> int:
@@ -45,6 +47,16 @@ class Mirror:
     def has_changes(self) -> bool:
         return bool(self._changes)
 
+    def version_of(self, ref: ObjectRef) -> str | None:
+        """Its newest version; None for what is not there."""
+        known = self._known.get(ref)
+        return known.version if known is not None else None
+
+    def note(self) -> AbstractSet[ObjectRef]:
+        """What we are told of from now on, as it grows, until this is asked again."""
+        self._noted = set()
+        return self._noted
+
     def values(self) -> Iterator[tuple[ObjectRef, Any]]:
         """What can be used."""
         return ((ref, known.value) for ref, known in self._known.items() if known.value is not None)
@@ -52,13 +64,14 @@ class Mirror:
     def put(self, raw: bytes) -> ObjectRef:
         """An object is so, now. Raises Garbage: nobody can tell which one."""
         decoded = self._decode(raw)
-        ref = self._ref(decoded, raw)
+        ref, version = self._named(decoded, raw)
         before = self._known.get(ref)
         problems = tuple(_attributed(problem, ref) for problem in worth_saying(decoded.problems))
         # An object nothing of which can be used keeps its last good version.
         keeps = decoded.value is None and before is not None
         value = before.value if keeps and before is not None else decoded.value
-        self._known[ref] = Known(value, problems)
+        self._known[ref] = Known(value, problems, version)
+        self._noted.add(ref)
         self._judge(ref, before.problems if before else (), problems)
         if value != (before.value if before else None):
             self._changes[ref] = value
@@ -68,6 +81,7 @@ class Mirror:
         """These are gone."""
         for ref in refs:
             known = self._known.pop(ref, None)
+            self._noted.add(ref)
             if known is not None:
                 self._judge(ref, known.problems, ())
                 if known.value is not None:
@@ -87,14 +101,14 @@ class Mirror:
         (self._wrong.add if now else self._wrong.discard)(ref)
         self.findings += now != before
 
-    def _ref(self, decoded: Decoded, raw: bytes) -> ObjectRef:
+    def _named(self, decoded: Decoded, raw: bytes) -> tuple[ObjectRef, str]:
         if decoded.value is not None and self._resource.known is not None:
             meta = decoded.value.meta
-            return self._resource.ref(meta.namespace, meta.name)
+            return self._resource.ref(meta.namespace, meta.name), meta.resource_version
         head = read_head(raw)
         if not head.name:
             raise Garbage("an object without a name")
-        return self._resource.ref(head.namespace, head.name)
+        return self._resource.ref(head.namespace, head.name), head.version
 
 
 def _attributed(problem: Problem, ref: ObjectRef) -> Problem:

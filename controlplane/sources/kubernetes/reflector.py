@@ -112,6 +112,7 @@ class Reflector:
         self.served = True  # what discovery says; nothing is removed for a 404 while it says yes
         self.synced = False  # listed as a whole, once
         self.lists = 0  # begun
+        self.repairs = 0  # because of events that never came
         self.failures = 0
         self.trouble = ""  # the last failure, while nothing went well since
         self.heard = clock.monotonic()  # when the API server last said something of it
@@ -168,6 +169,21 @@ class Reflector:
         """Whatever was under way is not any more; what is known stays until a list says otherwise."""
         self._listing, self._version = None, ""
 
+    @property
+    def version(self) -> str:
+        """Up to where we were told everything; "" while a list is due."""
+        return self._version
+
+    @property
+    def is_settled(self) -> bool:
+        """What is known is meant to be what there is: nothing is held back, no list is due."""
+        return bool(self._version) and self._held is None and not self._unreadable
+
+    def repair(self) -> None:
+        """The watch did not tell everything."""
+        self.repairs += 1
+        self.begin_anew()
+
     def move(self, resource: Resource) -> None:
         """The same objects are served in another version of their API."""
         self.resource = resource
@@ -200,6 +216,8 @@ class Reflector:
 
     def event(self, event: Event) -> bool:
         """Something changed. Whether the watch may go on."""
+        if not self._version:
+            return False  # a list is due
         if event.type == "ERROR":
             self.refused(read_error(event.object))
             return False

@@ -10,7 +10,8 @@ from controlplane.model.kinds import Kind
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 
 _JSON: Final = "application/json"
-_METADATA: Final = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,12 +40,12 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def list_type(self) -> str:
         """The media type of its lists."""
-        return _METADATA.format("List") if self.metadata_only else _JSON
+        return METADATA_LIST if self.metadata_only else _JSON
 
     @property
     def object_type(self) -> str:
         """The media type of its objects, and so of a watch."""
-        return _METADATA.format("") if self.metadata_only else _JSON
+        return METADATA if self.metadata_only else _JSON
 
     def ref(self, namespace: str, name: str) -> ObjectRef:
         return ObjectRef(self.group, self.kind, namespace, name)

@@ -21,11 +21,12 @@ from controlplane.runtime.merging import Debounce
 from controlplane.runtime.tasks import Supervisor
 from controlplane.sources.kubernetes import discovery
 from controlplane.sources.kubernetes.access import Access, Broken, Unreachable
+from controlplane.sources.kubernetes.audit import Audit
 from controlplane.sources.kubernetes.discovery import Catalogue
 from controlplane.sources.kubernetes.mirror import Mirror
 from controlplane.sources.kubernetes.reflector import Pace, Reflector
 from controlplane.sources.kubernetes.resource import Resource
-from controlplane.sources.kubernetes.watching import Watching
+from controlplane.sources.kubernetes.watching import Watching, audited
 from controlplane.sources.kubernetes.wire import Garbage
 from controlplane.sources.source import Batch, Object
 
@@ -45,6 +46,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     away: float = 10.0  # an API server that does not answer for so long is a problem
     endpoints: tuple[float, float] = (0.01, 0.1)  # of quiet that end a burst; that a burst may last
     others: tuple[float, float] = (0.05, 0.5)
+    audit: float = 30.0  # between two looks whether a watch told everything, for every kind that is not large
+    audit_object: float = 0.02  # and for each object of a large one
     pace: Pace = Pace()
 
 
@@ -57,6 +60,7 @@ class Standing(msgspec.Struct, frozen=True):
     heard_seconds: float  # since the API server last said anything of it
     lists: int
     failures: int
+    repairs: int  # lists because of events that never came
     why: str = ""
 
 
@@ -75,6 +79,8 @@ class _Followed(msgspec.Struct, eq=False):
     lane: _Lane
     settled: asyncio.Event  # it was listed and handed on, or cannot be read
     task: "asyncio.Task[None] | None" = None
+    audit: Audit | None = None  # waits for the watch
+    audit_due: float = 0.0
     own: tuple[Problem, ...] = ()  # of the kind as a whole
     findings: int = 0
     problems: tuple[Problem, ...] = ()  # these, and those of single objects
@@ -118,6 +124,7 @@ class KubernetesSource:
         async with Supervisor(self._clock, sleep=self._sleep) as self._tasks:
             tasks = self._tasks
             tasks.restarted("which kinds a cluster has", lambda: self._discover(tasks))
+            tasks.restarted("whether watches tell everything", self._audit)
             while not self._is_synced():
                 await self._wait(None)
             log.info("the cluster is read", objects=sum(len(one.reflector.mirror) for one in self._followed.values()))
@@ -226,8 +233,42 @@ class KubernetesSource:
         reflector = followed.reflector
         heard = round(self._clock.monotonic() - reflector.heard, 1)
         state = "away" if self._access.away else str(reflector.state)
-        numbers = (len(reflector.mirror), heard, reflector.lists, reflector.failures)
+        numbers = (len(reflector.mirror), heard, reflector.lists, reflector.failures, reflector.repairs)
         return Standing(str(reflector.resource), state, *numbers, reflector.trouble)
+
+    # Whether watches tell everything
+
+    async def _audit(self) -> None:
+        """Again and again, kind by kind."""
+        while True:
+            await self._sleep(self._timing.audit / 30)
+            for followed in tuple(self._followed.values()):
+                await self._audit_one(followed)
+
+    async def _audit_one(self, followed: _Followed) -> None:
+        reflector, now = followed.reflector, self._clock.monotonic()
+        if followed.audit is not None:
+            self._conclude(followed, followed.audit)
+        elif now >= followed.audit_due and reflector.is_settled and not self._access.away:
+            followed.audit_due = now + max(self._timing.audit, len(reflector.mirror) * self._timing.audit_object)
+            audit = Audit(reflector)
+            with suppress(Unreachable, Broken, Garbage):  # whoever watches says so
+                async with self._turns:
+                    await audited(self._access, audit, reflector.resource)
+                followed.audit = audit
+
+    @staticmethod
+    def _conclude(followed: _Followed, audit: Audit) -> None:
+        """When the watch has got to where the list was made."""
+        lost = audit.lost()
+        if lost is None:
+            return
+        followed.audit = None
+        if lost:
+            some = ", ".join(map(str, sorted(lost)[:3]))
+            name = str(followed.reflector.resource)
+            log.error("a watch did not tell everything: listing again", resource=name, objects=len(lost), some=some)
+            followed.reflector.repair()
 
     # Which kinds
 

@@ -1,7 +1,7 @@
 """Performs what a reflector wants done: the one file of this room that lists and watches."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Final
 
@@ -9,9 +9,12 @@ import structlog
 
 from controlplane.runtime.turns import Turn
 from controlplane.sources.kubernetes.access import Access, Broken, Response, Unreachable
+from controlplane.sources.kubernetes.audit import Audit
 from controlplane.sources.kubernetes.reflector import List, Reflector, State, Wait, Watch
+from controlplane.sources.kubernetes.resource import METADATA_LIST, Resource
 from controlplane.sources.kubernetes.wire import LARGEST_PAGE, Garbage, Lines, read_answer, read_event, read_page
 
+_AUDITED: Final = 500  # objects of a page
 _LARGEST_REFUSAL: Final = 64 * 1024  # bytes
 _FINE: Final = frozenset({State.LISTING, State.WATCHING})
 
@@ -75,10 +78,7 @@ class Watching:
             if not await self._is_good(answer):
                 return
             page = read_page(await _body(answer, LARGEST_PAGE))
-        turn = Turn()
-        for _ in self._reflector.page(page):
-            if turn.is_over():
-                await turn.next()
+        await in_turns(self._reflector.page(page))
 
     async def _watch(self, step: Watch) -> None:
         query: dict[str, str | int] = {
@@ -111,11 +111,7 @@ class Watching:
         self._reflector.ended()
 
     def _asked(self, query: dict[str, str | int], accept: str) -> AbstractAsyncContextManager[Response]:
-        resource = self._reflector.resource
-        if resource.fields:
-            query["fieldSelector"] = resource.fields
-        # Compressing costs an API server more than what it saves on the way.
-        return self._access.get(resource.path, query, {"Accept": accept, "Accept-Encoding": "identity"})
+        return _asked(self._access, self._reflector.resource, query, accept)
 
     async def _is_good(self, answer: Response) -> bool:
         if answer.status == 200:
@@ -140,6 +136,41 @@ class Watching:
         elif self._told not in _FINE:
             log.info("read again", resource=str(self._reflector.resource))
         self._told = state
+
+
+async def audited(access: Access, audit: Audit, resource: Resource) -> None:
+    """Asks for the names and versions of all there is. Raises Unreachable, Broken, Garbage."""
+    token = ""
+    while True:
+        query: dict[str, str | int] = {"limit": _AUDITED} | ({"continue": token} if token else {})
+        async with _asked(access, resource, query, METADATA_LIST) as answer:
+            if answer.status != 200:
+                raise Broken(f"status {answer.status}")
+            try:
+                page = read_page(await _body(answer, LARGEST_PAGE))
+            except _TooLarge as error:
+                raise Broken("an answer is too large") from error
+        await in_turns(audit.page(page))
+        token = page.token
+        if not token:
+            return
+
+
+async def in_turns(steps: Iterator[None]) -> None:
+    """Large work in small steps; between some of them others have their turn."""
+    turn = Turn()
+    for _ in steps:
+        if turn.is_over():
+            await turn.next()
+
+
+def _asked(
+    access: Access, resource: Resource, query: dict[str, str | int], accept: str
+) -> AbstractAsyncContextManager[Response]:
+    if resource.fields:
+        query["fieldSelector"] = resource.fields
+    # Compressing costs an API server more than what it saves on the way.
+    return access.get(resource.path, query, {"Accept": accept, "Accept-Encoding": "identity"})
 
 
 async def _body(answer: Response, most: int) -> bytes:

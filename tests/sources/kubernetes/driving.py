@@ -113,8 +113,8 @@ class Driver:
     def take(self) -> None:
         for ref, value in self.mirror.take().items():
             if value is None:
-                del self.applied[ref]
-                self.removed.append(ref)
+                if self.applied.pop(ref, None) is not None:  # or it came and went between two looks
+                    self.removed.append(ref)
             else:
                 assert self.applied.get(ref) != value, "told twice"
                 self.applied[ref] = value

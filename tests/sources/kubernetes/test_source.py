@@ -21,7 +21,7 @@ from tests.sources.kubernetes.cluster import (
     Cluster,
     status,
 )
-from tests.sources.kubernetes.serving import followed, world
+from tests.sources.kubernetes.serving import AUDITED, followed, world
 
 SPEC = {"hosts": ["a"], "http": [{"route": [{"destination": {"host": "a"}}]}]}
 
@@ -195,6 +195,31 @@ async def test_watches_end_and_begin_again_without_any_list(*, bookmarks: bool) 
         assert seen.batches == 1, "nothing changed, nothing is told"
 
 
+async def test_an_event_that_is_lost_is_found_and_what_it_said_is_read() -> None:
+    async with followed(small()) as seen:
+        await seen.until(seen.synced.is_set)
+        seen.server.lost = "a"
+        seen.cluster.put(SERVICES, "a", spec={"clusterIP": "10.0.0.9"})
+        seen.cluster.delete(SLICES, "a")
+        seen.cluster.put(SERVICES, "b", spec={"clusterIP": "10.0.0.8"})
+        service = ObjectRef("", "Service", "default", "a")
+        await seen.until(lambda: seen.applied[service].spec.cluster_ip == "10.0.0.9")
+        await seen.until(lambda: seen.names(SLICES) == set("bcdefg"))
+        found = {one.resource: one.repairs for one in seen.source.standings() if one.repairs}
+        assert found == {"services": 1, "endpointslices.discovery.k8s.io": 1}
+
+
+async def test_audits_of_a_good_watch_change_nothing() -> None:
+    async with followed(small()) as seen:
+        await seen.until(seen.synced.is_set)
+        for number in range(100):
+            seen.cluster.put(SERVICES, "abcdefg"[number % 7], spec={"clusterIP": f"10.0.1.{number}"})
+            await asyncio.sleep(0.02)
+        await seen.until(lambda: sum(query.get("limit") == AUDITED for _, query in seen.server.requests) > 12)
+        assert all(one.repairs == 0 for one in seen.source.standings())
+        assert seen.server.lists(SERVICES) == 1
+
+
 async def test_throttling_is_obeyed() -> None:
     async with followed(small()) as seen:
         times: list[float] = []
@@ -219,7 +244,7 @@ async def test_what_is_no_list_is_not_taken_for_an_empty_one(body: bytes) -> Non
 
         async def lie(request: web.BaseRequest) -> web.Response | None:
             nonlocal lying
-            if request.path != SERVICES.path or "watch" in request.query or not lying:
+            if request.path != SERVICES.path or request.query.get("limit") in {None, AUDITED} or not lying:
                 return None
             lying -= 1
             return web.Response(body=body)
@@ -264,7 +289,7 @@ async def test_answers_cut_at_every_byte(size: Size) -> None:
             seen.line.left = left
             await seen.until(seen.synced.is_set)
             assert seen.names(SERVICES) == seen.names(PODS) == seen.names(SLICES) == set("abcdefg")
-            assert seen.problems == ()
+            await seen.until(lambda seen=seen: seen.problems == ())  # type: ignore[misc]
 
 
 async def test_a_watch_cut_in_the_middle_of_an_event() -> None:
