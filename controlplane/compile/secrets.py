@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 
-from controlplane.compile.inputs import Inputs
+from controlplane.compile.inputs import Inputs, Key
 from controlplane.compile.outbound import Named, NamedKey
 from controlplane.compile.proxies import Scopes
 from controlplane.envoy import secret as envoy_secret
@@ -54,6 +54,7 @@ class Secrets:
         self._asking: list[Index[NamedKey, NamedKey, Resource]] = [
             store.index(f"{one.name}BySecret", one, _secret_refs) for one in asking
         ]
+        self._asked_by_ingresses = store.derive("IngressSecrets", inputs.ingresses, _asked_by_ingress)
         asked = store.union("SecretsAsked", *(store.keys(f"{one.name}Names", one) for one in self._asking))
         placed = store.expand("SecretsPlaced", asked, self._place)
         self._by_place = store.index("SecretsByPlace", placed, lambda key, _: (key[0],))
@@ -120,8 +121,13 @@ class Secrets:
     def _ingresses(self, fetch: Fetch, name: str, wanted_by: tuple[Origin, ...]) -> Iterator[Origin]:
         refs = dict.fromkeys(origin.ref for origin in wanted_by if origin.ref.kind == Ingress.KIND)
         for ref in refs:
-            found = fetch(self._inputs.ingresses, (ref.namespace, ref.name))
-            yield from ingress.asked_by(found, name) if found is not None else ()
+            asked = fetch(self._asked_by_ingresses, (ref.namespace, ref.name)) or {}
+            yield from asked.get(name, ())
+
+
+def _asked_by_ingress(_: Fetch, __: Key, found: Ingress) -> Mapping[str, tuple[Origin, ...]] | None:
+    """Kept apart from what else it says: many may name one Secret, and their paths come and go."""
+    return ingress.secrets_asked(found) or None
 
 
 def _encoded(_: Fetch, key: NamedKey, asked: Asked) -> Named:

@@ -20,7 +20,7 @@ from controlplane.gatewayapi.ingresses.hosts import of_namespace_first, places, 
 from controlplane.gatewayapi.ingresses.reading import IngressRules, read
 from controlplane.gatewayapi.ingresses.routes import Backends, beyond_one_label, routes
 from controlplane.gatewayapi.ingresses.rules import HostRules, order
-from controlplane.gatewayapi.ingresses.servers import HTTP_PORT, HTTPS_PORT, asked_by, plain_server
+from controlplane.gatewayapi.ingresses.servers import HTTP_PORT, HTTPS_PORT, plain_server, secrets_asked
 
 __all__ = [
     "HTTPS_PORT",
@@ -31,7 +31,6 @@ __all__ = [
     "HostRules",
     "IngressRules",
     "addresses",
-    "asked_by",
     "beyond_one_label",
     "controller",
     "gateway_labels",
@@ -43,6 +42,7 @@ __all__ = [
     "plain_server",
     "read",
     "routes",
+    "secrets_asked",
     "serving",
     "unplaced",
 ]

@@ -5,7 +5,7 @@ Port 80 is one server for all Ingresses: who has which host there is decided hos
 as with Gateways and as in Istio: the control plane has no right to read the Secrets of whoever writes an Ingress.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -52,11 +52,14 @@ def tls_servers(ingress: Ingress, served: Iterable[str]) -> tuple[tuple[Server, 
     return tuple(found), tuple(problems)
 
 
-def asked_by(ingress: Ingress, sds_name: str) -> Iterator[Origin]:
-    """The fields of an Ingress that name the Secret behind an SDS name."""
+def secrets_asked(ingress: Ingress) -> Mapping[str, tuple[Origin, ...]]:
+    """SDS name -> the fields that name the Secret behind it."""
+    found: dict[str, tuple[Origin, ...]] = {}
     for index, written in enumerate(ingress.spec.tls):
-        if written.secret_name and credential_secret(written.secret_name) == sds_name:
-            yield origin_of(ingress, f"spec.tls[{index}].secretName")
+        if written.secret_name:
+            name, origin = credential_secret(written.secret_name), origin_of(ingress, f"spec.tls[{index}].secretName")
+            found[name] = (*found.get(name, ()), origin)
+    return found
 
 
 def _server(  # noqa: PLR0913, PLR0917  an entry, where it stands, and what is around it

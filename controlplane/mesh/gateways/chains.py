@@ -38,7 +38,8 @@ def listener(  # noqa: PLR0913  a plan, what is behind it, who may call, and whe
     `bind`: the address to use where the Gateway names none; `offset`: added to ports below 1024, for proxies that may
     not open them.
     """
-    found = (chain for server in plan.servers for chain in _chains(server, plan, l4.get(server.key, ()), settings))
+    web = frozenset(server.table for server in plan.servers if server.grpc_web)
+    found = (chain for server in plan.servers for chain in _chains(server, plan, l4.get(server.key, ()), settings, web))
     chains = tuple(_told_apart(found))
     if not chains:
         return None
@@ -102,8 +103,9 @@ def unopened(server: Server, chains: tuple[FilterChain, ...]) -> tuple[Problem, 
 
 
 def _chains(
-    server: Server, plan: ListenerPlan, forwarding: tuple[FilterChain, ...], settings: Settings
+    server: Server, plan: ListenerPlan, forwarding: tuple[FilterChain, ...], settings: Settings, web: frozenset[str]
 ) -> tuple[FilterChain, ...]:
+    """`web`: the route tables where browsers' gRPC is translated."""
     if not server.kind.speaks_http:
         return forwarding
     speaks = HttpChain(
@@ -112,7 +114,7 @@ def _chains(
         use_remote_address=True,
         gateway=True,
         xff_trusted_hops=settings.num_trusted_proxies,
-        grpc_web=any(one.grpc_web for one in plan.servers if one.table == server.table),
+        grpc_web=server.table in web,
     )
     if server.kind is Kind.HTTP:  # all plain HTTP servers of a place have this one
         return (FilterChain(plan.name, MATCH_ALL, speaks, origins=(server.origin,)),)
