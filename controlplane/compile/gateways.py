@@ -7,8 +7,6 @@ pairs (layer, host of an Ingress). Clusters follow from references (`reached.py`
 
 from collections.abc import Mapping
 
-import msgspec
-
 from controlplane.compile.ingresses import HostKey, Ingresses
 from controlplane.compile.inputs import Inputs, Key, settings_of
 from controlplane.compile.layers import Layer
@@ -22,7 +20,7 @@ from controlplane.gatewayapi import ingress
 from controlplane.gatewayapi.ingress import HostRules
 from controlplane.ir.guard import WorkloadPolicy
 from controlplane.ir.listener import FilterChain
-from controlplane.ir.route import VirtualHost
+from controlplane.ir.route import Route, VirtualHost
 from controlplane.mesh import gateway as mesh_gateway
 from controlplane.mesh import virtualservice as mesh_virtualservice
 from controlplane.mesh.gateway import GatewayPlan, ListenerPlan, TablePlan
@@ -144,7 +142,6 @@ class Gateways:
         key = (layer, plan.name, domain)
         found = (fetch(self._rules.routings, name) for _, name in fetch.keys(self._by_domain, key))
         attached = sorted((routing for routing in found if routing is not None), key=lambda routing: routing.order)
-        own = self._contributed(fetch, key)
         host, problems = mesh_gateway.virtual_host(
             plan,
             domain,
@@ -152,15 +149,10 @@ class Gateways:
             caller=layer.caller,
             destinations=Reachable(fetch, self._outbound, layer.caller),
             settings=settings_of(fetch, self._inputs),
-            contributed=own,
+            contributed=self._contributed(fetch, layer, plan, domain),
         )
         fetch.report(*problems)
-        if host is None or own is None or attached or not domain.startswith("*."):
-            return host
-        above = (self._made(fetch, layer, plan, wider) for wider in wildcards_above(domain))
-        wider = next((one for one in above if one is not None), None)
-        more = ingress.beyond_one_label(wider.routes, domain) if wider is not None else ()
-        return msgspec.structs.replace(host, routes=(*host.routes, *more))
+        return host
 
     # Ingresses
 
@@ -175,10 +167,10 @@ class Gateways:
         fetch.report(*ingress.unplaced(rules, places))
         return {((layer, table, domain), name): True for table, domain in places}
 
-    def _contributed(self, fetch: Fetch, key: DomainKey) -> mesh_gateway.Contributed | None:
+    def _contributed(self, fetch: Fetch, layer: Layer, plan: TablePlan, domain: str) -> mesh_gateway.Contributed | None:
         """What Ingresses say of a domain."""
-        layer, _, domain = key
-        found = [fetch(self._ingresses.hosts, name) for _, name in fetch.keys(self._by_place, key)]
+        keys = fetch.keys(self._by_place, (layer, plan.name, domain))
+        found = [fetch(self._ingresses.hosts, name) for _, name in keys]
         serving = ingress.serving([one for one in found if one is not None], domain)
         if not serving:
             return None
@@ -187,7 +179,15 @@ class Gateways:
         backends = Reachable(fetch, self._outbound, layer.caller)
         routes, problems = ingress.routes(kept, domain, backends, settings)
         fetch.report(*disputes, *problems)
-        return mesh_gateway.Contributed(routes, kept[0].order, Origin(kept[0].ref, "spec.rules"))
+        asks_for_one_label = kept[0].host == domain and domain.startswith("*.")
+        beyond = self._beyond(fetch, layer, plan, domain) if asks_for_one_label else ()
+        return mesh_gateway.Contributed(routes, kept[0].order, Origin(kept[0].ref, "spec.rules"), beyond)
+
+    def _beyond(self, fetch: Fetch, layer: Layer, plan: TablePlan, domain: str) -> tuple[Route, ...]:
+        """What names get that have more labels than a wildcard of an Ingress stands for: the next wider host's."""
+        above = (self._made(fetch, layer, plan, wider) for wider in wildcards_above(domain))
+        wider = next((one for one in above if one is not None), None)
+        return ingress.beyond_one_label(wider.routes, domain) if wider is not None else ()
 
     def _listener(self, fetch: Fetch, key: NamedKey, plan: ListenerPlan) -> Named:
         layer, _ = key

@@ -35,6 +35,7 @@ class Contributed(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...]
     age: Age  # of the oldest object that has a part in them
     origin: Origin  # that object
+    beyond: tuple[Route, ...] = ()  # for names that the domain covers and they do not, if nobody else is attached
 
 
 def route_table(table: TablePlan) -> RouteTable:
@@ -162,7 +163,8 @@ def _merged(  # noqa: PLR0913, PLR0917  the same as its only caller has
     found = [(route, owner) for _, owner, routes in parts for route in routes]
     if len(parts) > 1:
         return _in_order(found, problems), tuple(problems)
-    return (tuple(route for route, _ in found) if parts else None), tuple(problems)
+    beyond = contributed.beyond if contributed is not None else ()
+    return ((*(route for route, _ in found), *beyond) if parts else None), tuple(problems)
 
 
 def _gateways(servers: Sequence[Server], vs: VirtualService, domain: str) -> frozenset[str]:
