@@ -83,8 +83,9 @@ class Proved(Protocol):
 
 
 @pytest.fixture
-def proved(record_property: Callable[[str, Any], None]) -> Proved:
+def proved(request: pytest.FixtureRequest, record_property: Callable[[str, Any], None]) -> Proved:
     """Leaves a line in the ledger and fails the test if the point does not hold or too few cases were run."""
+    assert request.node.get_closest_marker("point"), "`make prove` would not run this: mark it with `point`"
 
     def record(point: str, what: str, *, bound: str, figure: str, holds: bool, cases: int, asked: int) -> None:
         line = Line(point, what, bound, figure, cases, asked, holds)

@@ -8,6 +8,7 @@ repeated, garbled, or lie that there is nothing.
 import json
 from typing import Any
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -180,6 +181,7 @@ class World(RuleBasedStateMachine):
         assert len(json.dumps(self.driver.asked, default=str)) > 0
 
 
+@pytest.mark.point
 def test_whatever_happens(size: Size, proved: Proved) -> None:
     """The small size is the same each time."""
     runs = size(150, 3000)
