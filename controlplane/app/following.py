@@ -1,6 +1,6 @@
 """The objects of a source on their way to the control plane, and what is wrong with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
 import structlog
@@ -25,14 +25,16 @@ class Following:
         control: ControlPlane,
         place_of: Callable[[ObjectRef], object | None] = _nowhere,
         empty: str = "",
+        until_then: Callable[[], Iterable[Problem]] = tuple,
     ) -> None:
         """`place_of`: where its author finds an object; nothing where its name says it all. `empty`: what to say when
-        there is nothing.
+        there is nothing. `until_then`: what is wrong with the source before its first batch.
         """
         self._source = source
         self._control = control
         self._place_of = place_of
         self._empty = empty
+        self._until_then = until_then
         self._wrong: tuple[Problem, ...] = ()
 
     async def run(self) -> None:
@@ -52,13 +54,15 @@ class Following:
         self._wrong = batch.problems
         if batch.changes or not self._control.is_serving:
             self._control.apply(batch.changes)
-            log.info("applied", objects=len(batch.changes))
+            say = log.info if batch.manifests or not self._control.is_serving else log.debug  # a cluster never rests
+            say("applied", objects=len(batch.changes))
         else:
             self._control.changed.set()  # what is wrong may be something else
 
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with objects alone, and with what they say together; worst first."""
-        return worst_first((*self._wrong, *self._control.problems()))
+        wrong = self._wrong if self._control.is_serving else self._until_then()
+        return worst_first((*wrong, *self._control.problems()))
 
     def place_of(self, problem: Problem) -> str:
         """Where its object stands: "bill.yaml:14:1"."""

@@ -187,7 +187,7 @@ async def _objects(options: _Options, control: ControlPlane) -> AsyncIterator[tu
         async def standings(_query: Mapping[str, str]) -> Any:
             return msgspec.to_builtins(source.standings())
 
-        yield Following(source, control), {"/sources": standings}
+        yield Following(source, control, until_then=source.problems), {"/sources": standings}
 
 
 @asynccontextmanager

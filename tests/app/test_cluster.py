@@ -102,6 +102,27 @@ async def test_a_gateway_waits_for_its_secrets_no_longer_than_is_good_for_all_el
         assert not [name for name in view.names(SECRET) if "key" in name]
 
 
+async def test_what_keeps_it_from_serving_is_said(tmp_path: Path) -> None:
+    control = ControlPlane(Settings(), SystemClock(), lambda: 0.5)
+    async with world(model()) as seen:
+
+        async def refuse(request: web.BaseRequest) -> web.Response | None:
+            no = web.json_response({"reason": "Forbidden", "message": "pods is forbidden"}, status=403)
+            return no if request.path == PODS.path else None
+
+        seen.server.fault = refuse
+        kubeconfig(tmp_path / "config", seen.line.port, token="x")
+        async with open_cluster(Cluster(str(tmp_path / "config"), "here"), control) as source:
+            following = Following(source, control, until_then=source.problems)
+            task = asyncio.get_running_loop().create_task(following.run())
+            await seen.until(lambda: "AccessDenied" in {problem.code for problem in following.problems()})
+            assert not control.is_serving
+            seen.server.fault = None
+            await seen.until(lambda: control.is_serving, seconds=30)  # a list of a kind is asked for every ten seconds
+            assert "AccessDenied" not in {problem.code for problem in following.problems()}
+            task.cancel()
+
+
 async def test_what_is_applied_reaches_what_is_served(tmp_path: Path) -> None:
     async with reading(tmp_path) as (seen, control):
         view = await connected(control, "sidecar")

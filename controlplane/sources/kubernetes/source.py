@@ -187,7 +187,7 @@ class KubernetesSource:
                     changes.update(followed.reflector.mirror.take())
                 if followed.reflector.synced:
                     followed.settled.set()  # whoever waits has its turn after what takes this batch
-        return Batch(changes, tuple(self._problems()))
+        return Batch(changes, tuple(self.problems()))
 
     def _changed(self, name: tuple[str, str, str]) -> None:
         """A kind may have news. What is wrong with it is news, too."""
@@ -219,7 +219,8 @@ class KubernetesSource:
         self._away = bool(self._access.away) and since >= self._timing.away
         return self._away != before
 
-    def _problems(self) -> Iterator[Problem]:
+    def problems(self) -> Iterator[Problem]:
+        """All that is wrong now; said with each batch, and from the beginning."""
         if self._away:
             why = f"the API server cannot be reached, what it said last stays in force: {self._access.away}"
             yield _of_cluster("ApiServerAway", why)
