@@ -15,7 +15,7 @@ from controlplane.model.proxy import Proxy, ProxyType
 from controlplane.runtime.clock import SystemClock
 from controlplane.sources.kubernetes.access import Access, credentials
 from controlplane.sources.kubernetes.resource import Resource
-from controlplane.sources.kubernetes.source import KubernetesSource
+from controlplane.sources.kubernetes.source import KubernetesSource, Timing
 
 # Secrets are never read of the whole cluster: nobody should have to grant that.
 _NAMESPACE_BY_NAMESPACE: Final = (core.Secret.KIND,)
@@ -33,12 +33,12 @@ class Cluster(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def open_cluster(
-    cluster: Cluster, control: ControlPlane, patience: float = PATIENCE
+    cluster: Cluster, control: ControlPlane, patience: float = PATIENCE, timing: Timing | None = None
 ) -> AsyncIterator[KubernetesSource]:
     """A source of every kind that the control plane makes something from. `patience`: see `GatewaySecrets`."""
     clock, random = SystemClock(), Random()  # noqa: S311  jitter, not a secret
     access = Access(credentials(cluster.kubeconfig, cluster.context), clock, random.random)
-    source = KubernetesSource(access, kinds_of(control), clock, random.random)
+    source = KubernetesSource(access, kinds_of(control), clock, random.random, timing=timing)
     control.prepare = GatewaySecrets(source, patience).prepare
     try:
         yield source

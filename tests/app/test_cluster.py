@@ -21,7 +21,7 @@ from tests.app.test_who_is_served import EDGE
 from tests.secrets import tls_secret
 from tests.sources.kubernetes.cluster import PODS, SECRETS, SERVICES, Kind
 from tests.sources.kubernetes.cluster import Cluster as Model
-from tests.sources.kubernetes.serving import World, world
+from tests.sources.kubernetes.serving import FAST, World, world
 from tests.sources.kubernetes.test_access import kubeconfig
 
 GATEWAYS = Kind("networking.istio.io", "v1", "gateways", "Gateway")
@@ -112,13 +112,13 @@ async def test_what_keeps_it_from_serving_is_said(tmp_path: Path) -> None:
 
         seen.server.fault = refuse
         kubeconfig(tmp_path / "config", seen.line.port, token="x")
-        async with open_cluster(Cluster(str(tmp_path / "config"), "here"), control) as source:
+        async with open_cluster(Cluster(str(tmp_path / "config"), "here"), control, timing=FAST) as source:
             following = Following(source, control, until_then=source.problems)
             task = asyncio.get_running_loop().create_task(following.run())
             await seen.until(lambda: "AccessDenied" in {problem.code for problem in following.problems()})
             assert not control.is_serving
             seen.server.fault = None
-            await seen.until(lambda: control.is_serving, seconds=30)  # a list of a kind is asked for every ten seconds
+            await seen.until(lambda: control.is_serving)
             assert "AccessDenied" not in {problem.code for problem in following.problems()}
             task.cancel()
 

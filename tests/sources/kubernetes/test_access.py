@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from controlplane.runtime.clock import SystemClock
-from controlplane.sources.kubernetes.access import Access, KubeConfig, Pod, Unreachable, credentials
+from controlplane.sources.kubernetes.access import Access, KubeConfig, Patience, Pod, Unreachable, credentials
+from controlplane.sources.kubernetes.reflector import Pace
 from tests.sources.kubernetes.serving import IMPATIENT, Known, World, world
 
 
@@ -153,6 +154,13 @@ async def _tried(seen: World) -> None:
         except Unreachable:
             continue
         return
+
+
+def test_a_connection_that_is_dead_is_noticed_within_30_seconds() -> None:
+    """A watch ends by itself before it is taken for dead, and any other answer comes or does not."""
+    assert Pace().watch + Patience().late < 30
+    assert Patience().answer <= 30
+    assert Patience().connect + Patience().unreached.longest < 10, "and one that is back is found soon"
 
 
 async def test_credentials_are_read_anew_now_and_then() -> None:

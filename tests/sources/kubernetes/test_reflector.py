@@ -290,6 +290,28 @@ def test_what_is_back_when_asked_again_was_never_gone() -> None:
     assert [ref.name for ref in driver.removed] == ["f"]
 
 
+def test_only_what_both_lists_lack_is_removed() -> None:
+    driver = listed(*"abcdefghij")
+
+    def list_with(names: str, version: int) -> None:
+        page = driver.cluster.page(SERVICES)
+        page["metadata"]["resourceVersion"] = str(version)
+        page["items"] = [item for item in page["items"] if item["metadata"]["name"] in names]
+        driver.next()
+        driver.page(page)
+
+    driver.next()
+    driver.refuse(410, EXPIRED)
+    list_with("ghij", 300)
+    driver.clock.seconds += 60
+    list_with("ahij", 301)
+    assert driver.names() == set("aghij"), "b to f were lacked twice, g once, a is back"
+    assert driver.reflector.held == 1
+    driver.clock.seconds += 60
+    list_with("ahij", 302)
+    assert driver.names() == set("ahij")
+
+
 def test_what_is_deleted_while_watched_is_gone_at_once_all_of_it() -> None:
     driver = listed(*"abcdef")
     for name in "abcdef":
