@@ -23,6 +23,7 @@ class Teller:
         self._console = console
         self._status = status
         self._begun: dict[Ref, float] = {}
+        self._waiting: dict[Ref, str] = {}
 
     def did(self, step: Step) -> None:
         if step.does is not Does.NOTHING:
@@ -32,8 +33,9 @@ class Teller:
         self._begun.setdefault(ref, time.monotonic())
         if self._status is not None:
             self._status.update(f"{ref}: {words}")
-        else:
+        elif self._waiting.get(ref) != words:
             self._line("waiting", f"{ref}: {words}", "dim")
+        self._waiting[ref] = words
         for trouble in found[:1]:
             self._line("trouble", str(trouble), "red" if trouble.stuck else "yellow")
 

@@ -22,6 +22,7 @@ from controlplane.install.webhooks import bundle_name
 from controlplane.security.tokenreview import AUDIENCE
 
 SELECTOR: Final = {"app": "istio-ingressgateway", "istio": "ingressgateway"}
+_TEMPLATES: Final = "inject.istio.io/templates"
 _TOKEN_SECONDS: Final = 43_200
 _DRAIN_SECONDS: Final = 45  # for connections that are open when a Pod is taken away
 
@@ -92,11 +93,14 @@ def _deployment(values: Values, own: IngressGateway, place: Place, trust_domain:
         "containers": [_container(values, own, place, trust_domain)],
         "volumes": _volumes(bundle_name(values)),
     }
+    template = pod(values, own, SELECTOR, more, spec)
+    # By this the control plane knows a gateway's Pod: the account alone could be any proxy's of the namespace.
+    template["metadata"].setdefault("annotations", {})[_TEMPLATES] = "gateway"
     return {
         **replicas(own),
         "selector": {"matchLabels": dict(SELECTOR)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-        "template": pod(values, own, SELECTOR, more, spec),
+        "template": template,
     }
 
 

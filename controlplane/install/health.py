@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from controlplane.install.objects import Object
 from controlplane.model.text import printable
 
+_FAILED_PROBES: Final = 10  # in a row are worth a word
 LAST_LINES: Final = 5  # of a log
 
 _NO_IMAGE: Final = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError")
@@ -131,12 +132,16 @@ def _ending_advice(ended: Mapping[str, Any]) -> str:
 def _of_events(pod: str, events: Sequence[Object]) -> Iterator[Trouble]:
     """The newest warning about it: a volume that is not there, a probe that fails."""
     about = [event for event in events if (event.get("involvedObject") or {}).get("name") == pod]
-    warnings = [
-        event for event in about if event.get("type") == "Warning" and event.get("reason") != "FailedScheduling"
-    ]
+    warnings = [event for event in about if event.get("type") == "Warning" and not _is_no_news(event)]
     if warnings:
         newest = max(warnings, key=_when)
         yield Trouble(pod, f"{newest.get('reason', '')}: {_short(newest.get('message'))}", "", stuck=False)
+
+
+def _is_no_news(event: Mapping[str, Any]) -> bool:
+    """Told elsewhere already; or a probe that fails while something starts, as probes do."""
+    reason = event.get("reason")
+    return reason == "FailedScheduling" or (reason == "Unhealthy" and (event.get("count") or 1) < _FAILED_PROBES)
 
 
 def _when(event: Mapping[str, Any]) -> str:

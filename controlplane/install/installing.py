@@ -171,7 +171,7 @@ class Installer:
     # Until it is up
 
     async def _come_up(self, refs: Sequence[Ref], end: float) -> None:
-        waiting, said = list(refs), dict[Ref, tuple[Any, ...]]()
+        waiting, said = list(refs), dict[Ref, tuple[str, set[Trouble]]]()
         stuck_since: dict[Ref, float] = {}
         while waiting:
             for ref in tuple(waiting):
@@ -180,9 +180,11 @@ class Installer:
                     waiting.remove(ref)
                     self._progress.up(ref)
                     continue
-                if said.get(ref) != (words, tuple(found)):
-                    said[ref] = (words, tuple(found))
-                    self._progress.waits(ref, words, found)
+                before, told = said.get(ref, ("", set()))
+                news = [trouble for trouble in found if trouble not in told]
+                if words != before or news:
+                    self._progress.waits(ref, words, news)
+                said[ref] = words, told | set(found)
                 now = self._clock.monotonic()
                 since = (
                     stuck_since.setdefault(ref, now) if any(one.stuck for one in found) else stuck_since.pop(ref, now)

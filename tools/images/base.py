@@ -10,7 +10,7 @@ from tools.cache import digest_of, made
 from tools.images import debian, python
 from tools.images.oci import Layer, layer_at, write_layer
 
-PACKAGES = ("python3", "iptables", "ca-certificates")
+PACKAGES = ("python3", "iptables", "ca-certificates", "libstdc++6")  # the last for grpcio and re2
 USER = 1337  # the proxy's, whose traffic capture rules leave alone; Istio's number, so that users' rules hold
 
 _ACCOUNTS = {
