@@ -1,7 +1,7 @@
 """A control plane that is a cluster's own: its root in a Secret, callers by their service accounts, Pods injected.
 
 Nothing is different from one machine's but what is passed in: who knows tokens, where the roots are kept, where the
-bundle is told. And API servers ask about Pods.
+bundle is told. And API servers ask about Pods and objects.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from controlplane.app.cluster import Cluster
 from controlplane.app.control import ControlPlane
 from controlplane.app.identity import SECRETS, IdentityService, IdentitySettings, open_identity
-from controlplane.app.webhooks import MutatingConfigurations, open_webhooks
+from controlplane.app.webhooks import WebhookConfigurations, open_webhooks
 from controlplane.install.names import Place
 from controlplane.model.settings import Settings
 from controlplane.runtime.clock import SystemClock
@@ -34,6 +34,8 @@ from controlplane.webhooks.configurations import Service, injection, secret_path
 from controlplane.webhooks.injection.settings import InjectionSettings
 from controlplane.webhooks.injection.webhook import InjectionWebhook
 from controlplane.webhooks.keeping import ConfigurationKeeper
+from controlplane.webhooks.validation.configuration import validation
+from controlplane.webhooks.validation.webhook import ValidationWebhook
 
 _PATIENCE = 10.0  # seconds
 
@@ -72,12 +74,12 @@ async def open_in_cluster(
                 yield service
                 return
             secret = await _secret(core, seat.place, service.authorities, is_ours=folder is None)
-            async with _injecting(seat, seat.webhooks, control, service, tasks, client, secret):
+            async with _answering(seat, seat.webhooks, control, service, tasks, client, secret):
                 yield service
 
 
 @asynccontextmanager
-async def _injecting(  # noqa: PLR0913, PLR0917  everything it needs comes in here
+async def _answering(  # noqa: PLR0913, PLR0917  everything it needs comes in here
     seat: Seat,
     address: tuple[str, int],
     control: ControlPlane,
@@ -86,19 +88,29 @@ async def _injecting(  # noqa: PLR0913, PLR0917  everything it needs comes in he
     client: Any,
     secret: bytes,
 ) -> AsyncIterator[None]:
-    """Pods are answered about, and the API server is told where."""
+    """Pods and objects are answered about, and the API server is told where."""
     from kubernetes.aio.client import AdmissionregistrationV1Api  # noqa: PLC0415  as above
 
-    place, path = seat.place, secret_path("/inject", secret)
-    called = Service(place.namespace, place.control_plane, path)
-    keeper = ConfigurationKeeper(
-        MutatingConfigurations(AdmissionregistrationV1Api(client)),
-        lambda: injection(place.injector, seat.injection, called, service.authorities.bundle),
+    place, api, authorities = seat.place, AdmissionregistrationV1Api(client), service.authorities
+    pods, objects = (
+        Service(place.namespace, place.control_plane, secret_path(path, secret)) for path in ("/inject", "/validate")
     )
-    webhook = InjectionWebhook(lambda: seat.injection, path, lambda name: _labels(control, name))
-    async with open_webhooks(webhook.routes(), service.serving, tasks, *address):
-        service.authorities.follow(keeper.changed)
-        tasks.restarted("webhook configuration", keeper.run)
+    keepers = {
+        "pods' webhook": ConfigurationKeeper(
+            WebhookConfigurations(api, "mutating"),
+            lambda: injection(place.injector, seat.injection, pods, authorities.bundle),
+        ),
+        "objects' webhook": ConfigurationKeeper(
+            WebhookConfigurations(api, "validating"),
+            lambda: validation(place.validator, place.revision, seat.injection.tags, objects, authorities.bundle),
+        ),
+    }
+    injecting = InjectionWebhook(lambda: seat.injection, pods.path, lambda name: _labels(control, name))
+    routes = (*injecting.routes(), *ValidationWebhook(objects.path).routes())
+    async with open_webhooks(routes, service.serving, tasks, *address):
+        for name, keeper in keepers.items():
+            authorities.follow(keeper.changed)
+            tasks.restarted(name, keeper.run)
         yield
 
 

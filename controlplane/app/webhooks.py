@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import structlog
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 _PATIENCE: Final = 10.0  # seconds
 _GRACE: Final = 1.0  # seconds for what is being answered when the process ends
-_MUTATING: Final = "mutating_webhook_configuration_without_preload_content"
+_METHOD: Final = "webhook_configuration_without_preload_content"
 
 
 class Generations(Protocol):
@@ -45,12 +45,13 @@ async def open_webhooks(
         await https.stop(_GRACE)
 
 
-class MutatingConfigurations:
+class WebhookConfigurations:
     """See `webhooks.keeping.Configurations`."""
 
-    def __init__(self, api: Any) -> None:
+    def __init__(self, api: Any, kind: Literal["mutating", "validating"]) -> None:
         """`api`: `kubernetes.aio.client.AdmissionregistrationV1Api`."""
         self._api = api
+        self._kind = kind
 
     async def read(self, name: str) -> Mapping[str, Any] | None:
         status, body = await self._asked("read", name)
@@ -71,7 +72,7 @@ class MutatingConfigurations:
 
     async def _asked(self, verb: str, *what: Any, **how: Any) -> tuple[int, bytes]:
         try:
-            return await answered(getattr(self._api, f"{verb}_{_MUTATING}")(*what, **how), seconds=_PATIENCE)
+            return await answered(getattr(self._api, f"{verb}_{self._kind}_{_METHOD}")(*what, **how), seconds=_PATIENCE)
         except NoAnswer as error:
             raise NotKept(str(error)) from error
 

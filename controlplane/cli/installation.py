@@ -127,11 +127,11 @@ def uninstall(  # noqa: PLR0913  (the options of one command)
     async def work(api: Api) -> None:
         with telling() as teller:
             one = Uninstaller(api, place, SystemClock(), teller)
-            farewell = await one.prepare(purge=purge, users=users)
+            farewell = await one.prepare(purge=purge, delete_users=users)
             if not farewell.steps and not farewell.users:
                 teller.note("there is nothing of ours here")
                 return
-            _tell((f"stays: {words}" for words in farewell.stays), teller)
+            _tell((*farewell.notes, *(f"stays: {words}" for words in farewell.stays)), teller)
             if dry_run:
                 _would((*farewell.users, *farewell.steps))
                 return

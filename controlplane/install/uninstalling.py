@@ -6,7 +6,7 @@ has objects stays with them, and so does a Namespace that holds anything else.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from controlplane.base.clock import Clock
 from controlplane.install.api import Api, RefusedError, UnreachableError
 from controlplane.install.installing import FailedError, Progress, Sleep, refused
-from controlplane.install.names import BASE, COMPONENT, OURS, REVISION, TRUST_BUNDLE, Place
+from controlplane.install.names import BASE, COMPONENT, ISTIO_REVISION, OURS, REVISION, TRUST_BUNDLE, Place
 from controlplane.install.objects import KINDS, Kind, Object, Ref, labels_of, ref_of
 from controlplane.install.planning import Does, Step
 from controlplane.model.kinds import MESH_KINDS
@@ -30,6 +30,7 @@ _FURNITURE: Final = {
     ("ConfigMap", TRUST_BUNDLE),
 }
 _BYPRODUCTS: Final = frozenset({"Endpoints", "EndpointSlice", "Event", "PodMetrics", "Lease"})
+_INJECTED: Final = "sidecar.istio.io/status"
 _TAKE_TIME: Final = ("Deployment", "CustomResourceDefinition")  # to be gone: Pods end, finalizers hold
 _REVERSED: Final = {kind.kind: -place for place, kind in enumerate(KINDS)}
 
@@ -40,6 +41,7 @@ class Farewell(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     stays: tuple[str, ...]
     users: tuple[Step, ...] = ()  # objects of users that go first, because they were asked to
+    notes: tuple[str, ...] = ()
 
 
 class Uninstaller:
@@ -52,22 +54,25 @@ class Uninstaller:
         self._progress = progress
         self._sleep = sleep
 
-    async def prepare(self, *, purge: bool, users: bool) -> Farewell:
-        """What would be done. `purge`: all revisions; `users`: and the objects of users that CRDs of ours hold."""
+    async def prepare(self, *, purge: bool, delete_users: bool) -> Farewell:
+        """What would be done. `purge`: all revisions; `delete_users`: and what users keep in CRDs of ours."""
         ours = await self._ours()
         going = [obj for obj in ours if purge or labels_of(obj).get(REVISION) == self._place.revision]
         rest = {labels_of(obj).get(REVISION) for obj in ours if obj not in going} - {None}
+        left = await self._proxies(None if purge else self._place.revision) if going else []
+        notes = tuple(_left_behind(left))
         if not purge and going and not rest:
             going += [obj for obj in ours if labels_of(obj).get(COMPONENT) == BASE and not _stays_for_next(obj)]
         if not purge:
-            return Farewell(_steps(going), tuple(_kept_for_next(ours, rest)))
+            return Farewell(_steps(going), tuple(_kept_for_next(ours, rest)), notes=notes)
         going += await self._unlabelled()
         held = {ref_of(crd): await self._held(crd) for crd in going if crd["kind"] == "CustomResourceDefinition"}
-        stays = [] if users else [f"{ref}: {_count(objects)}" for ref, objects in held.items() if objects]
-        kept = set() if users else {ref for ref, objects in held.items() if objects}
-        theirs = [obj for objects in held.values() for obj in objects] if users else []
+        stays = [] if delete_users else [f"{ref}: {_count(objects)}" for ref, objects in held.items() if objects]
+        kept = set() if delete_users else {ref for ref, objects in held.items() if objects}
+        theirs = [obj for objects in held.values() for obj in objects] if delete_users else []
         steps = _steps(obj for obj in going if ref_of(obj) not in kept)
-        return Farewell(steps, tuple(stays), tuple(Step(Does.REMOVE, ref_of(obj), before=obj) for obj in theirs))
+        users = tuple(Step(Does.REMOVE, ref_of(obj), before=obj) for obj in theirs)
+        return Farewell(steps, tuple(stays), users, notes)
 
     async def carry_out(self, farewell: Farewell) -> list[str]:
         """What stayed after all, with the reason. Raises FailedError."""
@@ -145,6 +150,14 @@ class Uninstaller:
         objects = await self._api.list(path, whole=False)
         return [{**obj, "apiVersion": f"{kind.group}/{kind.versions[0]}", "kind": kind.kind} for obj in objects]
 
+    async def _proxies(self, revision: str | None) -> list[Ref]:
+        """Pods that a revision, or any, gave a proxy, outside of our own namespace: injection labels them."""
+        pods = await self._api.list(
+            "/api/v1/pods", f"{ISTIO_REVISION}={revision}" if revision else ISTIO_REVISION, whole=False
+        )
+        refs = (Ref("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in pods if _is_injected(pod))
+        return sorted(ref for ref in refs if ref.namespace != self._place.namespace)
+
     async def _strangers(self, namespace: str) -> list[Ref]:
         """What a Namespace holds besides ours and a cluster's own: of every kind there is."""
         kinds = await self._kinds()
@@ -184,6 +197,18 @@ class Uninstaller:
         except RefusedError:
             return []
         return found.get("resources") or []
+
+
+def _is_injected(pod: Mapping[str, Any]) -> bool:
+    return _INJECTED in (pod["metadata"].get("annotations") or {}) and "deletionTimestamp" not in pod["metadata"]
+
+
+def _left_behind(pods: Sequence[Ref]) -> Iterator[str]:
+    if pods:
+        yield (
+            f"{len(pods)} Pods still have a proxy that this control plane serves ({_list(pods)}): what they have now "
+            "stays in force, and their certificates end within a day. Restart them with another revision, or without"
+        )
 
 
 def _is_furniture(kind: str, obj: Mapping[str, Any]) -> bool:

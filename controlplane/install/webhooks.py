@@ -12,14 +12,24 @@ from controlplane.install.objects import Object
 from controlplane.install.values import Values
 from controlplane.webhooks.configurations import Service, injection
 from controlplane.webhooks.injection.settings import decode
+from controlplane.webhooks.validation.configuration import validation
 
 
 def webhooks(values: Values, place: Place, mesh: Mapping[str, Any]) -> list[Object]:
     """Of one revision."""
     settings = decode(injection_settings(values, place), mesh)
     service = Service(place.namespace, place.control_plane, "")
-    found = injection(place.injector, settings, service, labels=labels(WEBHOOKS, place.revision))
-    return [{**found, "webhooks": [_without_what_is_the_control_planes(hook) for hook in found["webhooks"]]}]
+    ours = labels(WEBHOOKS, place.revision)
+    found = (
+        injection(place.injector, settings, service),
+        validation(place.validator, place.revision, settings.tags, service, b""),
+    )
+    return [_ours(one, ours) for one in found]
+
+
+def _ours(found: Object, ours: Mapping[str, str]) -> Object:
+    meta = {**found["metadata"], "labels": {**found["metadata"]["labels"], **ours}}
+    return {**found, "metadata": meta, "webhooks": [_without_the_control_planes(hook) for hook in found["webhooks"]]}
 
 
 def injection_settings(values: Values, place: Place) -> Mapping[str, Any]:
@@ -41,6 +51,6 @@ def bundle_name(values: Values) -> str:
     return str(values.injection.get("rootConfigMap", TRUST_BUNDLE))
 
 
-def _without_what_is_the_control_planes(hook: Object) -> Object:
+def _without_the_control_planes(hook: Object) -> Object:
     service = {key: value for key, value in hook["clientConfig"]["service"].items() if key != "path"}
     return {**hook, "clientConfig": {"service": service}}

@@ -97,18 +97,17 @@ class ConfigMapBundles:
         loop = asyncio.get_running_loop()
         listed = -_LIST_EVERY
         while True:
-            bundle = await self._told()
-            if bundle is not None and loop.time() - listed >= _LIST_EVERY:
-                await self._compare()
+            await self.begin()
+            if loop.time() - listed >= _LIST_EVERY:
+                await self.compare()
                 listed = loop.time()
             await self.spread()
             await asyncio.sleep(_LOOK_EVERY)
 
-    async def _told(self) -> str | None:
-        """What is to stand everywhere: what we wrote, or what stood there when we came."""
+    async def begin(self) -> None:
+        """Where nothing was written, because it was right already, that is what is to stand everywhere."""
         if not self._bundle and (found := await self.published()) is not None:
             self._bundle = found.decode()
-        return self._bundle or None
 
     async def spread(self) -> None:
         """Into namespaces that do not have it yet. One that refuses it keeps no other from having it."""
@@ -132,8 +131,8 @@ class ConfigMapBundles:
             await self._write(namespace, there=found is not None)
         self._right.add(namespace)
 
-    async def _compare(self) -> None:
-        """All there are, some at a time."""
+    async def compare(self) -> None:
+        """With all that stand there, some at a time: what is not right is written at the next turn."""
         self._foreign.clear()
         right: set[str] = set()
         query: dict[str, Any] = {"field_selector": f"metadata.name={self._name}", "limit": _PAGE}

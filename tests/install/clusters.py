@@ -14,6 +14,7 @@ from aiohttp import web
 
 from controlplane.install.api import Api, KubernetesApi
 from controlplane.install.objects import KINDS, Kind
+from controlplane.install.planning import is_ours
 from tests.security.apiservers import api_server
 
 Object = dict[str, Any]
@@ -38,6 +39,8 @@ class Cluster:
         self.before: Callable[[str, str], web.Response | None] = lambda _method, _path: None
         self.pod: Callable[[str], Object] = ready_pod  # what becomes of a Pod of a Deployment
         self.logs: dict[str, str] = {}
+        self.tokens: dict[str, str] = {}  # -> whose
+        self.takes_up = True  # webhooks, in place of a control plane
         self.counter = 0
 
     # HTTP
@@ -63,6 +66,10 @@ class Cluster:
             return web.json_response({})
         if request.headers.get("Content-Type") == "application/json-patch+json":
             return self._patch(path, body)
+        if request.method == "POST":
+            return self._create(path, body)
+        if request.headers.get("Content-Type") == "application/merge-patch+json":
+            return self._merge(path, body)
         if request.method == "PATCH":
             assert request.headers["Content-Type"] == "application/apply-patch+yaml"
             return self._apply(path, query, body)
@@ -77,7 +84,9 @@ class Cluster:
             return status(404, "NotFound", f"{path} is not there")
         found = [obj for place, obj in sorted(self.objects.items()) if self._is_below(place, path, kind)]
         found = [obj for obj in found if _selected(obj, query.get("labelSelector", ""))]
-        start, limit = int(query.get("continue", 0)), int(query["limit"])
+        if (field := query.get("fieldSelector", "")).startswith("metadata.name="):
+            found = [obj for obj in found if obj["metadata"]["name"] == field.partition("=")[2]]
+        start, limit = int(query.get("continue", 0)), int(query.get("limit", 10_000))
         page, rest = found[start : start + limit], len(found) > start + limit
         items = [{"metadata": obj["metadata"]} for obj in page] if metadata else page
         return web.json_response({"metadata": {"continue": str(start + limit) if rest else ""}, "items": items})
@@ -116,11 +125,37 @@ class Cluster:
                     return status(422, "Invalid", "the test failed")
             elif one["op"] == "remove":
                 del webhooks[int(where)]
+            elif one["op"] == "replace":
+                webhooks[int(where)][field[0]] = one["value"]
             else:
                 assert (one["op"], where) == ("add", "-")
                 webhooks.append(one["value"])
         self.objects[path]["webhooks"] = webhooks
         return web.json_response(self.objects[path])
+
+    def _create(self, path: str, body: Object) -> web.Response:
+        if path.endswith("/tokenreviews"):
+            user = self.tokens.get(body["spec"]["token"])
+            found = {"authenticated": True, "user": {"username": user}, "audiences": body["spec"]["audiences"]}
+            return web.json_response({"status": found if user else {"authenticated": False}}, status=201)
+        namespace = path.split("/namespaces/")[1].split("/", maxsplit=1)[0]
+        if f"/api/v1/namespaces/{namespace}" not in self.objects:
+            return status(404, "NotFound", f'namespaces "{namespace}" not found')
+        if f"{path}/{body['metadata']['name']}" in self.objects:
+            return status(409, "AlreadyExists", "it is there")
+        body["metadata"]["namespace"] = namespace
+        return web.json_response(self.objects[self.put(body)], status=201)
+
+    def _merge(self, path: str, patch: Object) -> web.Response:
+        live = self.objects.get(path)
+        if live is None:
+            return status(404, "NotFound", "gone")
+        live["metadata"] |= patch.pop("metadata", {})
+        for key, value in patch.items():
+            live[key] = live.get(key, {}) | value if isinstance(value, dict) else value
+        self.counter += 1
+        live["metadata"]["resourceVersion"] = str(self.counter)
+        return web.json_response(live)
 
     def _stamp(self, obj: Object, live: Object | None) -> None:
         meta = obj["metadata"]
@@ -214,6 +249,7 @@ class Cluster:
         self.counter += 1
         meta.setdefault("uid", f"uid-{self.counter}")
         meta.setdefault("generation", 1)
+        meta["resourceVersion"] = str(self.counter)
         self.objects[path] = obj
         self.settle()
         return path
@@ -223,8 +259,8 @@ class Cluster:
         for obj in list(self.objects.values()):
             if obj.get("kind") == "CustomResourceDefinition":
                 obj["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
-        for obj in self.of("MutatingWebhookConfiguration"):
-            if obj["metadata"].get("labels", {}).get("lateen.dev/component") and self.of("Deployment"):
+        for obj in (*self.of("MutatingWebhookConfiguration"), *self.of("ValidatingWebhookConfiguration")):
+            if self.takes_up and is_ours(obj) and self.of("Deployment"):
                 for webhook in obj["webhooks"]:
                     webhook["clientConfig"]["caBundle"] = "cm9vdHM="  # the control plane's doing
         wanted: dict[str, Object] = {}
@@ -284,7 +320,7 @@ def status(code: int, reason: str, message: str, causes: list[tuple[str, str]] |
 def _selected(obj: Object, selector: str) -> bool:
     labels = obj["metadata"].get("labels") or {}
     pairs = [one.split("=") for one in selector.split(",") if one]
-    return all(labels.get(key) == value for key, value in pairs)
+    return all(labels.get(key) == value[0] if value else key in labels for key, *value in pairs)
 
 
 def _keyed(obj: Object) -> Object:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client import AdmissionregistrationV1Api
 
-from controlplane.app.webhooks import MutatingConfigurations, open_webhooks
+from controlplane.app.webhooks import WebhookConfigurations, open_webhooks
 from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.tasks import Supervisor
 from controlplane.webhooks.configurations import Service, injection
@@ -62,7 +62,7 @@ def copied(value: Any) -> Any:
 async def test_a_wrong_bundle_is_put_right_once() -> None:
     stored = Stored(wanted(b"somebody else's"))
     async with api_server(stored) as client:
-        keeper = ConfigurationKeeper(MutatingConfigurations(AdmissionregistrationV1Api(client)), wanted)
+        keeper = ConfigurationKeeper(WebhookConfigurations(AdmissionregistrationV1Api(client), "mutating"), wanted)
         await keeper.look()
         assert stored.configuration["webhooks"] == copied(wanted()["webhooks"])
         await keeper.look()
@@ -72,7 +72,7 @@ async def test_a_wrong_bundle_is_put_right_once() -> None:
 async def test_it_looks_when_the_roots_change_and_every_few_seconds() -> None:
     stored, roots = Stored(wanted(b"first")), [b"first"]
     async with api_server(stored) as client, Supervisor(SystemClock()) as tasks:
-        configurations = MutatingConfigurations(AdmissionregistrationV1Api(client))
+        configurations = WebhookConfigurations(AdmissionregistrationV1Api(client), "mutating")
         keeper = ConfigurationKeeper(configurations, lambda: wanted(roots[0]), every=0.05)
         tasks.critical("keeper", keeper.run)
         stored.configuration["webhooks"][0]["clientConfig"]["caBundle"] = ""
@@ -105,7 +105,7 @@ async def test_what_cannot_be_put_right_is_said_once(configuration, status, said
     stored = Stored(configuration)
     stored.status = status
     async with api_server(stored) as client:
-        keeper = ConfigurationKeeper(MutatingConfigurations(AdmissionregistrationV1Api(client)), wanted)
+        keeper = ConfigurationKeeper(WebhookConfigurations(AdmissionregistrationV1Api(client), "mutating"), wanted)
         await keeper.look()
         await keeper.look()
         told = capsys.readouterr().out
@@ -121,7 +121,7 @@ async def test_a_patch_that_is_refused_is_said() -> None:
         return web.json_response(wanted(b"x"), status=200 if request.method == "GET" else 422)
 
     async with api_server(answer) as client:
-        configurations = MutatingConfigurations(AdmissionregistrationV1Api(client))
+        configurations = WebhookConfigurations(AdmissionregistrationV1Api(client), "mutating")
         with pytest.raises(NotKept, match="cannot be patched, status 422"):
             await configurations.patch(NAME, ())
 
