@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from controlplane.gatewayapi.ingresses.classes import CLASS, Controller
 from controlplane.install.gateway import ingress_gateway
 from controlplane.install.lateend import control_plane, peers
 from controlplane.install.names import BASE, BUNDLE_BESIDE_ISTIOD, LEASE, Place, labels
@@ -49,6 +50,7 @@ def base(place: Place) -> list[Object]:
         *crds(),
         account(place),
         peers(place),
+        make("IngressClass", CLASS, labels=ours, spec={"controller": Controller.LATEEN.value}),
         # Made here so that the control plane needs no right to make any.
         make("Lease", LEASE, place.namespace, labels=ours),
     ]

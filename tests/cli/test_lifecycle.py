@@ -95,7 +95,7 @@ def test_install_then_look_then_away(cluster: Cluster, capsys: pytest.CaptureFix
     assert lateen("verify-install") == 1
     out, err = capsys.readouterr()
     assert "WRONG   Service lateen-system/lateend " in out
-    assert "1 of 28 things are not as they should be" in err
+    assert "1 of 29 things are not as they should be" in err
     assert lateen("uninstall", "--purge", "--yes") == 0
     assert cluster.names() == set()
 
