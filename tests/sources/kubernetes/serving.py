@@ -126,8 +126,8 @@ def _without_namespace(path: str) -> tuple[str, str]:
 class Line:
     """A TCP proxy: what a network does to a connection."""
 
-    def __init__(self, port: int) -> None:
-        self._to = port
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._to = (host, port)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
@@ -156,14 +156,15 @@ class Line:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
+            far_reader, far_writer = await asyncio.open_connection(*self._to)
         except OSError:
             writer.transport.abort()
             return
         pair = {writer, far_writer}
         self._writers |= pair
         try:
-            await asyncio.gather(self._pass(reader, far_writer, counts=False), self._pass(far_reader, writer))
+            with suppress(asyncio.CancelledError):  # the loop ends
+                await asyncio.gather(self._pass(reader, far_writer, counts=False), self._pass(far_reader, writer))
         finally:
             self._writers -= pair
             self.frozen -= pair
