@@ -21,7 +21,7 @@ from controlplane.sources.kubernetes.source import KubernetesSource, Timing
 _NAMESPACE_BY_NAMESPACE: Final = (core.Secret.KIND,)
 # The largest Secrets, and the most secret ones: whoever does not need them does not read them.
 _NO_CERTIFICATES: Final = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"
-PATIENCE: Final = 5.0  # seconds
+PATIENCE: Final = 30.0  # seconds
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class GatewaySecrets:
     """Secrets of the namespaces that gateways are in, from when the first one connects."""
 
     def __init__(self, source: KubernetesSource, patience: float) -> None:
-        """`patience`, in seconds: a gateway waits no longer for them, since all else is good for it, too."""
+        """`patience`, in seconds: a gateway keeps what it had until then. After it, all else is good for it, too."""
         self._source = source
         self._patience = patience
 

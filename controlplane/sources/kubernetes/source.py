@@ -24,7 +24,7 @@ from controlplane.sources.kubernetes.access import Access, Broken, Unreachable
 from controlplane.sources.kubernetes.audit import Audit
 from controlplane.sources.kubernetes.discovery import Catalogue
 from controlplane.sources.kubernetes.mirror import Mirror
-from controlplane.sources.kubernetes.reflector import Pace, Reflector
+from controlplane.sources.kubernetes.reflector import Pace, Reflector, State
 from controlplane.sources.kubernetes.resource import Resource
 from controlplane.sources.kubernetes.watching import Watching, audited
 from controlplane.sources.kubernetes.wire import Garbage
@@ -34,6 +34,7 @@ _LISTS_AT_ONCE: Final = 4
 _UNCLEAR: Final = 3  # looks in a row that told nothing
 _LARGEST_CATALOGUE: Final = 16 * 2**20  # bytes
 _FIRST: Final = ("Namespace", "Node", "Service", "EndpointSlice", "Pod")  # to be listed: what all others refer to
+_NOT_READABLE: Final = frozenset({State.DENIED, State.ABSENT})
 _URGENT: Final = frozenset({core.EndpointSlice.KIND, core.Pod.KIND})
 
 log = structlog.get_logger(__name__)
@@ -77,7 +78,7 @@ class _Followed(msgspec.Struct, eq=False):
 
     reflector: Reflector
     lane: _Lane
-    settled: asyncio.Event  # it was listed and handed on, or cannot be read
+    settled: asyncio.Event  # it was listed and handed on, or may not be read
     task: "asyncio.Task[None] | None" = None
     audit: Audit | None = None  # waits for the watch
     audit_due: float = 0.0
@@ -133,7 +134,7 @@ class KubernetesSource:
                 yield self._batch(await self._due())
 
     async def also(self, resource: Resource) -> None:
-        """Read this too, from now on. Returns when it was handed on as a whole, or cannot be read for now.
+        """Read this too, from now on. Returns when it was handed on as a whole, or may not be read.
 
         For what is not read everywhere: nobody waits for it but who asked.
         """
@@ -198,7 +199,7 @@ class KubernetesSource:
             self._others.debounce.event()
         if followed.reflector.mirror.has_changes:
             followed.lane.debounce.event()
-        elif followed.reflector.synced or followed.reflector.trouble:
+        elif followed.reflector.synced or followed.reflector.state in _NOT_READABLE:
             followed.settled.set()
         self._news.set()
 
@@ -295,6 +296,8 @@ class KubernetesSource:
 
     async def _look(self) -> Catalogue:
         """What there is now. Raises Unreachable, Broken, Garbage."""
+        if self._catalogue is None:
+            await self._ready()
         headers = {"Accept": discovery.ACCEPT, "Accept-Encoding": "identity"}
         if self._etag:
             headers["If-None-Match"] = self._etag
@@ -311,6 +314,12 @@ class KubernetesSource:
             found = discovery.read_catalogue(bytes(body))
             self._etag = answer.headers.get("ETag", "")
             return found
+
+    async def _ready(self) -> None:
+        """An API server that has just begun does not know its CRDs yet: its first catalogue would lack our policies."""
+        async with self._access.get("/readyz", {}, {}) as answer:
+            if answer.status >= 500:
+                raise Broken("the API server is not ready yet")
 
     def _follow(self, catalogue: Catalogue, tasks: Supervisor) -> None:
         wanted = {_name(resource): resource for resource in discovery.resources(catalogue, self._kinds)}

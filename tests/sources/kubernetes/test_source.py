@@ -85,6 +85,26 @@ async def test_nothing_is_served_before_every_kind_was_listed() -> None:
         task.cancel()
 
 
+async def test_an_api_server_that_does_not_know_its_crds_yet_is_waited_for() -> None:
+    async with world(small()) as seen:
+        ready = False
+
+        async def beginning(request: web.BaseRequest) -> web.Response | None:
+            return web.Response(status=500 if not ready else 200) if request.path == "/readyz" else None
+
+        seen.server.fault = beginning
+        del seen.cluster.kinds[RULES.path]
+        task = asyncio.get_running_loop().create_task(seen.follow())
+        await seen.until(lambda: len(seen.server.requests) > 3)
+        assert not seen.synced.is_set()
+        seen.cluster.install(RULES)
+        ready = True
+        await seen.until(seen.synced.is_set)
+        assert seen.batches == 1
+        assert seen.names(RULES) == {"rule"}
+        task.cancel()
+
+
 async def test_a_kind_that_may_not_be_read_keeps_us_from_serving_and_is_said() -> None:
     async with followed(small()) as seen:
         forbidden = True
@@ -335,6 +355,23 @@ async def test_what_is_not_read_everywhere_is_read_where_it_is_asked_for() -> No
         cluster.put(SECRETS, "new", "here", data={})
         await seen.until(lambda: seen.names(SECRETS) == {"mine", "new"})
         assert not [path for path, _ in seen.server.requests if path == SECRETS.path], "never of the whole cluster"
+
+
+async def test_what_cannot_be_read_at_first_is_waited_for() -> None:
+    cluster = small()
+    cluster.put(SECRETS, "mine", "here", data={})
+    async with followed(cluster) as seen:
+        failures = 0
+
+        async def fail(request: web.BaseRequest) -> web.Response | None:
+            nonlocal failures
+            failures += "secrets" in request.path
+            return web.Response(status=500) if "secrets" in request.path and failures < 4 else None
+
+        seen.server.fault = fail
+        await seen.until(seen.synced.is_set)
+        await asyncio.wait_for(seen.source.also(secrets("here")), 5)
+        assert seen.names(SECRETS) == {"mine"}
 
 
 async def test_what_may_not_be_read_where_it_is_asked_for_keeps_nobody_waiting() -> None:
