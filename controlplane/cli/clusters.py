@@ -1,17 +1,16 @@
 """Commands that speak to an API server: how it is found, and what is said when it cannot be asked."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from controlplane.cli.refusal import Refused
 from controlplane.install.api import Api, KubernetesApi, RefusedError, UnreachableError
+from controlplane.sources.kubernetes.access import Unreachable, credentials
 
-_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _Result = TypeVar("_Result")
 
 
@@ -43,15 +42,10 @@ async def _asked(target: Target, work: Callable[[Api], Awaitable[_Result]]) -> _
 
 
 async def _load(target: Target, configuration: Any) -> None:
-    from kubernetes.aio import config  # noqa: PLC0415  as above
-
-    if target == Target() and _TOKEN.is_file():
-        config.load_incluster_config(configuration)
-        return
-    path = str(target.kubeconfig or config.KUBE_CONFIG_DEFAULT_LOCATION)
-    if not any(Path(one).expanduser().is_file() for one in path.split(os.pathsep)):  # noqa: ASYNC240  a moment
-        raise Refused(f"there is no kubeconfig {path} (--kubeconfig, or $KUBECONFIG)")
+    who = credentials(str(target.kubeconfig) if target.kubeconfig is not None else None, target.context)
     try:
-        await config.load_kube_config(path, target.context, configuration, persist_config=False)
+        await who.load(configuration)
+    except Unreachable as error:
+        raise Refused(f"{error} (--kubeconfig, --context)") from error
     except Exception as error:  # the package raises what it likes for a file it does not understand
-        raise Refused(f"{path}: {error or type(error).__name__}") from error
+        raise Refused(f"{who}: {error or type(error).__name__}") from error

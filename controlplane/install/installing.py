@@ -55,6 +55,24 @@ class Progress(Protocol):
         ...
 
 
+class _Seen:
+    """Of one thing that is waited for: what was told of it, and since when only somebody's doing can mend it."""
+
+    def __init__(self) -> None:
+        self.words = ""
+        self.troubles: set[Trouble] = set()
+        self._stuck_since: float | None = None
+
+    def stuck_for(self, words: str, found: Sequence[Trouble], now: float) -> float:
+        """Seconds."""
+        self.words, self.troubles = words, self.troubles | set(found)
+        if not any(trouble.stuck for trouble in found):
+            self._stuck_since = None
+        elif self._stuck_since is None:
+            self._stuck_since = now
+        return 0.0 if self._stuck_since is None else now - self._stuck_since
+
+
 class Installer:
     """One installation, or upgrade, of one place."""
 
@@ -171,28 +189,25 @@ class Installer:
     # Until it is up
 
     async def _come_up(self, refs: Sequence[Ref], end: float) -> None:
-        waiting, said = list(refs), dict[Ref, tuple[str, set[Trouble]]]()
-        stuck_since: dict[Ref, float] = {}
+        waiting = {ref: _Seen() for ref in refs}
         while waiting:
-            for ref in tuple(waiting):
-                words, found = await self._state(ref)
-                if not words:
-                    waiting.remove(ref)
+            for ref, seen in tuple(waiting.items()):
+                if await self._is_up(ref, seen, end):
+                    del waiting[ref]
                     self._progress.up(ref)
-                    continue
-                before, told = said.get(ref, ("", set()))
-                news = [trouble for trouble in found if trouble not in told]
-                if words != before or news:
-                    self._progress.waits(ref, words, news)
-                said[ref] = words, told | set(found)
-                now = self._clock.monotonic()
-                since = (
-                    stuck_since.setdefault(ref, now) if any(one.stuck for one in found) else stuck_since.pop(ref, now)
-                )
-                if now >= end or now - since >= STUCK_FOR:
-                    raise FailedError(f"{ref} does not come up: {words}", await self._more(ref, found))
             if waiting:
                 await self._sleep(LOOK_EVERY)
+
+    async def _is_up(self, ref: Ref, seen: "_Seen", end: float) -> bool:
+        words, found = await self._state(ref)
+        if not words:
+            return True
+        news, now = [trouble for trouble in found if trouble not in seen.troubles], self._clock.monotonic()
+        if words != seen.words or news:
+            self._progress.waits(ref, words, news)
+        if now >= end or seen.stuck_for(words, found, now) >= STUCK_FOR:
+            raise FailedError(f"{ref} does not come up: {words}", await self._more(ref, found))
+        return False
 
     async def _state(self, ref: Ref) -> tuple[str, list[Trouble]]:
         """What it waits for, and what is wrong; an API server that is away for a moment is waited for, too."""
