@@ -61,6 +61,10 @@ def _of_rights() -> Iterator[Missing]:
         yield Missing(
             f"the right to make namespaces, mounts and links ({', '.join(lacking)})", "Run it as root: sudo make e2e"
         )
+    elif not users_are_the_machines():
+        yield Missing(
+            "root is root of a user namespace alone", "Run it as the machine's root, outside of such containers"
+        )
     else:
         yield from _of_kernel()
 
@@ -111,6 +115,11 @@ def effective() -> int:
         if line.startswith("CapEff:"):
             return int(line.split()[1], 16)
     return 0
+
+
+def users_are_the_machines() -> bool:
+    """Not of a user namespace, where root may do less than it is told (user_namespaces(7), `uid_map`)."""
+    return Path("/proc/self/uid_map").read_text().split() == ["0", "0", str(2**32 - 1)]
 
 
 def free_memory() -> int:

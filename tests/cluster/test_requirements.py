@@ -17,6 +17,7 @@ def _linux(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that has everything: what is not there is taken away by each test."""
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr(requirements, "effective", lambda: (1 << 41) - 1)
+    monkeypatch.setattr(requirements, "users_are_the_machines", lambda: True)
     monkeypatch.setattr(requirements, "refusal", lambda _: "")
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(requirements, "go_version", lambda: (1, 26))
@@ -57,6 +58,11 @@ def test_everything_is_named_at_once_with_its_way_out(monkeypatch: pytest.Monkey
     ):
         assert named in complaint
     assert complaint.count("\n  - ") == len(complaint.splitlines()) - 2
+
+
+def test_root_of_a_namespace_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "users_are_the_machines", lambda: False)
+    assert "user namespace" in _complaint(to_build=False)
 
 
 def test_who_has_everything_built_needs_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
