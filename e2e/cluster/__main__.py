@@ -107,7 +107,7 @@ def list_images(node: Node, _: argparse.Namespace) -> int:
 
 def shell(node: Node, chosen: argparse.Namespace) -> int:
     rest = _without_dashes(chosen.rest)
-    if not rest:
+    if not rest and node.first_process():
         say("Inside of the node. Try: kubectl get pods -A. Its programs' logs are in /run/lateen/logs; Ctrl-D leaves.")
     return _inside(node, rest or [os.environ.get("SHELL", "/bin/sh")])
 
