@@ -55,7 +55,7 @@ def lines(*pods: dict[str, Any], events: Any = (), of: dict[str, Any] | None = N
     return [str(trouble) for trouble in troubles(of or deployment(), pods, list(events))]
 
 
-OOM = {"lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}
+OOM: dict[str, Any] = {"lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}
 
 
 @pytest.mark.parametrize(
