@@ -71,10 +71,11 @@ def test_from_an_empty_cluster_to_ready_and_back(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_manifests_apply_in_one_go_and_are_what_install_makes(kubectl: Kubectl) -> None:
+def test_manifests_apply_in_one_go_and_are_what_install_makes() -> None:
+    kubectl = Kubectl("lateen-system")
     text = lateen("manifest", "generate", "--profile", "minimal", *IMAGE)
     kubectl("apply", "--server-side", "--filename", "-", data=text)
-    kubectl("--namespace", "lateen-system", "rollout", "status", "deployment/lateend", "--timeout=120s")
+    kubectl("rollout", "status", "deployment/lateend", "--timeout=120s")
     eventually(lambda: lateen("verify-install"))
     assert "there is nothing to do" in lateen("install", "--profile", "minimal", *IMAGE, "--dry-run")
 
