@@ -7,6 +7,7 @@ import pytest
 
 from e2e.cluster.addresses import CONTROL
 from e2e.kubectl import Kubectl, eventually
+from e2e.mesh import installed
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -18,6 +19,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("node")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("node")]
+
+
+@pytest.fixture(scope="session")
+def mesh() -> Iterator[None]:
+    """Lateen is in the cluster."""
+    with installed():
+        yield
 
 
 @pytest.fixture
