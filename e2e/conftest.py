@@ -21,9 +21,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("node")]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mesh() -> Iterator[None]:
-    """Lateen is in the cluster."""
+    """Lateen is in the cluster, for one file of tests: others look at what is left when it is gone."""
     with installed():
         yield
 
