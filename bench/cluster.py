@@ -175,6 +175,8 @@ async def _serve(answers: Mapping[str, list[bytes]], told: Connection) -> None:
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/apis":
             return web.json_response(catalogue)
+        if request.path == "/readyz":
+            return web.Response(text="ok")
         if "watch" in request.query:
             await asyncio.sleep(60)
         page = int(request.query.get("continue", "0"))

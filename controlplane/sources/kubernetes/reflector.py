@@ -39,7 +39,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     page: int = 500  # objects
     watch: float = 25.0  # a watch ends by itself; each a little earlier than that, so that not all do at once
     between_watches: float = 1.0  # from the beginning of one to that of the next
-    between_lists: float = 10.0
+    between_lists: float = 10.0  # on average: two at once, since the first after a start may soon be outdated
     confirm: float = 60.0  # between the two lists that remove most of what there was
     failing: BackoffPolicy = BackoffPolicy(first=0.5, factor=2.0, longest=8.0)
     denied: BackoffPolicy = BackoffPolicy(first=1.0, factor=2.0, longest=30.0)  # 401, 403, 404: for a person to change
@@ -128,6 +128,7 @@ class Reflector:
         self._refusal: Answer | None = None
         self._not_before = 0.0
         self._may_list = 0.0
+        self._begun = float("-inf")  # the last list
         self._may_watch = 0.0
         self._watched_since = 0.0
         self._brought = False  # anything, by the watch that is under way or was last
@@ -151,7 +152,7 @@ class Reflector:
     def _list(self, now: float) -> List:
         if self._listing is None:
             self._listing = _Listing()
-            self._may_list = now + self._pace.between_lists
+            self._may_list, self._begun = self._begun + 2 * self._pace.between_lists, now
             self._version = ""
             self.lists += 1
         return List(0 if self._expired_tokens >= _UNRULY else self._limit, self._listing.token)
