@@ -32,7 +32,7 @@ FAST = Timing(
         watch=1.0,
         between_watches=0.02,
         between_lists=0.1,
-        confirm=0.6,
+        confirm=2.0,
         failing=BackoffPolicy(first=0.02, longest=0.1),
         denied=BackoffPolicy(first=0.02, longest=0.1),
     ),
