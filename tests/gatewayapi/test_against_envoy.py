@@ -94,6 +94,7 @@ def test_requests_go_where_the_specification_says(size: Size) -> None:
     assert asked > size(5, 100) * 100
 
 
+@pytest.mark.timeout(600)
 def test_envoy_takes_what_any_ingress_becomes(size: Size) -> None:
     """Anything may stand in a file: what is bad is reported, and the rest is no configuration that Envoy refuses."""
     refused, said = [], 0
@@ -112,8 +113,9 @@ def test_envoy_takes_what_any_ingress_becomes(size: Size) -> None:
     assert said > 20
 
 
+@pytest.mark.timeout(600)
 def test_after_any_change_all_is_as_if_compiled_from_scratch(size: Size) -> None:
-    for seed in range(size(6, 200)):
+    for seed in range(size(6, 60)):
         rng = Random(f"{seed}, changes")
         gate = Gate(*generate.ingresses(rng))
         proxy, inputs = gateway_of(gate.world).proxy, gate.world.graph.inputs
