@@ -1,5 +1,6 @@
 """Pods of all kinds with the sidecar in the way: they start, work, and end as without it."""
 
+import ast
 from typing import Any
 
 import pytest
@@ -199,3 +200,56 @@ def test_a_webhook_that_is_not_there_stops_the_mesh_alone_and_is_put_right(shop:
 def _applied(kubectl: Kubectl, manifest: dict[str, Any]) -> bool:
     kubectl.apply(manifest)
     return True
+
+
+# Calls until it is told to stop, on four connections; prints what came of how many calls.
+_LOAD = """
+import collections, http.client, os, threading
+outcomes = collections.Counter()
+def calls():
+    connection = http.client.HTTPConnection("server", timeout=10)
+    while not os.path.exists("/tmp/stop"):
+        try:
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+            body = answer.read()
+            outcomes[str(answer.status) if answer.status == 200 else f"{answer.status} {body[:200]}"] += 1
+        except (OSError, http.client.HTTPException) as error:
+            outcomes[repr(error)] += 1
+            connection.close()
+threads = [threading.Thread(target=calls) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(dict(outcomes), flush=True)
+"""
+# Serves for two seconds more when it is asked to end: callers hear of it a moment later.
+_LINGERS = """
+import os, signal, threading, time
+def ends(*_):
+    threading.Thread(target=lambda: (time.sleep(2), os._exit(0))).start()
+signal.signal(signal.SIGTERM, ends)
+"""
+
+
+def test_a_rolling_restart_under_load(shop: Kubectl) -> None:
+    server = container(
+        "server", "python3", "-c", _LINGERS + _SERVER, ports=[{"containerPort": 8080, "name": "web"}],
+        readinessProbe={"httpGet": {"path": "/", "port": "web"}, "periodSeconds": 1},
+    )  # fmt: skip
+    restarted = deployment("server", 2, {**pod_spec(server), "terminationGracePeriodSeconds": 30})
+    restarted["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    shop.apply(restarted, service("server", _PORTS))
+    shop.rolled_out("deployment/server")
+    load = container("load", "sh", "-c", 'python3 -c "$0"; sleep infinity', _LOAD)
+    shop.apply(pod("load", load))
+    shop.waited("pod/load", "condition=Ready")
+    for _ in range(2):
+        shop("rollout", "restart", "deployment/server")
+        shop.rolled_out("deployment/server")
+    shop.ran("load", "touch", "/tmp/stop", container="load")
+    outcomes = ast.literal_eval(eventually(lambda: shop("logs", "load", "--container=load")))
+    print(outcomes)
+    assert outcomes.pop("200") > 500
+    assert outcomes == {}
