@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from controlplane.app.cluster import Cluster
 from controlplane.app.control import ControlPlane
+from controlplane.app.foreseeing import foreseeing
 from controlplane.app.identity import SECRETS, IdentityService, IdentitySettings, open_identity
 from controlplane.app.webhooks import WebhookConfigurations, open_webhooks
 from controlplane.install.names import Place
@@ -106,7 +107,8 @@ async def _answering(  # noqa: PLR0913, PLR0917  everything it needs comes in he
         ),
     }
     injecting = InjectionWebhook(lambda: seat.injection, pods.path, lambda name: _labels(control, name))
-    routes = (*injecting.routes(), *ValidationWebhook(objects.path).routes())
+    judging = ValidationWebhook(objects.path, foreseeing(control, SystemClock()))
+    routes = (*injecting.routes(), *judging.routes())
     async with open_webhooks(routes, service.serving, tasks, *address):
         for name, keeper in keepers.items():
             authorities.follow(keeper.changed)
