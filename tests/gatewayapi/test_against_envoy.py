@@ -17,12 +17,13 @@ from controlplane.model.meta import ref_of
 from tests.compile.meshes import as_bytes, compiled, problems, put, seen
 from tests.conftest import Size
 from tests.envoys import validate
+from tests.envoys.upstreams import loopback_address
 from tests.explain.observe import envoy_of, observe
 from tests.gatewayapi import generate, oracle
 from tests.gatewayapi.ingresses import GATEWAYS, Gate
 from tests.world import Client, World
 
-AT = "127.77.80.1"
+AT = loopback_address()
 HTTP, HTTPS = 10080, 10443
 IN_ENVOY = {"LATEEN_BIND_ADDRESS": AT, "LATEEN_PORT_OFFSET": "10000"}
 CALLS = 150  # of one world
