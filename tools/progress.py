@@ -18,6 +18,11 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def note(text: str) -> None:
+    """On the way, beside what a command is for."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def seconds(taken: float) -> str:
     """`4.2 s`, or `7 min 12 s`."""
     minutes, rest = divmod(round(taken), 60)
@@ -29,7 +34,7 @@ def step(title: str) -> Iterator[None]:
     """A line when it ends well, with the time taken."""
     begun = monotonic()
     yield
-    say(f"  {title}: {seconds(monotonic() - begun)}")
+    note(f"  {title}: {seconds(monotonic() - begun)}")
 
 
 def run(
@@ -69,10 +74,10 @@ def run_long(
             lines.append(line)
             if monotonic() - told >= EVERY:
                 told = monotonic()
-                say(f"  {what}: {counted(len(lines))}, {seconds(told - begun)} so far")
+                note(f"  {what}: {counted(len(lines))}, {seconds(told - begun)} so far")
     if process.returncode:
         raise FailedStep(f"{what} failed ({_shown(command)}):\n{_last_lines(''.join(lines))}")
-    say(f"  {what}: {seconds(monotonic() - begun)}")
+    note(f"  {what}: {seconds(monotonic() - begun)}")
 
 
 def _shown(command: Sequence[str | Path]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tools.cache import digest_of, locked, made
 from tools.images import debian
-from tools.progress import FailedStep, run_long, say
+from tools.progress import FailedStep, note, run_long
 
 SOURCES = Path(__file__).parent / "go"
 
@@ -85,14 +85,14 @@ def _unpack(folder: Path) -> None:
     fetched = folder / "fetched"
     debian.unpack(debian.fetch(fetched, _PACKAGES, beside=debian.INSTALLED), folder)
     shutil.rmtree(fetched)
-    say("  Debian's containerd, runc, network plugins and nftables: unpacked")
+    note("  Debian's containerd, runc, network plugins and nftables: unpacked")
 
 
 def _build(cache: Path, tool: str, output: Path) -> None:
     source, environment = SOURCES / tool, _environment(cache)
     what = f"building {tool} {version(tool)}".strip()
     if tool == "kubernetes":
-        say(f"  {what}, once on this machine: several minutes")
+        note(f"  {what}, once on this machine: several minutes")
     total = _packages_to_compile(source, environment)
     command: list[str | Path] = [
         "go",

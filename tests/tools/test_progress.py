@@ -31,7 +31,7 @@ def test_what_takes_long_tells_how_far_it_is(
     progress.run_long(
         [sys.executable, "-c", script], "tea", cwd=tmp_path, environment=os.environ, counted=lambda n: f"{n} of 2 cups"
     )
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0].strip() for line in lines[:2]] == ["tea: 1 of 2 cups", "tea: 2 of 2 cups"]
     assert lines[2].startswith("  tea: ")
 

@@ -15,7 +15,7 @@ import msgspec
 from tools.cache import digest_of, made
 from tools.images import base, python
 from tools.images.oci import Image, Layer, layer_at, write_layer
-from tools.progress import FailedStep, run, say
+from tools.progress import FailedStep, note, run
 
 LOCK = "requirements/image.txt"
 ENTRYPOINT = ("lateen",)
@@ -73,7 +73,7 @@ def _install(folder: Path, lock: Path, place: Place) -> None:
         f"--python-platform={architecture}-manylinux_2_36",
         "--only-binary=:all:",
     ]
-    say("  Lateen's dependencies: installed and compiled, once for each set of them")
+    note("  Lateen's dependencies: installed and compiled, once for each set of them")
     run(
         [
             sys.executable,

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 from tools.images.oci import Layer
-from tools.progress import FailedStep, run, say
+from tools.progress import FailedStep, note, run
 
 
 def version(layer: Layer) -> str:
@@ -24,7 +24,7 @@ def version(layer: Layer) -> str:
 def compile_modules(root: Path, folder: Path, python: str) -> None:
     """All below `folder`, which will be at its path below `root`. Only the same version writes what another reads."""
     if python != f"{sys.version_info.major}.{sys.version_info.minor}":
-        say(f"  modules are not compiled: the image has Python {python}, and this is another; containers start slower")
+        note(f"  modules are not compiled: the image has Python {python}, and this is another; containers start slower")
         return
     command = [sys.executable, "-m", "compileall", "-q", "-j0", "--invalidation-mode=unchecked-hash"]
     run([*command, "-s", root, "-p", "/", folder], "compiling modules")
