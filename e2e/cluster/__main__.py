@@ -24,8 +24,7 @@ from tools.images import base
 from tools.progress import FailedStep, complain, run, say, seconds, step
 
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "tests.conftest")
-_IN_CLUSTER = ("e2e", "--ignore=e2e/machine")
-_ON_MACHINE = ("e2e/machine",)  # starts a node of its own, and looks at what it leaves
+_ON_MACHINE = "e2e/machine"  # starts a node of its own, and looks at what it leaves
 _NO_TESTS = int(pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
@@ -123,15 +122,28 @@ def status(node: Node, _: argparse.Namespace) -> int:
 
 def test(node: Node, chosen: argparse.Namespace) -> int:
     """A node that is up is used, and stays up."""
-    options = _without_dashes(chosen.rest)
-    in_cluster = [*_PYTEST, *_IN_CLUSTER, *options]
+    on_machine, in_cluster = parted(_without_dashes(chosen.rest))
     if kubeconfig := os.environ.get("KUBECONFIG"):
         say(f"Testing on the cluster of {kubeconfig}.")
-        return subprocess.run(in_cluster, cwd=CHECKOUT, check=False).returncode
+        return subprocess.run([*_PYTEST, *in_cluster], cwd=CHECKOUT, check=False).returncode
     _check_and_build(node)
-    on_machine = subprocess.run([*_PYTEST, *_ON_MACHINE, *options], cwd=CHECKOUT, check=False).returncode
     here = _inside_old if node.first_process() else _inside_new
-    return _worse(on_machine, here(node, in_cluster))
+    return _worse(
+        subprocess.run([*_PYTEST, *on_machine], cwd=CHECKOUT, check=False).returncode if on_machine else _NO_TESTS,
+        here(node, [*_PYTEST, *in_cluster]) if in_cluster else _NO_TESTS,
+    )
+
+
+def parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """pytest's words for the tests on the machine, and for those in the cluster; none: there is nothing to run.
+
+    Options are for both; files and tests that are named are for one of them.
+    """
+    named = [word for word in words if word.startswith("e2e/")]
+    options = [word for word in words if word not in named]
+    on_machine = [word for word in named if word.startswith(_ON_MACHINE)] if named else [_ON_MACHINE]
+    in_cluster = [word for word in named if word not in on_machine] if named else ["e2e", f"--ignore={_ON_MACHINE}"]
+    return [*on_machine, *options] if on_machine else [], [*in_cluster, *options] if in_cluster else []
 
 
 def _inside_new(node: Node, command: Sequence[str]) -> int:
