@@ -119,6 +119,12 @@ class ControlPlane:
         with garbage.paused():
             self._publish(self.graph.store.apply(self.graph.changes_of(changes)))
 
+    async def apply_in_turns(self, changes: Changes) -> None:
+        """`apply`, of so much that others would wait for it."""
+        async with self._turns:
+            with garbage.paused():
+                await self._in_turns(self.graph.changes_of(changes))
+
     async def configure(self, settings: Settings) -> None:
         """Other mesh-wide settings: everything may change, so it is worked out in turns with what else happens."""
         async with self._turns:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
+from typing import Final
 
 import structlog
 
 from controlplane.app.control import ControlPlane
 from controlplane.model.problem import ObjectRef, Problem
-from controlplane.sources.source import Batch, Source, worst_first
+from controlplane.sources.source import Batch, Changes, Source, worst_first
+
+_MANY: Final = 100  # changes in a batch: a list after much that was missed, a namespace that goes
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +44,7 @@ class Following:
         """Batch after batch. Proxies are served from the first on, which is everything."""
         async with aclosing(self._source.batches()) as batches:
             async for batch in batches:
-                self._take(batch)
+                await self._take(batch)
                 if not self._control.is_serving:
                     self._begin(batch)
 
@@ -50,14 +53,20 @@ class Following:
             log.warning(self._empty)
         self._control.start_serving()
 
-    def _take(self, batch: Batch) -> None:
+    async def _take(self, batch: Batch) -> None:
         self._wrong = batch.problems
         if batch.changes or not self._control.is_serving:
-            self._control.apply(batch.changes)
+            await self._apply(batch.changes)
             say = log.info if batch.manifests or not self._control.is_serving else log.debug  # a cluster never rests
             say("applied", objects=len(batch.changes))
         else:
             self._control.changed.set()  # what is wrong may be something else
+
+    async def _apply(self, changes: Changes) -> None:
+        if self._control.is_serving and len(changes) > _MANY:
+            await self._control.apply_in_turns(changes)
+        else:
+            self._control.apply(changes)
 
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with objects alone, and with what they say together; worst first."""

@@ -16,6 +16,7 @@ from controlplane.model.settings import Settings
 from controlplane.runtime.clock import SystemClock
 from controlplane.snapshot.types import CLUSTER, SECRET
 from controlplane.snapshot.view import View
+from controlplane.sources.source import Changes
 from controlplane.xds.proxies import Denied
 from tests.app.test_who_is_served import EDGE
 from tests.secrets import tls_secret
@@ -82,6 +83,43 @@ async def test_a_gateway_is_told_nothing_before_its_secrets_are_read(tmp_path: P
         view = await connected(control, "router")
         assert [name for name in view.names(SECRET) if "key" in name], "or it would be told that there is none"
         assert not [problem for problem in control.problems() if problem.origin.ref.kind == "Gateway"]
+
+
+async def test_much_at_once_is_taken_in_turns_with_others(tmp_path: Path) -> None:
+    async with reading(tmp_path) as (seen, control):
+        view = await connected(control, "sidecar")
+        beats = 0
+        ends = asyncio.Event()
+
+        async def beat() -> None:
+            nonlocal beats
+            while not ends.is_set():
+                beats += 1
+                await asyncio.sleep(0)
+
+        names = [f"s{number}" for number in range(400)]
+        ports = [{"port": 80, "name": "http"}]
+        for number, name in enumerate(names):
+            seen.cluster.put(
+                SERVICES, name, "shop", spec={"clusterIP": f"10.97.{number // 250}.{number % 250}", "ports": ports}
+            )
+        taking = control.apply_in_turns
+        turns: list[int] = []
+
+        async def counted(changes: Changes) -> None:
+            before = beats
+            await taking(changes)
+            turns.append(beats - before)
+
+        control.apply_in_turns = counted  # type: ignore[method-assign]
+        beating = asyncio.get_running_loop().create_task(beat())
+        await seen.until(
+            lambda: {f"outbound|80||{name}.shop.svc.cluster.local" for name in names} <= set(view.names(CLUSTER))
+        )
+        await seen.until(lambda: bool(turns))
+        ends.set()
+        await beating
+        assert max(turns) > 1, "others had their turn in between"
 
 
 async def test_secrets_of_a_namespace_without_gateways_are_nobodys_business(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class _Followed(msgspec.Struct, eq=False):
 
     reflector: Reflector
     lane: _Lane
-    settled: asyncio.Event  # it was listed and handed on, or may not be read
+    settled: asyncio.Event  # it was listed, handed on and taken; or it may not be read
     task: "asyncio.Task[None] | None" = None
     audit: Audit | None = None  # waits for the watch
     audit_due: float = 0.0
@@ -131,6 +131,7 @@ class KubernetesSource:
             log.info("the cluster is read", objects=sum(len(one.reflector.mirror) for one in self._followed.values()))
             yield self._batch((self._urgent, self._others))
             while True:
+                self._taken()
                 yield self._batch(await self._due())
 
     async def also(self, resource: Resource) -> None:
@@ -186,9 +187,13 @@ class KubernetesSource:
             for followed in lane.followed:
                 if followed.reflector.mirror.has_changes:
                     changes.update(followed.reflector.mirror.take())
-                if followed.reflector.synced:
-                    followed.settled.set()  # whoever waits has its turn after what takes this batch
         return Batch(changes, tuple(self.problems()))
+
+    def _taken(self) -> None:
+        """Whoever asks for the next batch has done with the last."""
+        for followed in self._followed.values():
+            if followed.reflector.synced and not followed.reflector.mirror.has_changes:
+                followed.settled.set()
 
     def _changed(self, name: tuple[str, str, str]) -> None:
         """A kind may have news. What is wrong with it is news, too."""
@@ -197,9 +202,9 @@ class KubernetesSource:
             return
         if self._judge(followed) or self._judge_access():
             self._others.debounce.event()
-        if followed.reflector.mirror.has_changes:
+        if followed.reflector.mirror.has_changes or (followed.reflector.synced and not followed.settled.is_set()):
             followed.lane.debounce.event()
-        elif followed.reflector.synced or followed.reflector.state in _NOT_READABLE:
+        if followed.reflector.state in _NOT_READABLE:
             followed.settled.set()
         self._news.set()
 
