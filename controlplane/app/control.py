@@ -24,11 +24,11 @@ from controlplane.compile.layers import Layer
 from controlplane.compile.proxies import Scope
 from controlplane.compile.view import LayeredView, ProxyView
 from controlplane.envoy import render
-from controlplane.local.ports import BusyPort, ConfigDump, ProxyStatus, SyncState, TypeStatus
+from controlplane.local.ports import BusyPort, ConfigDump, ProxyReached, ProxyStatus, Reached, SyncState, TypeStatus
 from controlplane.model.encode import settings_mapping
 from controlplane.model.fetchedkeys import FetchedKeys
 from controlplane.model.meshconfig import decode_settings
-from controlplane.model.problem import ObjectRef, Problem
+from controlplane.model.problem import Level, ObjectRef, Problem
 from controlplane.model.proxy import Proxy
 from controlplane.model.settings import Settings
 from controlplane.runtime import garbage
@@ -317,6 +317,35 @@ class ControlPlane:
                 if each.type_url in SHORT_NAMES
             },
         )
+
+    def reached(self, ref: ObjectRef | None) -> Reached:
+        """How far an object has got: whether all proxies it concerns have accepted all they are to have.
+
+        A proxy is concerned if a resource it is to have was made of the object.
+        """
+        layers = None if ref is None else self.graph.outputs.made_of(ref)
+        concerned = {
+            connection: view
+            for connection, view in self._views.items()
+            if layers is None or not layers.isdisjoint(view.layers)
+        }
+        found = (self._reached(each, ref) for each in self.server.statuses() if each.number in concerned)
+        held = None if ref is None else self._held(ref)
+        version = held.meta.resource_version if held is not None else ""
+        return Reached(ref is None or held is not None, version, tuple(sorted(found, key=lambda one: one.name)))
+
+    def _held(self, ref: ObjectRef) -> Any:
+        collection = self.graph.inputs.of(ref.group, ref.kind)
+        return None if collection is None else self.graph.store.get(collection, (ref.namespace, ref.name))
+
+    def _reached(self, status: ConnectionStatus, ref: ObjectRef | None) -> ProxyReached:
+        name = self._name(status.number)
+        for problem in self._nacks.of(status.number):
+            if problem.level is Level.ERROR and ref in {None, problem.origin.ref}:
+                return ProxyReached(name, SyncState.REFUSED, problem.message)
+        errors = " ".join(each.error for each in status.types if each.error)
+        settled = all(each.standing is Standing.SYNCED for each in status.types)
+        return ProxyReached(name, SyncState.SYNCED if settled else SyncState.STALE, " ".join(errors.split()))
 
     def resources(self, name: str) -> tuple[Resource, ...] | None:
         """All that the proxy of this name (or node id) is to have; None if it is not connected."""

@@ -1,6 +1,6 @@
 """The objects of a source on their way to the control plane, and what is wrong with them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Final
 
@@ -19,24 +19,32 @@ def _nowhere(_ref: ObjectRef) -> str:
     return ""
 
 
+async def _as_told() -> bool:
+    return True
+
+
 class Following:
     """One source, followed: see `local.debug.Findings`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what may be asked of a source beside its batches)
         self,
         source: Source,
         control: ControlPlane,
+        *,
         place_of: Callable[[ObjectRef], object | None] = _nowhere,
         empty: str = "",
         until_then: Callable[[], Iterable[Problem]] = tuple,
+        is_current: Callable[[], Awaitable[bool]] = _as_told,
     ) -> None:
         """`place_of`: where its author finds an object; nothing where its name says it all. `empty`: what to say when
-        there is nothing. `until_then`: what is wrong with the source before its first batch.
+        there is nothing. `until_then`: what is wrong with the source before its first batch. `is_current`: whether all
+        there is was read, where that can be known.
         """
         self._source = source
         self._control = control
         self._place_of = place_of
         self._empty = empty
+        self.is_current = is_current
         self._until_then = until_then
         self._wrong: tuple[Problem, ...] = ()
 

@@ -68,6 +68,12 @@ class Nacks:
         for place in [place for place in self._found if place[0] == connection]:
             self._drop(place)
 
+    def of(self, connection: int) -> Iterator[Problem]:
+        """What one proxy says no to, and what it was told too early."""
+        for (proxy, _, _), found in self._found.items():
+            if proxy == connection:
+                yield from found
+
     def problems(self) -> Iterator[Problem]:
         """All that is wrong now."""
         for found in self._found.values():

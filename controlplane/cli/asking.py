@@ -1,4 +1,4 @@
-"""Asking a running `lateen up` or `lateen serve` through its debug socket."""
+"""Asking a running mesh: one of a directory through its debug socket, one of a cluster through its API server."""
 
 import json
 from collections.abc import Mapping
@@ -6,14 +6,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from controlplane.cli.refusal import Refused
 from controlplane.local.statedir import running
 from controlplane.runtime.unixhttp import request_blocking
 
 
-def ask(directory: Path, target: str, **query: str) -> Any:
+class Whom(msgspec.Struct, frozen=True):
+    """Which mesh is asked."""
+
+    directory: Path | None = None
+
+
+def ask(whom: Whom, target: str, **query: str) -> Any:
     """The answer, as JSON values. Refuses with one line when nobody runs there, or it does not know."""
-    return _asked(directory, "GET", target, query)
+    return _asked(whom.directory or Path(), "GET", target, query)
 
 
 def tell(directory: Path, target: str, **query: str) -> Any:
@@ -34,3 +42,8 @@ def _asked(directory: Path, method: str, target: str, query: Mapping[str, str]) 
     if status != 200:
         raise Refused(answer.get("error", f"status {status}"), code=1)
     return answer
+
+
+def is_somebody_there(whom: Whom) -> bool:
+    """Whether there is a mesh to ask, where nobody was named."""
+    return whom.directory is not None or running(Path()) is not None

@@ -6,13 +6,13 @@ from typing import Any
 
 import typer
 
-from controlplane.cli.asking import ask, tell
+from controlplane.cli.asking import Whom, ask, tell
 from controlplane.cli.output import Format, print_document, print_table
 
 
-def show(directory: Path, output: Format) -> None:
+def show(whom: Whom, output: Format) -> None:
     """Print who signs, and who is trusted."""
-    found = ask(directory, "/ca")
+    found = ask(whom, "/ca")
     if output is not Format.TABLE:
         print_document(found, output)
         return
@@ -29,9 +29,9 @@ def rotate(directory: Path, step: str, output: Format) -> None:
     _print_rotation(tell(directory, f"/ca/{step}"), output)
 
 
-def status(directory: Path, output: Format) -> None:
+def status(whom: Whom, output: Format) -> None:
     """Print where a rotation is, and whom the next step waits for."""
-    _print_rotation(ask(directory, "/ca"), output)
+    _print_rotation(ask(whom, "/ca"), output)
 
 
 def token(directory: Path, workload: str) -> None:

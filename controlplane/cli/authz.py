@@ -3,26 +3,20 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import typer
 
-from controlplane.cli.asking import ask
-from controlplane.cli.compile import read_manifests
+from controlplane.cli.objects import Mesh, Place, read_mesh
 from controlplane.cli.output import Format, print_document, print_table
 from controlplane.cli.refusal import Refused
-from controlplane.cli.settings import read_mesh_config
 from controlplane.explain.authorization import Asked, Decision, Message, RuleName, decide, selecting
 from controlplane.explain.authorization.workloads import Workload, find
 from controlplane.explain.call import Address
 from controlplane.model.authorizationpolicy import AuthorizationPolicy
-from controlplane.model.decode import decode
 from controlplane.model.kinds import Object
-from controlplane.model.meshconfig import decode_settings
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import Level, ObjectRef, Problem
-from controlplane.model.settings import Settings
 
 NOBODY: Final = "-"
 _IDENTITY_PARTS: Final = 5
@@ -47,26 +41,9 @@ class Call(NamedTuple):
     tcp: bool
 
 
-class Mesh(NamedTuple):
-    """Where the answer is found."""
-
-    objects: Mapping[ObjectRef, Object]
-    settings: Settings
-    problems: tuple[Problem, ...]
-
-
-class Place(NamedTuple):
-    """The options that say which mesh is meant: files, or the one that runs in a directory."""
-
-    paths: Sequence[str]
-    recursive: bool
-    mesh_config: Path | None
-    directory: Path
-
-
 def check(call: Call, place: Place, output: Format) -> None:
     """Print the answer; 1 is the code of a call that is denied."""
-    mesh = _from_files(place) if place.paths else _running(place.directory)
+    mesh = read_mesh(place)
     workload = _workload(mesh.objects, call.workload, call.labels)
     asked = _asked(call, workload, mesh)
     policies = [one for one in mesh.objects.values() if isinstance(one, AuthorizationPolicy)]
@@ -78,25 +55,6 @@ def check(call: Call, place: Place, output: Format) -> None:
     else:
         print_document(_document(asked, workload, decision), output)
     raise typer.Exit(0 if decision.allowed else 1)
-
-
-# The mesh.
-
-
-def _from_files(place: Place) -> Mesh:
-    settings, problems = decode_settings(read_mesh_config(place.mesh_config))
-    batch = read_manifests(place.paths, recursive=place.recursive)
-    objects = {ref: value for ref, value in batch.changes.items() if value is not None}
-    return Mesh(objects, settings, (*problems, *batch.problems))
-
-
-def _running(directory: Path) -> Mesh:
-    settings, problems = decode_settings(ask(directory, "/settings"))
-    found = [decode(document) for document in ask(directory, "/objects")["items"]]
-    values: list[Any] = [one.value for one in found if one.value is not None]
-    return Mesh(
-        {ref_of(value): value for value in values}, settings, (*problems, *(p for one in found for p in one.problems))
-    )
 
 
 def _warn(problems: Iterable[Problem], selected: Iterable[AuthorizationPolicy]) -> None:

@@ -26,7 +26,7 @@ from controlplane.sources.source import Batch
 _TYPES = {"sidecar": "sidecar", "gateway": "router", "router": "router"}
 _STDIN = "-"
 # As in a cluster and under `lateen up`; a mesh of hand-started Envoys (`lateen serve`) says otherwise in its settings.
-_USUAL: Final[Mapping[str, Any]] = {"workloadCertificates": True}
+USUAL: Final[Mapping[str, Any]] = {"workloadCertificates": True}
 Who = tuple[str, str, str, str, str | None, str, str]
 
 
@@ -42,7 +42,7 @@ def compile_(  # noqa: PLR0913  (the options of one command)
 ) -> None:
     """Print one document."""
     proxy = _proxy(who)
-    settings, settings_problems = decode_settings({**_USUAL, **read_mesh_config(mesh_config)})
+    settings, settings_problems = decode_settings({**USUAL, **read_mesh_config(mesh_config)})
     batch = read_manifests(paths, recursive=recursive)
     objects = {ref: value for ref, value in batch.changes.items() if value is not None}
     compiled = compile_proxy(objects, proxy, settings)

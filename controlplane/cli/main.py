@@ -18,6 +18,7 @@ import typer
 from controlplane.cli import agent, lifecycle
 from controlplane.cli.output import Document, Format
 from controlplane.cli.refusal import Refused
+from controlplane.cli.whom import Where, asking, said
 from controlplane.runtime.grpcstart import grpc_settings
 
 EXIT_CODES: Final = {
@@ -104,7 +105,6 @@ Recursive = Annotated[bool, typer.Option("--recursive", "-R", help="read subdire
 MeshConfig = Annotated[
     Path | None, typer.Option("--mesh-config", metavar="FILE", help="mesh-wide settings, with Istio's MeshConfig names")
 ]
-Where = Annotated[Path, typer.Option("--directory", "-d", metavar="DIR", help="the directory whose mesh is asked")]
 Output = Annotated[Format, typer.Option("--output", "-o", metavar="table|json|yaml", help="how the answer is printed")]
 
 _TRACEBACK = "--traceback"
@@ -113,7 +113,8 @@ _TRACEBACK = "--traceback"
 def _connected(ctx: typer.Context) -> list[str]:
     """For completion: proxies of the mesh that would be asked. Whatever is wrong, there is nothing to offer."""
     try:
-        proxies = _command("asking").ask(Path(ctx.params.get("directory") or "."), "/proxies")
+        module = _command("asking")
+        proxies = module.ask(module.Whom(**said(ctx.params)), "/proxies")
         return [proxy["name"] for proxy in proxies]
     except (Refused, OSError, ValueError):
         return []
@@ -122,7 +123,8 @@ def _connected(ctx: typer.Context) -> list[str]:
 def _workloads(ctx: typer.Context) -> list[str]:
     """For completion: NAMESPACE/NAME of what runs in the mesh that would be asked."""
     try:
-        items = _command("asking").ask(Path(ctx.params.get("directory") or "."), "/objects")["items"]
+        module = _command("asking")
+        items = module.ask(module.Whom(**said(ctx.params)), "/objects")["items"]
         metas = [item["metadata"] for item in items if item["kind"] in {"Deployment", "Service"}]
         return sorted({f"{meta.get('namespace', 'default')}/{meta['name']}" for meta in metas})
     except (Refused, OSError, ValueError, KeyError, TypeError):
@@ -361,6 +363,7 @@ def inject(  # noqa: PLR0913  (the options of one command)
 
 
 @app.command("proxy-status")
+@asking(_command)
 def proxy_status(
     proxy: Annotated[
         str | None,
@@ -369,7 +372,7 @@ def proxy_status(
         ),
     ] = None,
     *,
-    directory: Where = Path(),
+    whom: Any,
     output: Output = Format.TABLE,
 ) -> None:
     """Who is connected, and has what it should.
@@ -385,7 +388,7 @@ def proxy_status(
     Example:
       lateen proxy-status -d examples/bill-service
     """
-    _command("proxies").status(directory, proxy, output)
+    _command("proxies").status(whom, proxy, output)
 
 
 _MORE_WORDS = {
@@ -411,8 +414,9 @@ def _config_command(section: str) -> None:
     words = f"The {section} of a proxy." if section != "all" else "All sections."
 
     @proxy_config.command(section, help=f"{words}\n\n{_MORE_WORDS.get(section, '')}{example}")
-    def show(proxy: ProxyName, *, directory: Where = Path(), output: Output = Format.TABLE) -> None:
-        _command("proxies").config(directory, proxy, section, output)
+    @asking(_command)
+    def show(proxy: ProxyName, *, whom: Any, output: Output = Format.TABLE) -> None:
+        _command("proxies").config(whom, proxy, section, output)
 
 
 for _section in ("listeners", "routes", "clusters", "endpoints", "secrets", "all"):
@@ -420,6 +424,7 @@ for _section in ("listeners", "routes", "clusters", "endpoints", "secrets", "all
 
 
 @authz.command("check")
+@asking(_command)
 def authz_check(  # noqa: PLR0913  (the options of one command)
     *,
     caller: Annotated[
@@ -465,7 +470,7 @@ def authz_check(  # noqa: PLR0913  (the options of one command)
     ] = None,
     recursive: Recursive = False,
     mesh_config: MeshConfig = None,
-    directory: Where = Path(),
+    whom: Any,
     output: Output = Format.TABLE,
 ) -> None:
     """Whether a call is allowed, and by which rule.
@@ -496,25 +501,26 @@ def authz_check(  # noqa: PLR0913  (the options of one command)
         server_name=sni,
         tcp=tcp,
     )
-    module.check(call, module.Place(paths or [], recursive, mesh_config, directory), output)
+    module.check(call, module.Place(paths or [], recursive, mesh_config, whom), output)
 
 
 @ca.command("show")
-def ca_show(*, directory: Where = Path(), output: Output = Format.TABLE) -> None:
+@asking(_command)
+def ca_show(*, whom: Any, output: Output = Format.TABLE) -> None:
     """Who signs, and who is trusted.
 
     \b
     Example:
       lateen ca show -o json | jq -r '.trusted[].sha256'
     """
-    _command("authority").show(directory, output)
+    _command("authority").show(whom, output)
 
 
 @ca.command("token")
 def ca_token(
     workload: Annotated[str, typer.Argument(metavar="NAMESPACE/ACCOUNT", help="whom it speaks for")],
     *,
-    directory: Where = Path(),
+    directory: Where = None,
 ) -> None:
     """Prove who a workload is.
 
@@ -525,24 +531,25 @@ def ca_token(
     Example:
       lateen ca token shop/cart
     """
-    _command("authority").token(directory, workload)
+    _command("authority").token(directory or Path(), workload)
 
 
 @rotate.command("status")
-def rotate_status(*, directory: Where = Path(), output: Output = Format.TABLE) -> None:
+@asking(_command)
+def rotate_status(*, whom: Any, output: Output = Format.TABLE) -> None:
     """Where a rotation is, and whom the next step waits for.
 
     \b
     Example:
       lateen ca rotate status -d examples/bill-service
     """
-    _command("authority").status(directory, output)
+    _command("authority").status(whom, output)
 
 
 def _rotate_command(step: str, words: str) -> None:
     @rotate.command(step, help=f"{words}\n\n\b\nExample:\n  lateen ca rotate {step}")
-    def take(*, directory: Where = Path(), output: Output = Format.TABLE) -> None:
-        _command("authority").rotate(directory, step, output)
+    def take(*, directory: Where = None, output: Output = Format.TABLE) -> None:
+        _command("authority").rotate(directory or Path(), step, output)
 
 
 for _step, _words in {
@@ -555,7 +562,8 @@ for _step, _words in {
 
 
 @app.command()
-def problems(*, directory: Where = Path(), output: Output = Format.TABLE) -> None:
+@asking(_command)
+def problems(*, whom: Any, output: Output = Format.TABLE) -> None:
     """What is wrong in a running mesh.
 
     Every object that does not do what it asks for, with its place in the files, the field and what to do. Worst first.
@@ -564,7 +572,169 @@ def problems(*, directory: Where = Path(), output: Output = Format.TABLE) -> Non
     Example:
       lateen problems -o json | jq -r '.[] | .line'
     """
-    _command("proxies").problems(directory, output)
+    _command("proxies").problems(whom, output)
+
+
+def _services(ctx: typer.Context) -> list[str]:
+    return _named(ctx, "Service")
+
+
+def _pods(ctx: typer.Context) -> list[str]:
+    return _named(ctx, "Pod")
+
+
+def _named(ctx: typer.Context, kind: str) -> list[str]:
+    """For completion: NAMESPACE/NAME of all of a kind."""
+    try:
+        module = _command("asking")
+        items = module.ask(module.Whom(**said(ctx.params)), "/objects")["items"]
+        metas = [item["metadata"] for item in items if item["kind"] == kind]
+        return sorted({f"{meta.get('namespace', 'default')}/{meta['name']}" for meta in metas})
+    except (Refused, OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+describe = typer.Typer(
+    help="""What acts on something.
+
+    \b
+    Examples:
+      lateen describe service shop/cart
+      lateen describe pod cart-5d9f4 -n shop -o json
+    """,
+    no_args_is_help=True,
+)
+app.add_typer(describe, name="describe")
+
+_Files = Annotated[
+    list[str] | None,
+    typer.Option("--filename", "-f", metavar="PATH", help="manifests, instead of a running mesh; - is standard input"),
+]
+_Object = Annotated[str, typer.Option("-n", metavar="NS", help="its namespace")]
+
+
+@describe.command("service")
+@asking(_command)
+def describe_service(  # noqa: PLR0913  (the options of one command)
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="of the Service, or NAMESPACE/NAME", autocompletion=_services)
+    ],
+    *,
+    namespace_: _Object = "default",
+    paths: _Files = None,
+    recursive: Recursive = False,
+    mesh_config: MeshConfig = None,
+    whom: Any,
+    output: Output = Format.TABLE,
+) -> None:
+    """What acts on calls to a Service.
+
+    Its ports and what they speak, whether somebody said so or it is detected; who is behind it; the VirtualServices,
+    DestinationRules and policies that are for it; mutual TLS; and what is wrong with any of these.
+
+    \b
+    Example:
+      lateen describe service shop/cart
+    """
+    module = _command("describe")
+    module.describe("service", name, namespace_, module.Place(paths or [], recursive, mesh_config, whom), output)
+
+
+@describe.command("pod")
+@asking(_command)
+def describe_pod(  # noqa: PLR0913  (as above)
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="of the Pod, how it begins, or NAMESPACE/NAME", autocompletion=_pods),
+    ],
+    *,
+    namespace_: _Object = "default",
+    paths: _Files = None,
+    recursive: Recursive = False,
+    mesh_config: MeshConfig = None,
+    whom: Any,
+    output: Output = Format.TABLE,
+) -> None:
+    """What acts on calls to a Pod.
+
+    Its identity, its proxy, its Services with their ports, and whatever is for it: rules, policies, its Sidecar,
+    mutual TLS; and what is wrong with any of these. In manifests a Deployment stands for its Pods.
+
+    \b
+    Example:
+      lateen describe pod cart-5d9f4 -n shop
+    """
+    module = _command("describe")
+    module.describe("pod", name, namespace_, module.Place(paths or [], recursive, mesh_config, whom), output)
+
+
+@app.command()
+@asking(_command)
+def analyze(  # noqa: PLR0913  (as above)
+    *,
+    paths: _Files = None,
+    recursive: Recursive = False,
+    mesh_config: MeshConfig = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="with -f: as if they were applied to the mesh that runs")
+    ] = False,
+    fail_on: Annotated[str, typer.Option("--fail-on", metavar="LEVEL", help="error, warning, info or never")] = "error",
+    codes: Annotated[bool, typer.Option("--codes", help="print all codes instead")] = False,
+    whom: Any,
+    output: Output = Format.TABLE,
+) -> None:
+    """What is wrong, before or after it is applied.
+
+    With -f of these manifests alone: what they refer to and is not among them is a problem. With -f and --live of the
+    running mesh as it would be with them: their problems, and those that others would get. Otherwise of the mesh that
+    runs. The exit code is 1 if anything is as bad as --fail-on. Codes are stable: filter by them.
+
+    \b
+    Examples:
+      lateen analyze -f manifests -R --fail-on warning
+      lateen analyze -f new.yaml --live -o json | jq -r '.[].code'
+      lateen analyze --codes
+    """
+    module = _command("analyze")
+    if codes:
+        module.codes(output)
+        return
+    if fail_on not in list(module.FailOn):
+        raise Refused(f"--fail-on {fail_on}: there are {', '.join(module.FailOn)}")
+    if live and not paths:
+        raise Refused("--live needs -f: without it, the mesh that runs is what is looked at")
+    module.analyze(module.Place(paths or [], recursive, mesh_config, whom), fail_on, output, live=live)
+
+
+@app.command()
+@asking(_command)
+def wait(  # noqa: PLR0913  (as above)
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[KIND/NAME]", help="an object, as kubectl names it (default: all there is)"),
+    ] = None,
+    *,
+    namespace_: _Object = "default",
+    until: Annotated[str, typer.Option("--for", metavar="STATE", help="delivered or delete")] = "delivered",
+    timeout: Annotated[str, typer.Option("--timeout", metavar="DURATION", help="how long at most")] = "1m",
+    whom: Any,
+    output: Output = Format.TABLE,
+) -> None:
+    """Wait until a change is on all proxies concerned.
+
+    What is written now has been read, and every proxy that is sent something because of this object has accepted all
+    that it is to have; with --for delete, the object is gone and no proxy has anything of it. The exit code is 1 if
+    that is not so in time, or if a proxy says no, and then at once.
+
+    \b
+    Examples:
+      lateen wait virtualservice/bill-service -n istio-demo
+      lateen wait --timeout 10s
+    """
+    module = _command("wait")
+    if until not in list(module.Until):
+        raise Refused(f"--for {until}: there are {', '.join(module.Until)}")
+    module.wait(whom, module.Waited(what, namespace_, until, timeout), output)
 
 
 app.command("agent", help=agent.HELP)(agent.command())
@@ -572,14 +742,22 @@ lifecycle.add_to(app, _command)
 
 
 @app.command()
-def version(*, output: Output = Format.TABLE) -> None:
+@asking(_command)
+def version(
+    *,
+    client: Annotated[bool, typer.Option("--client", help="of this program alone: nobody is asked")] = False,
+    whom: Any,
+    output: Output = Format.TABLE,
+) -> None:
     """Versions of Lateen and its parts.
+
+    Of this program; and of control plane and proxies, where a mesh runs.
 
     \b
     Example:
       lateen version -o json
     """
-    _command("version").version(output)
+    _command("version").version(None if client else whom, output)
 
 
 def main() -> None:

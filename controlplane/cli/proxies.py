@@ -1,12 +1,11 @@
 """`lateen proxy-status`, `lateen proxy-config`, `lateen problems`: looking into a running mesh."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import typer
 
-from controlplane.cli.asking import ask
+from controlplane.cli.asking import Whom, ask
 from controlplane.cli.output import Format, print_document, print_table
 from controlplane.cli.refusal import Refused
 from controlplane.cli.secrets import print_secrets
@@ -16,9 +15,9 @@ _TYPES = ("CDS", "LDS", "EDS", "RDS", "VHDS", "SDS")
 Rows = Sequence[Sequence[Any]]
 
 
-def status(directory: Path, proxy: str | None, output: Format) -> None:
+def status(whom: Whom, proxy: str | None, output: Format) -> None:
     """Print who is connected."""
-    connected = ask(directory, "/proxies")
+    connected = ask(whom, "/proxies")
     found = [one for one in connected if proxy is None or one["name"].startswith(proxy)]
     if proxy is not None and not found:
         names = ", ".join(one["name"] for one in connected) or "none is connected"
@@ -36,11 +35,11 @@ def status(directory: Path, proxy: str | None, output: Format) -> None:
                 print_table((f"{one['name']} refused {kind}",), [(state["message"],)])
 
 
-def config(directory: Path, proxy: str, section: str, output: Format) -> None:
+def config(whom: Whom, proxy: str, section: str, output: Format) -> None:
     """Print what a proxy is sent."""
-    found: dict[str, Any] = {} if section == "secrets" else ask(directory, "/config", proxy=proxy)
+    found: dict[str, Any] = {} if section == "secrets" else ask(whom, "/config", proxy=proxy)
     if section in ("secrets", "all"):
-        found["secrets"] = ask(directory, "/secrets", proxy=proxy)
+        found["secrets"] = ask(whom, "/secrets", proxy=proxy)
     sections = list(found) if section == "all" else [section]
     if output is not Format.TABLE:
         print_document(found if section == "all" else found[section], output)
@@ -55,9 +54,13 @@ def config(directory: Path, proxy: str, section: str, output: Format) -> None:
         print_table(columns, [line for resource in found[name] for line in row(resource)])
 
 
-def problems(directory: Path, output: Format) -> None:
+def problems(whom: Whom, output: Format) -> None:
     """Print what is wrong."""
-    found = ask(directory, "/problems")
+    print_problems(ask(whom, "/problems"), output)
+
+
+def print_problems(found: Sequence[Mapping[str, Any]], output: Format) -> None:
+    """Rows as the debug socket tells them."""
     if output is not Format.TABLE:
         print_document(found, output)
         return

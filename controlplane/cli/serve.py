@@ -180,7 +180,7 @@ async def _objects(options: _Options, control: ControlPlane) -> AsyncIterator[tu
     """What is served, and what may be asked of where it comes from."""
     if options.cluster is None:
         files = FilesSource(options.roots, decode)
-        yield Following(files, control, files.place_of, _EMPTY), {}
+        yield Following(files, control, place_of=files.place_of, empty=_EMPTY, is_current=files.is_current), {}
         return
     async with open_cluster(options.cluster, control) as source:
 

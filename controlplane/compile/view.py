@@ -14,6 +14,7 @@ from controlplane.compile.inputs import Inputs
 from controlplane.compile.layers import Layer
 from controlplane.compile.outbound import NamedKey
 from controlplane.mesh import hosts as mesh_hosts
+from controlplane.model.problem import ObjectRef
 from controlplane.snapshot import types
 from controlplane.snapshot.resource import Ref, Resource
 from controlplane.snapshot.routes import route_of
@@ -70,6 +71,16 @@ class Outputs:
         for index in self._indexes.get(type_url, ()):
             for _, name in self.store.entry(index, under):
                 yield name
+
+    def made_of(self, ref: ObjectRef) -> set[Layer]:
+        """The layers that hold something made of an object. Looks at everything: for people, not for changes."""
+        return {
+            layer
+            for sources in self.sources.values()
+            for source in sources
+            for (layer, _), resource in self.store.items(source)
+            if any(origin.ref == ref for origin in resource.origins)
+        }
 
     def touched(self, revision: Revision) -> Touched:
         """What a revision changed, by layer; costs what changed."""
@@ -274,6 +285,11 @@ class ProxyView:
     @property
     def shared(self) -> View:
         return self.shared_view
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All that this proxy sees."""
+        return (*self._own.layers, *self.shared_view.layers)
 
     def own(self, type_url: str) -> Names[str]:
         return self._own.names(type_url)

@@ -1,6 +1,6 @@
 """What a running mesh answers on its debug socket: the questions `lateen proxy-status` and its like ask."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -9,7 +9,7 @@ import msgspec
 from controlplane.local.mesh import Mesh
 from controlplane.local.ports import ControlPlane, ProxyStatus
 from controlplane.local.show import one_line, shown
-from controlplane.model.problem import Problem
+from controlplane.model.problem import ObjectRef, Problem
 from controlplane.runtime.unixhttp import Handler, NotFound
 
 
@@ -19,6 +19,11 @@ class Findings(Protocol):
     def problems(self) -> tuple[Problem, ...]: ...
 
     def place_of(self, problem: Problem) -> str: ...
+
+    @property
+    def is_current(self) -> Callable[[], Awaitable[bool]]:
+        """Asks whether all that was written so far was read."""
+        ...
 
 
 def routes(control: ControlPlane, findings: Findings, mesh: Mesh | None = None) -> Mapping[str, Handler]:
@@ -36,6 +41,10 @@ def routes(control: ControlPlane, findings: Findings, mesh: Mesh | None = None) 
     async def settings(_query: Mapping[str, str]) -> Any:
         return control.settings()
 
+    async def reached(query: Mapping[str, str]) -> Any:
+        current = await findings.is_current()  # first: what is read afterwards is at least that
+        return {"current": current, **msgspec.to_builtins(control.reached(_ref(query)))}
+
     async def about(_query: Mapping[str, str]) -> Any:
         return {"lateen": version("lateen")}
 
@@ -44,9 +53,16 @@ def routes(control: ControlPlane, findings: Findings, mesh: Mesh | None = None) 
         "/config": config,
         "/problems": problems,
         "/settings": settings,
+        "/reached": reached,
         "/version": about,
     }
     return offered | _mesh_routes(mesh) if mesh is not None else offered
+
+
+def _ref(query: Mapping[str, str]) -> ObjectRef | None:
+    if "kind" not in query:
+        return None
+    return ObjectRef(*(query.get(part, "") for part in ("group", "kind", "namespace", "name")))
 
 
 def _mesh_routes(mesh: Mesh) -> dict[str, Handler]:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -45,6 +45,18 @@ class _Work(msgspec.Struct, eq=False):
     retiring: bool = False
 
 
+class Files(Protocol):
+    """Where manifests come from."""
+
+    def place_of(self, ref: ObjectRef) -> Place | None:
+        """Where an object stands in them."""
+        ...
+
+    async def is_current(self) -> bool:
+        """Whether all they say was read, and taken."""
+        ...
+
+
 class Mesh:
     """All that runs on this machine, and what it should be."""
 
@@ -54,9 +66,10 @@ class Mesh:
         machine: Machine,
         control: ControlPlane,
         tasks: Supervisor,
-        place_of: Callable[[ObjectRef], Place | None],
+        files: Files,
     ) -> None:
-        """`inputs` without manifests: these come by `take`. `place_of` says where an object stands in the files."""
+        """`inputs` without manifests: these come by `take`."""
+        self.is_current = files.is_current
         self.plan = Plan()
         self.traffic = TrafficMeter()
         self.changed = asyncio.Event()  # set whenever there is something new to show
@@ -65,7 +78,7 @@ class Mesh:
         self._control = control
         self._tasks = tasks
         self._publisher = Publisher(decode)
-        self._place_of = place_of
+        self._place_of = files.place_of
         self._values: dict[ObjectRef, Object] = {}
         self._source_problems: tuple[Problem, ...] = ()
         self._file_problems: tuple[Problem, ...] = ()

@@ -29,7 +29,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from controlplane.model.problem import Level, Origin, Problem
+from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 from controlplane.runtime.tasks import Supervisor
 from controlplane.security.authorities import Authorities
 from controlplane.snapshot.resource import Resource
@@ -68,6 +68,22 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     connected_seconds: float
     envoy_version: str = ""
     types: Mapping[str, TypeStatus] = {}  # by short name: "CDS", "EDS", "LDS", "RDS", "VHDS", "SDS"
+
+
+class ProxyReached(msgspec.Struct, frozen=True):
+    """A proxy that is sent something because of an object, and whether it has it."""
+
+    name: str  # as in `ProxyStatus.name`
+    state: SyncState  # SYNCED, STALE or REFUSED
+    message: str = ""  # of the proxy's, if it says no
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """How far an object has got, as one control plane knows."""
+
+    is_read: bool  # it is in force here
+    version: str = ""  # of what is in force: the resourceVersion, "" where there is none
+    proxies: tuple[ProxyReached, ...] = ()
 
 
 class BusyPort(msgspec.Struct, frozen=True):
@@ -116,6 +132,10 @@ class ControlPlane(Protocol):
 
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """Who is connected, sorted by name."""
+        ...
+
+    def reached(self, ref: ObjectRef | None) -> Reached:
+        """Whether what an object says is on all proxies it concerns; None: whatever there is, on all proxies."""
         ...
 
     def busy_ports(self) -> tuple[BusyPort, ...]:

@@ -105,7 +105,7 @@ async def running(
         tasks.critical("control plane", services.wait)
         machine = Machine(children, clock, state, envoy_binary(), identities, dict(os.environ))
         source = FilesSource(request.roots, decode)
-        mesh = Mesh(inputs, machine, control, tasks, source.place_of)
+        mesh = Mesh(inputs, machine, control, tasks, source)
         now = Running(mesh, control, tasks, state)
         tasks.critical("keeper", children.died)
         first: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""The codes of the problems found in a document alone. They are stable: users filter and silence by them."""
+"""The codes of problems. They are stable: users filter and silence by them (`lateen analyze --codes`)."""
 
 from typing import Final
 
@@ -45,4 +45,63 @@ CODES: Final[dict[str, str]] = {
     "InvalidURI": "Not a place keys can be asked for, or one where they should not be.",
     "QueryRewritten": "Requests change on their way in more than they should.",
     "InvalidDelegate": "A delegate where there can be none.",
+    # of objects together
+    "ReferencedResourceNotFound": "Something the object names does not exist.",
+    "Conflicted": "Another object says the same thing already, and has its way.",
+    "NotOwner": "The rule acts on less than it asks for: its namespace does not own the host, or the port.",
+    "DelegateConflict": "A delegate's rule asks for more than the rule that delegates to it.",
+    "FieldNotSupportedYet": "The field is understood, and has no effect yet.",
+    "NotEnforced": "A policy guards nothing: workloads of this mesh have no certificates.",
+    "ForeignEndpoint": "An endpoint that somebody wrote belongs to another namespace's Pod.",
+    "SliceNotUsed": "The EndpointSlice is of a kind that is not read.",
+    "ExternalNameWithoutPorts": "An ExternalName Service without ports is no host of the mesh.",
+    "PortNotProxied": "The port is no TCP port: the mesh leaves it alone.",
+    "UnknownAppProtocol": "The appProtocol means nothing here, so what the port speaks is detected.",
+    "UnknownProtocol": "Not a protocol a port can have.",
+    "ServerSpeaksFirst": "The port's server speaks first, and nothing says that it is no HTTP.",
+    "ServiceEntryAddressesRequired": "The TCP port needs addresses to be told from others.",
+    "OwnTlsBesideStrict": "A listener with certificates of its own stands where mutual TLS is asked for.",
+    "VirtualServiceHostNotFoundInGateway": "No server of the Gateway admits the host.",
+    "VirtualServiceIneffectiveMatch": "A part of the match is never looked at, or never holds.",
+    "VirtualServiceUnreachableRule": "Rules before this one take all its requests.",
+    "VirtualServiceDestinationPortSelectorRequired": "The destination has several ports and none is named.",
+    "JwtClaimBasedRoutingWithoutRequestAuthN": "Routes look at claims of tokens that nobody checks.",
+    "JwksUnavailable": "The keys of a token issuer are not to be had: its tokens are refused.",
+    "InvalidGatewayCredential": "The certificate, key or roots of a server cannot be used.",
+    "CertificateExpired": "A certificate is over, or about to be.",
+    "SecretsAreForGateways": "A sidecar is told to use a Secret, which only gateways can have.",
+    "OfAnotherClass": "The Ingress is another controller's.",
+    # of proxies
+    "RefusedByProxy": "A proxy said no; it keeps the last good version.",
+    "WaitingForCluster": "A proxy was sent a route before what it leads to was ready.",
+    "PortInUse": "A proxy cannot listen because something else does.",
+    # of files
+    "UnreadableFile": "The file cannot be read as manifests.",
+    "MissingDirectory": "The directory is not there, or cannot be listed.",
+    "DuplicateObject": "The object is defined more than once.",
+    # of a cluster
+    "ApiServerAway": "The API server does not answer; what it said last stays in force.",
+    "KindsUnknown": "Nobody knows which kinds the cluster has.",
+    "AccessDenied": "The control plane may not read a kind.",
+    "NotReadable": "A kind cannot be read; what is known of it stays.",
+    "NotServed": "The cluster has ceased to serve a kind.",
+    "RemovalsHeld": "So much is gone at once that it stays until a second list confirms it.",
+    "UnreadableObject": "The object cannot be read; its last good version stays.",
+    # of Pods that get a sidecar
+    "InvalidAnnotation": "The value of an annotation cannot be meant so.",
+    "UnknownAnnotation": "No such annotation of the mesh is known.",
+    "AnnotationWithoutEffect": "The annotation means something elsewhere, and nothing here.",
+    "MisplacedAnnotation": "The annotation stands on the workload, and is read on its Pods.",
+    "ProbeNotRewritten": "A probe stays as it is, and mutual TLS may refuse it.",
+    "ImageAutoWithoutInjection": "A container's image is auto, and no proxy takes its place.",
+    "JobWaitsForProxy": "The Job ends when its proxy does, and nothing ends that.",
+    "ApplicationHasProxyUser": "A container runs as the proxy's user, so its traffic is not captured.",
+    # of a mesh on this machine
+    "NotReady": "A workload that runs here is not ready.",
+    "NotRunLocally": "The workload is not run here.",
+    "NoLocalCommand": "Nothing says which command stands for the workload here.",
+    "UnknownDeployment": "lateen.yaml names a Deployment that is not there.",
+    "UnknownTargetPort": "No container has the port that a Service leads to.",
+    "InvalidField": "A part of the workload cannot be run as it is written.",
+    "InternalError": "A bug in Lateen: the last good state stays.",
 }

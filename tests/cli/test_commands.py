@@ -116,7 +116,7 @@ def test_misuse_is_one_line_and_exit_code_2(
 
 
 def test_our_own_bugs_are_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("controlplane.cli.version.version", lambda _output: 1 / 0)
+    monkeypatch.setattr("controlplane.cli.version.version", lambda _whom, _output: 1 / 0)
     assert run(["version"]) == 70
     (line,) = capsys.readouterr().err.splitlines()
     assert "a bug in lateen" in line

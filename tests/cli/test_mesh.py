@@ -121,6 +121,80 @@ def test_authz_check_asks_the_mesh_that_runs(mesh: Path, capsys: pytest.CaptureF
     assert "istio-demo/bill-service" in completed("lateen authz check --to istio", mesh)
 
 
+def test_what_acts_on_a_service_and_on_a_pod_of_the_mesh(mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ("-d", str(mesh), "-o", "json")
+    service = json.loads(asked(capsys, "describe", "service", "istio-demo/bill-service", *where))
+    assert [(port["number"], port["protocol"], port["mutual_tls"]) for port in service["ports"]] == [
+        (9999, "http", "permissive")
+    ]
+    assert {(one["kind"], one["ready"], one["proxy"]) for one in service["workloads"]} == {("Pod", "yes", "sidecar")}
+    (routing,) = (one for one in service["rules"] if one["object"].startswith("VirtualService"))
+    assert routing["does"] == "routes calls of the mesh: 90% bill-service/v1, 10% bill-service/v2"
+    pod = json.loads(asked(capsys, "describe", "pod", "front-tomcat", "-n", "istio-demo", *where))
+    assert pod["facts"]["proxy"] == "sidecar"
+    assert "front-tomcat-" in completed(f"lateen describe pod -d {mesh} istio-demo/front", mesh.parent)
+
+
+def test_versions_of_all_that_runs(mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(asked(capsys, "version", "-d", str(mesh), "-o", "json"))
+    assert [one["lateen"] for one in found["controlPlane"]] == [found["lateen"]]
+    assert {one["envoy"] for one in found["proxies"]} == {found["envoy"]}
+    assert "3 proxies" in asked(capsys, "version", "-d", str(mesh))
+    assert "proxies" not in asked(capsys, "version", "--client", "-d", str(mesh))
+
+
+def test_analyze_says_what_manifests_would_make_of_the_mesh_that_runs(
+    mesh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert json.loads(asked(capsys, "analyze", "-d", str(mesh), "-o", "json")) == []
+    good = tmp_path / "good.yaml"
+    good.write_text(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: more, namespace: istio-demo}\n"
+        "spec: {hosts: [more.example], http: [{route: [{destination: {host: bill-service, subset: v2}}]}]}\n"
+    )
+
+    def of(*more: str) -> list[str]:
+        run(["analyze", "-f", str(good), "-d", str(mesh), "-o", "json", "--fail-on", "never", *more])
+        return [one["code"] for one in json.loads(capsys.readouterr().out)]
+
+    assert "ReferencedResourceNotFound" in of()
+    assert "ReferencedResourceNotFound" not in of("--live")
+    good.write_text(good.read_text().replace("v2", "v9"))
+    assert "ReferencedResourceNotFound" in of("--live")
+
+
+def test_wait_returns_when_what_was_written_is_on_the_proxies(mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("wait", "vs/bill-service", "-n", "istio-demo", "-d", str(mesh), "--timeout", "60s")
+    rules = (mesh / "rules.yaml").read_text()
+    try:
+        for weight in (70, 60, 50):
+            (mesh / "rules.yaml").write_text(
+                rules.replace("weight: 90", f"weight: {weight}").replace("weight: 10", f"weight: {100 - weight}")
+            )
+            assert "front-tomcat" in asked(capsys, *words)
+            assert f"({weight})" in asked(capsys, "proxy-config", "routes", "front", "-d", str(mesh))
+    finally:
+        (mesh / "rules.yaml").write_text(rules)
+    asked(capsys, *words)
+    asked(capsys, "wait", "-d", str(mesh), "--timeout", "60s")
+
+
+def test_wait_for_an_object_to_go_and_for_one_that_never_comes(mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ("-n", "istio-demo", "-d", str(mesh))
+    extra = mesh / "extra.yaml"
+    extra.write_text(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: extra, namespace: istio-demo}\n"
+        "spec: {hosts: [extra.example], http: [{route: [{destination: {host: bill-service}}]}]}\n"
+    )
+    asked(capsys, "wait", "virtualservice/extra", *where, "--timeout", "60s")
+    assert run(["wait", "virtualservice/extra", "--for", "delete", *where, "--timeout", "1s"]) == 1
+    assert "not within 1s: it is still there" in capsys.readouterr().err
+    extra.unlink()
+    asked(capsys, "wait", "virtualservice/extra", "--for", "delete", *where, "--timeout", "60s")
+    assert run(["wait", "virtualservice/extra", *where, "--timeout", "1s"]) == 1
+    assert "the control plane knows of no such object" in capsys.readouterr().err
+
+
 def test_problems_are_listed(mesh: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(asked(capsys, "problems", "-d", str(mesh), "-o", "json")) == []
 

@@ -22,7 +22,7 @@ from envoy.extensions.resource_monitors.downstream_connections.v3 import downstr
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import json_format
 
-from controlplane.cli.asking import ask
+from controlplane.cli.asking import Whom, ask
 from controlplane.cli.refusal import Refused
 from controlplane.envoy.bootstrap import ProxyBootstrap, UnixServer, bootstrap
 from controlplane.local import lateenfile
@@ -87,7 +87,7 @@ class ControlPlaneProcess:
 
     def ask(self, target: str, **query: str) -> Any:
         """A question to its debug socket, as `lateen proxy-config` asks it."""
-        return ask(self.directory, target, **query)
+        return ask(Whom(self.directory), target, **query)
 
     def _answers(self) -> bool:
         try:

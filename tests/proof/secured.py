@@ -16,7 +16,7 @@ from typing import Any, Self
 import msgspec
 import yaml
 
-from controlplane.cli.asking import ask, tell
+from controlplane.cli.asking import Whom, ask, tell
 from controlplane.cli.refusal import Refused
 from controlplane.local.envoys import envoy_binary
 from controlplane.local.node import sidecar_node
@@ -150,7 +150,7 @@ class SecuredMesh:
         assert self._control.poll() is None, f"the control plane left:\n{self._log.read_text()[-4000:]}"
 
     def ask(self, target: str) -> Any:
-        return ask(self.directory, target)
+        return ask(Whom(self.directory), target)
 
     def rotate(self, step: str) -> Any:
         """A step of a root rotation; refused, it raises."""

@@ -63,14 +63,22 @@ class FilesSource:
         self._known: dict[ObjectRef, _Known] = {}
         self._wrong: set[ObjectRef] = set()  # of `_known`, those with problems
         self._missing: tuple[str, ...] = ()
+        self._under_way = True  # something was found, or may have been, that nobody has taken yet
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Everything first; then, whenever files changed, what that changed."""
         yield await asyncio.to_thread(self._take, look(self._roots))
+        self._under_way = False
         async for _ in self._wakeups():
             batch = await self._step()
             if batch is not None:
                 yield batch
+                self._under_way = False
+
+    async def is_current(self) -> bool:
+        """Whether the files say what they said when they were last read, and whoever follows took that."""
+        seen = await asyncio.to_thread(look, self._roots)
+        return not self._under_way and seen.files == self._stamps and seen.missing == self._missing
 
     def place_of(self, ref: ObjectRef) -> Place | None:
         """Where the document that speaks for an object stands."""
@@ -84,6 +92,7 @@ class FilesSource:
             seen = await asyncio.to_thread(look, self._roots)
         if seen.files == self._stamps and seen.missing == self._missing:
             return None
+        self._under_way = True
         return await asyncio.to_thread(self._take, seen)
 
     def _is_suspicious(self, seen: Look) -> bool:
