@@ -41,7 +41,7 @@ class Node:
         self.name = name
         self.folder = cache / "nodes" / name
         self.lateen_archive = self.folder / "images/lateen.tar"
-        self.lock = cache / ".nodes.lock"  # one is started or ended at a time
+        self.lock = cache / f".{name}.lock"  # who starts or ends it, alone
 
     def first_process(self) -> int | None:
         """As numbered on the machine, while the node is up."""
