@@ -85,6 +85,10 @@ class Reading:
     def has(self, kubectl: Kubectl, kind: str, name: str) -> bool:
         return any((ref.kind, ref.namespace, ref.name) == (kind, kubectl.namespace, name) for ref in self.applied)
 
+    def gone(self, kubectl: Kubectl, kind: str) -> list[str]:
+        """Names of what was removed from the test's own namespace; others go with tests that are over."""
+        return [ref.name for ref in self.removed if (ref.kind, ref.namespace) == (kind, kubectl.namespace)]
+
     def read(self) -> dict[ObjectRef, Any]:
         """Of the kinds that are compared."""
         kinds = {(kind.group, kind.kind) for kind in KINDS}
@@ -165,7 +169,7 @@ async def test_an_api_server_that_was_away_is_caught_up_with_within_five_seconds
         took = await seen.until(lambda: not seen.has(kubectl, "Service", "goes"))
         assert took < 5
         await equal(kubectl, seen)
-        assert [ref.name for ref in seen.removed if ref.kind == "Service"] == ["goes"]
+        assert seen.gone(kubectl, "Service") == ["goes"]
         await seen.until(lambda: "ApiServerAway" not in seen.codes)
 
 
@@ -188,7 +192,7 @@ async def test_history_that_was_forgotten_meanwhile_costs_a_list_and_removes_wha
         assert took < 5
         await equal(kubectl, seen)
         assert seen.lists()["services"] == before["services"] + 1
-        assert [ref.name for ref in seen.removed if ref.kind == "Service"] == ["s0"]
+        assert seen.gone(kubectl, "Service") == ["s0"]
 
 
 async def test_a_connection_that_is_half_open_is_given_up_within_thirty_seconds(
