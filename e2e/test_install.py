@@ -14,9 +14,11 @@ from controlplane.install.objects import KINDS
 from e2e.cluster.images import LATEEN
 from e2e.kubectl import Kubectl, eventually
 from e2e.manifests import container, deployment, pod_spec, service
+from tests.conftest import Proved
 
 pytestmark = pytest.mark.timeout(600)  # seconds, on a machine that is busy with other things: several installations
 
+_CLUSTER_WIDE = "namespaces,crd,clusterroles,clusterrolebindings,ingressclasses"
 IMAGE = ("--set", f"image={LATEEN}")
 _SERVER = """
 import os
@@ -62,20 +64,42 @@ def ours(kubectl: Kubectl) -> list[str]:
     return kubectl("get", kinds, "--all-namespaces", "--selector", OURS, "--output", "name").split()
 
 
+@pytest.mark.point
 @pytest.mark.usefixtures("nothing_left")
-def test_from_an_empty_cluster_to_ready_and_back(kubectl: Kubectl) -> None:
+@pytest.mark.parametrize("profile", ["demo", "default"])
+def test_from_an_empty_cluster_to_ready_and_back(kubectl: Kubectl, profile: str, proved: Proved) -> None:
     assert ours(kubectl) == []
     started = monotonic()
-    said = lateen("install", "--profile", "demo", *IMAGE)
-    print(f"ready after {monotonic() - started:.1f} s")
+    said = lateen("install", "--profile", profile, *IMAGE)
+    seconds = monotonic() - started
     assert "runs in lateen-system, revision default" in said
-    assert "there is nothing to do" in lateen("install", "--profile", "demo", *IMAGE, "--dry-run")
+    assert "there is nothing to do" in lateen("install", "--profile", profile, *IMAGE, "--dry-run")
     checks = json.loads(lateen("verify-install", "--output", "json"))
     assert [check for check in checks if not check["good"]] == []
     assert "there is nothing to do" in lateen("upgrade", "--dry-run")
     lateen("uninstall", "--purge", "--yes")
-    assert ours(kubectl) == []
-    assert "lateen" not in kubectl("get", "namespaces,crd,clusterroles,clusterrolebindings", "--output", "name")
+    left = [
+        *ours(kubectl),
+        *(name for name in kubectl("get", _CLUSTER_WIDE, "--output", "name").split() if "lateen" in name),
+    ]
+    proved(
+        "kubernetes 8",
+        f"objects of ours that `uninstall --purge` leaves ({profile})",
+        bound="0",
+        figure=str(len(left)),
+        holds=not left,
+        cases=len(checks),
+        asked=25,
+    )
+    proved(
+        "kubernetes 1",
+        f"seconds from an empty cluster to ready, with `lateen install` ({profile})",
+        bound="< 30",
+        figure=f"{seconds:.1f}",
+        holds=seconds < 30,
+        cases=1,
+        asked=1,
+    )
 
 
 @pytest.mark.usefixtures("nothing_left")

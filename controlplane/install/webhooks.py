@@ -52,5 +52,7 @@ def bundle_name(values: Values) -> str:
 
 
 def _without_the_control_planes(hook: Object) -> Object:
+    """Rules are owned as a whole, so what the API server would add to them is said: else who applies anew conflicts."""
     service = {key: value for key, value in hook["clientConfig"]["service"].items() if key != "path"}
-    return {**hook, "clientConfig": {"service": service}}
+    rules = [{"scope": "*", **rule} for rule in hook["rules"]]
+    return {**hook, "clientConfig": {"service": service}, "rules": rules}
