@@ -157,7 +157,7 @@ class World(RuleBasedStateMachine):
         self.absent.update(dict.fromkeys(ALL - there, self.moment))
         removed, self.driver.removed = self.driver.removed, []
         for ref in removed:
-            assert self.absent.get(ref.name, 0) >= self.told.pop(ref.name), f"{ref} was removed"
+            assert self.absent.get(ref.name, 0) >= self.told.pop(ref.name, self.list_began), f"{ref} was removed"
         if self.driver.asked and self.driver.asked[-1] == List(3, ""):
             self.list_began = self.moment
         for name in self.driver.names() - self.told.keys():
@@ -171,7 +171,7 @@ class World(RuleBasedStateMachine):
         """Quiet: what is asked is answered."""
         for _ in range(60):
             self.driver.turn()
-        self.nothing_is_removed_that_was_always_there()
+            self.nothing_is_removed_that_was_always_there()
         expected: dict[ObjectRef, Any] = self.driver.expected()
         assert self.driver.applied == expected
         assert self.driver.reflector.state is State.WATCHING
