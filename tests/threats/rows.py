@@ -219,12 +219,12 @@ THREATS: Final = (
     Threat(
         21,
         "A control plane that was broken into has all Secrets of the cluster",
-        "It has no right on Secrets beyond its own namespace and those of gateways that were granted.",
+        "It has no right on Secrets beyond its own namespace and those of gateways that were granted; "
+        "`e2e/test_install.py` asks a real API server (`auth can-i`).",
         (
             "install/test_manifests.py::test_no_right_on_secrets_of_the_cluster",
             "install/test_manifests.py::test_a_grant_is_of_one_namespace_and_for_the_control_plane_alone",
         ),
-        "the API server's own word for it (`auth can-i`), in a real cluster",
     ),
     Threat(
         22,
