@@ -8,32 +8,33 @@ end. A name belongs to who said it first: a family that Envoy has already is not
 Pure: bytes in, bytes out; a page never has to be in memory as a whole.
 """
 
-import re  # noqa: TID251  (fixed patterns of ours, possessive throughout: linear in a line's length, which is bounded)
+import re  # noqa: TID251  (fixed patterns of ours; repetitions are possessive: linear in a line's length, which is bounded)
 from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
 LONGEST_LINE: Final = 65_536  # bytes
+# Optional groups are not possessive: Python 3.11.2 forgets to go back when such a group fails half way.
 
 _NAME: Final = rb"[a-zA-Z_:][a-zA-Z0-9_:]*+"
 _QUOTED: Final = rb'"(?:[^"\\]|\\.)*+"'
 _LABEL: Final = rb"(?:[a-zA-Z_][a-zA-Z0-9_]*+|" + _QUOTED + rb")[ \t]*+=[ \t]*+" + _QUOTED
 _PART: Final = rb"[ \t]*+(?:" + _LABEL + rb"|" + _QUOTED + rb")[ \t]*+"  # a quoted name may stand among the labels
-_LABELS: Final = rb"\{(?:" + _PART + rb"(?:," + _PART + rb")*+,?+)?+[ \t]*+\}"
+_LABELS: Final = rb"\{(?:" + _PART + rb"(?:," + _PART + rb")*+,?+)?[ \t]*+\}"
 _NUMBER: Final = (
-    rb"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?+(?:[eE][+-]?+[0-9]++)?+|\.[0-9]++(?:[eE][+-]?+[0-9]++)?+|[Ii]nf|[Nn]a[Nn])"
+    rb"[+-]?+(?:[0-9]++(?:\.[0-9]*+)?(?:[eE][+-]?+[0-9]++)?|\.[0-9]++(?:[eE][+-]?+[0-9]++)?|[Ii]nf|[Nn]a[Nn])"
 )
 _BLANK: Final = rb"[ \t]"
-_SERIES: Final = rb"(?:(?P<name>" + _NAME + rb")(?:" + _BLANK + rb"*+" + _LABELS + rb")?+|" + _LABELS + rb")"
-_EXEMPLAR: Final = rb"(?: # " + _LABELS + rb" " + _NUMBER + rb"(?: " + _NUMBER + rb")?+)?+"
+_SERIES: Final = rb"(?:(?P<name>" + _NAME + rb")(?:" + _BLANK + rb"*+" + _LABELS + rb")?|" + _LABELS + rb")"
+_EXEMPLAR: Final = rb"(?: # " + _LABELS + rb" " + _NUMBER + rb"(?: " + _NUMBER + rb")?)?"
 _KINDS: Final = rb"counter|gauge|histogram|gaugehistogram|summary|info|stateset|unknown|untyped"
 
-_TEXT_TIME: Final = rb"(?:" + _BLANK + rb"++-?+[0-9]++)?+" + _BLANK + rb"*+"
+_TEXT_TIME: Final = rb"(?:" + _BLANK + rb"++-?+[0-9]++)?" + _BLANK + rb"*+"
 _TEXT_SAMPLE: Final = re.compile(_SERIES + _BLANK + rb"++" + _NUMBER + _TEXT_TIME)
-_OPEN_SAMPLE: Final = re.compile(_SERIES + rb" " + _NUMBER + rb"(?: " + _NUMBER + rb")?+" + _EXEMPLAR)
+_OPEN_SAMPLE: Final = re.compile(_SERIES + rb" " + _NUMBER + rb"(?: " + _NUMBER + rb")?" + _EXEMPLAR)
 _SAID: Final = re.compile(
     rb"# (?:TYPE (?P<type>" + _NAME + rb"|" + _QUOTED + rb") (?:" + _KINDS + rb")"
-    rb"|(?:HELP|UNIT) (?P<other>" + _NAME + rb"|" + _QUOTED + rb")(?: .*+)?+)"
+    rb"|(?:HELP|UNIT) (?P<other>" + _NAME + rb"|" + _QUOTED + rb")(?: .*+)?)"
 )
 _TYPE: Final = b"# TYPE "
 _COUNTER: Final = b" counter"

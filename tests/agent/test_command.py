@@ -33,7 +33,7 @@ def test_help_tells_of_every_flag():
 
 
 def test_the_list_of_commands_has_it_and_so_has_the_reference():
-    assert "agent         Run beside Envoy" in lateen("--help").stdout
+    assert any(line.split()[:1] == ["agent"] for line in lateen("--help").stdout.splitlines())
     page = reference()
     assert "## lateen agent" in page
     assert [flag.option for flag in FLAGS if f"`{flag.option}`" not in page] == []

@@ -45,6 +45,7 @@ RESULTS = {
         "envoys": [ENVOY],
     },
     "lag": LAG,
+    "cluster": {"services": 5000, "objects": 20_070, "MB": 107.0, "CPU s": 0.648, "wall s": 0.9},
 }
 
 
@@ -65,6 +66,7 @@ def test_the_page_has_all_figures_and_no_gaps():
     assert row(page, "5,000", "Unix socket", "weight") == ["118", "59.2", "61", "1", "1,269"]
     assert row(page, "5,000", "weight") == ["2", "33.3", ""]
     assert "84 µs of CPU a proxy" in page
+    assert row(page, "5,000", "20,070") == ["107", "0.648", "0.9"]
     assert row(page, "1 s, 0.9 s CPU") == ["0.2", "19", "27.5", "31", "22", "99"]
 
 
