@@ -13,10 +13,11 @@ import aiohttp
 
 from controlplane.install.names import FIELD_MANAGER
 from controlplane.install.objects import BY_NAME, Object, Ref, ref_of
+from controlplane.security.apiserver import NoAnswer
+from controlplane.security.apiserver import body as body_of
 
 _PATIENCE: Final = 30.0  # seconds, for one answer
 _LARGEST: Final = 64 * 1024 * 1024  # bytes of an answer
-_CHUNK: Final = 256 * 1024
 _PAGE: Final = 500  # objects of a list
 _APPLY: Final = "application/apply-patch+yaml"
 _JSON_PATCH: Final = "application/json-patch+json"
@@ -152,20 +153,13 @@ class KubernetesApi:
                 )
                 response = (await self._client.call_api(verb, url, sent, body)).response
                 async with response:
-                    return Answer(response.status, _decoded(await _content(response), response.content_type))
+                    return Answer(response.status, _decoded(await body_of(response, _LARGEST), response.content_type))
+        except NoAnswer as error:
+            raise UnreachableError(str(error)) from error
         except TimeoutError as error:
             raise UnreachableError(f"the API server did not answer within {_PATIENCE:.0f} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UnreachableError(f"the API server cannot be asked: {error or type(error).__name__}") from error
-
-
-async def _content(response: aiohttp.ClientResponse) -> bytes:
-    found = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK):
-        found += chunk
-        if len(found) > _LARGEST:
-            raise UnreachableError(f"the API server's answer has more than {_LARGEST} bytes")
-    return bytes(found)
 
 
 def _decoded(content: bytes, kind: str) -> Any:

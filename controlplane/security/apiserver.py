@@ -24,17 +24,18 @@ async def answered(asking: Awaitable[Any], *, seconds: float) -> tuple[int, byte
         async with asyncio.timeout(seconds):
             response: aiohttp.ClientResponse = await asking
             async with response:
-                return response.status, await _body(response)
+                return response.status, await body(response, LARGEST)
     except TimeoutError as error:
         raise NoAnswer(f"the API server did not answer within {seconds:.0f} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NoAnswer(f"the API server cannot be asked: {error}") from error
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
+async def body(response: aiohttp.ClientResponse, largest: int) -> bytes:
+    """The whole of an answer, of `largest` bytes at most. Raises NoAnswer."""
     found = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK):
         found += chunk
-        if len(found) > LARGEST:
-            raise NoAnswer(f"the API server's answer has more than {LARGEST} bytes")
+        if len(found) > largest:
+            raise NoAnswer(f"the API server's answer has more than {largest} bytes")
     return bytes(found)
