@@ -62,8 +62,7 @@ class Judge:
             ledger.rest(name)
             return Verdict.NOTHING
         if self._must_wait(want, has, now):
-            ledger.park(name)
-            return Verdict.NOTHING
+            return self._meanwhile(ledger, name, has)
         return want
 
     def is_refused(self, resource: Resource) -> bool:
@@ -101,6 +100,14 @@ class Judge:
         good = self._quarantine.last_good(refused, self._envoy)
         if good is None or isinstance(has, Resource) or self.is_refused(good):
             ledger.park(refused.name)
+            return Verdict.NOTHING
+        return good
+
+    def _meanwhile(self, ledger: Ledger, name: str, has: Known) -> Resource | Verdict:
+        """The new version waits. A proxy that may have forgotten the older one gets that again: a listener needs it."""
+        good = has.good if isinstance(has, Guess) else None
+        if good is None or self.is_refused(good):
+            ledger.park(name)
             return Verdict.NOTHING
         return good
 

@@ -213,6 +213,7 @@ class Ledger:
             self.odd.pop(name, None)
         else:
             self.odd[name] = sent
+            self.parked.add(name)  # an older version, while the one shown waits
 
     def _is_transient(self, name: str) -> bool:
         """Nobody tells when the view stops showing a placeholder, so what the proxy has of it is always kept."""

@@ -51,6 +51,42 @@ def test_a_route_waits_for_the_ack_of_its_new_cluster(protocol):
 
 
 @both
+def test_an_older_version_is_sent_again_while_the_new_one_waits(protocol):
+    """Who asks again may have dropped it, and its cluster may never come: a listener would wait for ever."""
+    session = synced(protocol(*mesh("a")))
+    asked = (VIRTUAL_HOST, "80/a") if session.is_delta else (ROUTE, "80")
+    seen = []
+    run(
+        session,
+        recv(*asked),
+        shows(lambda session: seen.append(session.said[0].bodies) is None),
+        sends_routes(protocol),
+        acks_routes(protocol),
+        changes(host("80/a", "b", v=2)),
+        silent,
+        recv(*asked),
+        shows(lambda session: session.said[0].bodies == seen[0]),
+        sends_routes(protocol),
+        acks_routes(protocol),
+        silent,
+        changes(cluster("b"), endpoints("b")),
+        sends_clusters(protocol, ["b"], ["a", "b"]),
+        sends(ENDPOINT, "b"),
+        silent,
+        acks(CLUSTER),
+        shows(lambda session: session.said[0].bodies != seen[0]),
+        sends_routes(protocol),
+    )
+
+
+@both
+def test_a_first_version_that_was_sent_before_its_cluster_is_sent_again(protocol):
+    session = synced(protocol(*mesh("a"), route("81"), host("81/b", "nobody")))
+    asked = (VIRTUAL_HOST, "81/b") if session.is_delta else (ROUTE, "81")
+    run(session, recv(*asked), sends(*asked))
+
+
+@both
 def test_a_cluster_waits_for_the_ack_of_what_named_it(protocol):
     run(
         synced(protocol(*mesh("a", "b"))),
