@@ -1,7 +1,9 @@
 """Options and fixtures every room shares."""
 
 import logging
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -18,6 +20,10 @@ _ANY_SPEED: dict[str, Any] = {"deadline": None, "suppress_health_check": [Health
 hypothesis_settings.register_profile("same", derandomize=True, **_ANY_SPEED)
 hypothesis_settings.register_profile("searching", **_ANY_SPEED)
 
+# Every run has a root of its own. In the one that runs of a user share, the next run takes away the rights that meshes
+# of this one, which run as somebody else, need to reach their folders.
+_OWN_ROOT: pytest.StashKey[str] = pytest.StashKey()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="full sizes of the numbered points instead of small ones")
@@ -25,7 +31,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bench", action="store_true", help="also the points that are about time: alone on the machine")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.basetemp is None:
+        config.option.basetemp = config.stash[_OWN_ROOT] = tempfile.mkdtemp(prefix="pytest-lateen-")
     # Whoever starts the tests in the background may have these ignored, and children inherit it: tests send them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -33,6 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "point: proves a numbered point; `make prove` runs these at full size")
     config.addinivalue_line("markers", "full: takes far longer than the rest, so it runs at full size only (--full)")
     config.addinivalue_line("markers", "bench: is about time, so it runs alone and only when asked for (--bench)")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """What failed is left to look at."""
+    root = session.config.stash.get(_OWN_ROOT, None)
+    if root is not None and exitstatus == pytest.ExitCode.OK:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
