@@ -8,19 +8,24 @@ A closed loop: each connection sends its next request when the last was answered
 account. HTTP/1.1 keep-alive, written by hand because the client must be several times faster than what it measures.
 A server may end a connection after an answer that says `connection: close`; ending it while a request is out is a
 failure, as is any status but 200, a refused connection, and no answer in time.
+
+Python's standard library only: `e2e.load` runs this file in Pods, as a program (`main`).
 """
 
 import asyncio
+import json
+import sys
 import threading
 import time
 from collections import Counter
-from typing import NamedTuple, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from tests.envoys.process import wait_for
-
 _PATIENCE = 10.0  # seconds for one answer
+_PATIENCE_FOR_MANY = 60.0  # seconds
 _MOST_KEPT = 20  # failures remembered in full
+_TOLD_EVERY = 0.1  # seconds, by the program
 
 
 class Failure(NamedTuple):
@@ -49,6 +54,20 @@ class Account:
         if len(self.failures) < _MOST_KEPT:
             self.failures.append(failure)
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON can say it; see `read`."""
+        answers = {body.decode("latin-1"): count for body, count in self.answers.items()}
+        return {"answers": answers, "failed": self.failed, "failures": self.failures, "slowest": self.slowest}
+
+    @classmethod
+    def read(cls, plain: dict[str, Any]) -> Self:
+        account = cls()
+        account.answers = Counter({body.encode("latin-1"): count for body, count in plain["answers"].items()})
+        account.failed = Counter(plain["failed"])
+        account.failures = [Failure(*each) for each in plain["failures"]]
+        account.slowest = plain["slowest"]
+        return account
+
     def __str__(self) -> str:
         listed = "".join(f"\n  {each.at:.3f} s: {each.kind} {each.detail}" for each in self.failures)
         return f"{self.total:,} requests, {self.failed.total()} failed, {dict(self.failed)}{listed}"
@@ -66,10 +85,12 @@ class Load:
         connections: int = 16,
         requests: int | None = None,
         headers: tuple[tuple[str, str], ...] = (),
+        fresh: bool = False,
     ) -> None:
-        """`address:port` is a sidecar's HTTP proxy, to which `url` is said whole."""
+        """`address:port` may be a sidecar's HTTP proxy: `url` is said whole. `fresh`: each call has its connection."""
         self.account = Account()
         self.where = (address, port)
+        self.fresh = fresh
         lines = [f"GET {url} HTTP/1.1", f"Host: {urlsplit(url).netloc}", *(f"{key}: {value}" for key, value in headers)]
         self.request = "\r\n".join([*lines, "", ""]).encode()
         self.done = threading.Event()  # all of `requests` were answered
@@ -97,8 +118,10 @@ class Load:
 
     def wait_for(self, more: int) -> None:
         """Until so many more requests were answered, well or not."""
-        goal = self.account.total + more
-        wait_for(lambda: self.account.total >= goal, lambda: f"{goal} answers; {self.account}", lambda: None)
+        goal, until = self.account.total + more, time.monotonic() + _PATIENCE_FOR_MANY
+        while self.account.total < goal:
+            assert time.monotonic() < until, f"waited for {goal} answers; {self.account}"
+            time.sleep(0.01)
 
     # For the connections, on the loop
 
@@ -200,7 +223,7 @@ class _Caller(asyncio.Protocol):
             self.hang_up()
             self._failed("garbage", f"{rest[length:][:80]!r} after an answer")
             return
-        if closes:
+        if closes or self._load.fresh:
             self.hang_up()
         self._answered(head, rest)
 
@@ -231,3 +254,30 @@ def _head(head: bytes) -> tuple[int, bool]:
         elif name == b"connection":
             closes = value.strip().lower() == b"close"
     return length, closes
+
+
+def main() -> None:
+    """`python load.py OPTIONS`: JSON, `Load`'s own words and `name`.
+
+    The account is in NAME.json all the while, and on standard output in the end. NAME.stop ends it.
+    """
+    options = json.loads(sys.argv[1])
+    name = options.pop("name")
+    stop, told = Path(f"{name}.stop"), Path(f"{name}.json")
+    options["headers"] = tuple(options.get("headers", {}).items())
+    with Load(**options) as load:
+        while not stop.exists() and not load.done.wait(_TOLD_EVERY):
+            _tell(told, load.account)
+    _tell(told, load.account)
+    print(json.dumps(load.account.plain()))
+
+
+def _tell(path: Path, account: Account) -> None:
+    """Whole or not at all."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(account.plain()))
+    unfinished.replace(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,13 +1,18 @@
 """The account of the load can be trusted: everything that may go wrong with a request is in it, once."""
 
 import asyncio
+import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from tests.envoys.process import wait_for
 from tests.proof import load as loads
 from tests.proof.load import Load
 
@@ -111,3 +116,30 @@ def test_leaving_waits_for_what_is_out():
         load.wait_for(50)
     assert not load.account.failed
     assert load.account.total >= 50
+
+
+def test_a_program_of_its_own_tells_its_account_all_the_while(tmp_path):
+    """As `e2e.load` runs it in Pods: by its text alone, until it is stopped."""
+    name = str(tmp_path / "load")
+    with server() as (host, port):
+        options = {"address": host, "port": port, "url": URL, "name": name, "connections": 2, "headers": {"a": "b"}}
+        command = [sys.executable, "-c", Path(loads.__file__).read_text(), json.dumps(options)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd="/") as process:
+            wait_for(lambda: told(name).total > 10, lambda: "answers", lambda: None)
+            Path(f"{name}.stop").touch()
+            account = loads.Account.read(json.loads(process.communicate()[0]))
+    assert account.answers == told(name).answers
+    assert account.answers.keys() == {b"hi"}
+    assert not account.failed
+
+
+def told(name: str) -> loads.Account:
+    path = Path(f"{name}.json")
+    return loads.Account.read(json.loads(path.read_text())) if path.exists() else loads.Account()
+
+
+def test_a_connection_for_each_call():
+    with server() as where, Load(*where, URL, requests=5, connections=1, fresh=True) as load:
+        assert load.done.wait(30)
+    assert load.account.answers == {b"hi": 5}
+    assert not load.account.failed
