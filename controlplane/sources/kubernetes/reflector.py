@@ -205,7 +205,6 @@ class Reflector:
                 listing.unreadable += 1
             yield
         self._went_well()
-        self._denied.ran(self._pace.denied.healthy_after)
         listing.token = page.token
         if not page.token:
             self._listed(listing)
@@ -292,6 +291,7 @@ class Reflector:
         self.heard = self._clock.monotonic()
         self.trouble, self._refusal, self._in_a_row = "", None, 0
         self._failing.ran(self._pace.failing.healthy_after)
+        self._denied.ran(self._pace.denied.healthy_after)
 
     def _count(self, why: str, answer: Answer | None) -> None:
         self._under_way = False

@@ -407,6 +407,17 @@ def test_a_kind_that_may_not_be_read_is_said_and_asked_for_again_and_again() -> 
     assert codes(driver) == set()
 
 
+def test_a_server_that_has_just_begun_knows_no_rights_yet_and_is_soon_asked_again_each_time() -> None:
+    """It answers 403 until it has read its own rules. Watches went well in between, so no wait is left over."""
+    driver = listed("a")
+    for _ in range(10):
+        driver.next()
+        driver.refuse(403, status(403, "Forbidden", "no"))
+        began = driver.clock.seconds
+        driver.turn()
+        assert driver.clock.seconds - began - 22.5 <= 1
+
+
 def test_a_404_removes_nothing_while_discovery_says_that_the_kind_is_there() -> None:
     driver = listed("a", "b")
     for _ in range(20):
