@@ -1,6 +1,7 @@
 """Options and fixtures every room shares."""
 
 import logging
+import os
 import shutil
 import signal
 import tempfile
@@ -42,6 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "point: proves a numbered point; `make prove` runs these at full size")
     config.addinivalue_line("markers", "full: takes far longer than the rest, so it runs at full size only (--full)")
     config.addinivalue_line("markers", "bench: is about time, so it runs alone and only when asked for (--bench)")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: a third of the time tests wait for what they started."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

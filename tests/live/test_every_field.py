@@ -8,7 +8,7 @@ from controlplane.explain import decode
 from tests.compile.test_every_field import cases, shown
 from tests.envoys import validate
 
-SMALL = 60
+SMALL = 40
 
 
 @pytest.mark.point

@@ -6,7 +6,7 @@ from tests.live.fleet import fleet
 from tests.live.nodes import ground, nodes, settings
 from tests.meshes import apply, changes, decoded, random_mesh
 
-SMALL, FULL = 300, 1000
+SMALL, FULL = 150, 1000
 PARTS = 6  # each with Envoys of its own, so that they may run side by side
 FIRST = 2000
 

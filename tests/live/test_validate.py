@@ -13,7 +13,7 @@ from tests.envoys import validate
 from tests.live.nodes import ground
 from tests.meshes import random_mesh
 
-SMALL, FULL = 100, 300
+SMALL, FULL = 50, 300
 
 
 @pytest.mark.point
