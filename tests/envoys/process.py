@@ -17,7 +17,7 @@ from tests.envoys.binary import envoy_binary
 from tests.envoys.validate import write_bootstrap
 
 _POLL_SECONDS = 0.01
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 90
 
 
 class EnvoyLeftError(AssertionError):

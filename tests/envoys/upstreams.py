@@ -38,7 +38,8 @@ class Upstreams:
 
     def __init__(self, proves: tuple[str, ...] = ()) -> None:
         """`proves`: the SPIFFE ids of its certificate, for clients that speak TLS of their own accord."""
-        self.seen: dict[tuple[str, int], str] = {}  # by address of the client: the ALPN of its TLS, PLAIN without
+        # By addresses of client and server (a client may call two servers from one port): the ALPN of its TLS, or PLAIN.
+        self.seen: dict[tuple[str, str], str] = {}
         self._detected = _mesh_tls(proves)
         self.requests: Counter[str] = Counter()  # by upstream name: HTTP requests and other connections
         self._loop = asyncio.new_event_loop()
@@ -108,8 +109,8 @@ class _Echo(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport: asyncio.Transport | _Detected = transport
-        self._peer = transport.get_extra_info("peername")[:2]
-        self._owner.seen[self._peer] = PLAIN
+        self._between = _address(transport, "peername"), _address(transport, "sockname")
+        self._owner.seen[self._between] = PLAIN
         self._owner.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -121,7 +122,7 @@ class _Echo(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if isinstance(self._transport, _Detected):
             data = self._transport.received(data)
-            self._owner.seen[self._peer] = self._transport.alpn
+            self._owner.seen[self._between] = self._transport.alpn
         elif self._speak is None and not self._buffer and data.startswith(_HANDSHAKE):
             self._transport = _Detected(self._transport, self._owner.tls())
             data = self._transport.received(data)
@@ -247,6 +248,11 @@ class _Detected:
 
     def abort(self) -> None:
         self._transport.abort()
+
+
+def _address(transport: asyncio.Transport, of: str) -> str:
+    host, port = transport.get_extra_info(of)[:2]
+    return f"{host}:{port}"
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

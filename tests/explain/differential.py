@@ -69,8 +69,7 @@ def ask(cases: Sequence[Case], report: Report, upstreams: Upstreams) -> None:
 
 
 def _as_upstreams_saw(did: Observation, upstreams: Upstreams) -> Observation:
-    ip, _, port = did.upstream_client.rpartition(":")
-    seen = upstreams.seen.get((ip, int(port)), "") if ip else ""
+    seen = upstreams.seen.get((did.upstream_client, did.endpoint), "")
     return msgspec.structs.replace(did, secured=seen)
 
 
