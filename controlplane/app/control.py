@@ -5,11 +5,11 @@ and what that changed is handed on by scope. Everything happens on one event loo
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random  # noqa: TID251  the root is where randomness comes from
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -22,7 +22,7 @@ from controlplane.compile.graph import Graph
 from controlplane.compile.inputs import SETTINGS_KEY
 from controlplane.compile.layers import Layer
 from controlplane.compile.proxies import Scope
-from controlplane.compile.view import LayeredView, ProxyView
+from controlplane.compile.view import LayeredView, ProxyView, Touched
 from controlplane.envoy import render
 from controlplane.local.ports import BusyPort, ConfigDump, ProxyReached, ProxyStatus, Reached, SyncState, TypeStatus
 from controlplane.model.encode import settings_mapping
@@ -75,6 +75,22 @@ async def _nothing_to_prepare(_proxy: Proxy) -> None:
     pass
 
 
+class Follower(Protocol):
+    """Whoever wants to know what happens, cheaply: each is called for every change."""
+
+    def applied(self, changes: Changes) -> None:
+        """Objects are others, or gone."""
+        ...
+
+    def published(self, touched: Touched) -> None:
+        """What a revision changed, before anybody is sent it."""
+        ...
+
+    def left(self, connection: int) -> None:
+        """A proxy is gone."""
+        ...
+
+
 class _Shared(msgspec.Struct, eq=False):
     """One shared view and the connections that see it."""
 
@@ -95,6 +111,8 @@ class ControlPlane:
         """`randomness` gives floats in [0, 1)."""
         self.graph = Graph(settings)
         self.changed = asyncio.Event()  # set whenever `problems` may say something else
+        self.news = 0  # grows with it
+        self._followers: list[Follower] = []
         self.keys_wanted = asyncio.Event()  # set whenever `wanted_keys` may say something else
         self.keys_settled: Callable[[], Awaitable[None]] = _at_once  # what is asked for them is known
         self._clock = clock
@@ -102,6 +120,7 @@ class ControlPlane:
         self._settings_problems: tuple[Problem, ...] = ()
         self._ready = asyncio.Event()
         self._shared: dict[tuple[Layer, ...], _Shared] = {}
+        self._seen_by: dict[Layer, set[tuple[Layer, ...]]] = {}  # which of them hold a layer
         self._views: dict[int, ProxyView] = {}
         self._proxies: dict[int, Proxy] = {}
         self._unvouched: dict[int, asyncio.Event] = {}  # proxies that wait for their Pods
@@ -109,10 +128,20 @@ class ControlPlane:
         self.prepare: Prepare = _nothing_to_prepare
         self._turns = asyncio.Lock()
 
+    def follow(self, follower: "Follower") -> None:
+        """Tell of changes, from now on."""
+        self._followers.append(follower)
+
+    def _say_changed(self) -> None:
+        self.news += 1
+        self.changed.set()
+
     # What sources say
 
     def apply(self, changes: Changes) -> None:
         """One revision from changed objects; `None` is an object that is gone."""
+        for follower in self._followers:
+            follower.applied(changes)
         if self._ready.is_set():
             self._publish(self.graph.store.apply(self.graph.changes_of(changes)))
             return
@@ -135,7 +164,7 @@ class ControlPlane:
     async def set_mesh_config(self, config: Mapping[str, Any]) -> None:
         """`configure`, from MeshConfig's field names."""
         settings, self._settings_problems = decode_settings(config)
-        self.changed.set()
+        self._say_changed()
         await self.configure(settings)
 
     async def _in_turns(self, changes: Iterable[Change[Any, Any]]) -> None:
@@ -208,13 +237,15 @@ class ControlPlane:
             return
         self._leave(connection)
         self._nacks.forget(connection)
+        for follower in self._followers:
+            follower.left(connection)
         self._publish(self.graph.store.apply([Change(self.graph.inputs.proxies, str(connection), None)]))
 
     def heard(self, connection: int, news: Accepted | Refused | HoldEnded) -> None:
         """What a proxy made of what it was sent."""
         if isinstance(news, Accepted) and self._nacks.is_empty:
             return  # nearly always, and as often as there are proxies
-        self.changed.set()
+        self._say_changed()
         view = self._views.get(connection)
         if view is not None and self._nacks.heard(connection, self._name(connection), view, news):
             log.warning("refused by proxy", proxy=self._name(connection), news=type(news).__name__)
@@ -229,6 +260,8 @@ class ControlPlane:
         shared = self._shared.get(scope.shared)
         if shared is None:
             shared = self._shared[scope.shared] = _Shared(self.graph.shared_view(scope), set())
+            for layer in scope.shared:
+                self._seen_by.setdefault(layer, set()).add(scope.shared)
         shared.connections.add(connection)
         view = self._views[connection] = self.graph.proxy_view(scope, shared.view)
         return view
@@ -237,20 +270,46 @@ class ControlPlane:
         view = self._views.pop(connection, None)
         if view is None:
             return
-        shared = self._shared[view.shared_view.layers]
+        layers = view.shared_view.layers
+        shared = self._shared[layers]
         shared.connections.discard(connection)
         if not shared.connections:
-            del self._shared[view.shared_view.layers]
+            del self._shared[layers]
+            for layer in layers:
+                self._seen_by[layer].discard(layers)
+                if not self._seen_by[layer]:
+                    del self._seen_by[layer]
+
+    def members(self, layer: Layer) -> Collection[int]:
+        """Connections that see a layer."""
+        if layer.kind == "proxy":
+            return (int(layer.proxy),) if int(layer.proxy) in self._views else ()
+        scopes = self._seen_by.get(layer, ())
+        return [connection for scope in scopes for connection in self._shared[scope].connections]
+
+    def is_seen(self, layer: Layer) -> bool:
+        """Whether anybody sees a layer."""
+        return int(layer.proxy) in self._views if layer.kind == "proxy" else bool(self._seen_by.get(layer))
+
+    def outstanding(self, connection: int) -> frozenset[str]:
+        """Types of which a proxy has not acknowledged all that it is to have."""
+        return self.server.outstanding(connection)
+
+    def name(self, connection: int) -> str:
+        """Of a proxy, as people write it."""
+        return self._name(connection)
 
     def _publish(self, revision: Revision) -> None:
         """Hands on what a revision changed: to each scope once, to each proxy what is its own."""
-        self.changed.set()
+        self._say_changed()
         for (collection, key), error in revision.failures.items():
             log.error("our own bug: the last good value stays", collection=collection.name, key=key, error=repr(error))
         if sum(map(len, revision.changes.values())) > _BUILD:
             garbage.keep()
         touched = self.graph.outputs.touched(revision)
         if touched:
+            for follower in self._followers:
+                follower.published(touched)
             for shared in tuple(self._shared.values()):
                 if changes := shared.view.changes(touched):
                     self.server.published(shared.view, changes)

@@ -4,7 +4,7 @@ Nothing is different from one machine's but what is passed in: who knows tokens,
 bundle is told. And API servers ask about Pods and objects.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -17,8 +17,10 @@ from controlplane.app.cluster import Cluster
 from controlplane.app.control import ControlPlane
 from controlplane.app.foreseeing import foreseeing
 from controlplane.app.identity import SECRETS, IdentityService, IdentitySettings, open_identity
+from controlplane.app.status import Who, open_status
 from controlplane.app.webhooks import WebhookConfigurations, open_webhooks
 from controlplane.install.names import Place
+from controlplane.model.problem import Problem
 from controlplane.model.settings import Settings
 from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.tasks import Supervisor
@@ -54,9 +56,16 @@ class Seat(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def open_in_cluster(
-    seat: Seat, control: ControlPlane, mesh: Settings, tasks: Supervisor
+    seat: Seat,
+    control: ControlPlane,
+    mesh: Settings,
+    tasks: Supervisor,
+    problems: Callable[[], Iterable[Problem]],
 ) -> AsyncIterator[IdentityService]:
-    """Until left, or until `tasks` end. Raises AuthorityError, StoreError, OSError."""
+    """Until left, or until `tasks` end. `problems`: all that is wrong now, for the status of what it is wrong with.
+
+    Raises AuthorityError, StoreError, OSError.
+    """
     from kubernetes.aio.client import AuthenticationV1Api, CoreV1Api  # noqa: PLC0415  half a second
 
     clock = SystemClock()
@@ -69,7 +78,10 @@ async def open_in_cluster(
         own = OwnRoots(SecretStore(core, seat.place.namespace), mesh.trust_domain, SECRETS, clock)
         folder = _plugged(seat.authority)
         source = own if folder is None else PluggedRoots(folder, clock)
-        async with open_identity(control, mesh, seat.identity, tasks, tokens, source, (bundles,)) as service:
+        async with (
+            open_identity(control, mesh, seat.identity, tasks, tokens, source, (bundles,)) as service,
+            open_status(control, client, seat.place, Who.here(), problems, clock, tasks),
+        ):
             tasks.restarted("trust bundles", bundles.run)
             if seat.webhooks is None:
                 yield service

@@ -159,7 +159,7 @@ async def _until_stopped(options: _Options, state: StateDirectory) -> None:
         _objects(options, control) as (objects, standings),
         Supervisor(SystemClock()) as tasks,
         giving_out(options.given_out, control, config, tasks, state.authority) as identity,
-        _seated(options.seat, control, config, tasks) as seated,
+        _seated(options.seat, control, config, tasks, objects) as seated,
     ):
         if options.listen is not None and options.certificates is not None:
             await _listen(control, options.listen, options.certificates, config)
@@ -192,14 +192,14 @@ async def _objects(options: _Options, control: ControlPlane) -> AsyncIterator[tu
 
 @asynccontextmanager
 async def _seated(
-    seat: Seat | None, control: ControlPlane, config: Mapping[str, Any], tasks: Supervisor
+    seat: Seat | None, control: ControlPlane, config: Mapping[str, Any], tasks: Supervisor, objects: Following
 ) -> AsyncIterator[IdentityService | None]:
     """What a cluster's own control plane does besides."""
     if seat is None:
         yield None
         return
     try:
-        async with open_in_cluster(seat, control, decode_settings(config)[0], tasks) as service:
+        async with open_in_cluster(seat, control, decode_settings(config)[0], tasks, objects.problems) as service:
             yield service
     except (AuthorityError, StoreError) as error:
         raise Misuse(str(error)) from error

@@ -80,13 +80,16 @@ class Wanted(msgspec.Struct, frozen=True):
     message: str
 
 
-def conditions(problems: Iterable[Problem], union: Union) -> tuple[Wanted, ...]:
-    """Of one object: what is wrong with it, and how far it is. The same facts give the same value."""
+def conditions(problems: Iterable[Problem], union: Union | None) -> tuple[Wanted, ...]:
+    """Of one object: what is wrong with it, and how far it is. The same facts give the same value.
+
+    `union` is None for kinds whose proxies are not counted: nothing is said of them then, unless one has refused it.
+    """
     found = sorted(set(problems), key=lambda problem: (_GRAVITY[problem.level], problem))
     proxies = [problem for problem in found if problem.code in _PROXIES]
     references = [problem for problem in found if problem.code in _REFERENCES]
     own = [problem for problem in found if problem.code not in _PROXIES and problem.code not in _REFERENCES]
-    wanted = (_accepted(own), _resolved(references), _programmed(proxies, union))
+    wanted = (_accepted(own), _resolved(references), *_programmed(proxies, union))
     conflicts = [problem for problem in own if problem.code in _CONFLICTS]
     return (*wanted, _conflicted(conflicts)) if conflicts else wanted
 
@@ -107,10 +110,14 @@ def _resolved(problems: Sequence[Problem]) -> Wanted:
     return Wanted(RESOLVED_REFS, Truth.TRUE, "ResolvedRefs", "all that it names is there")
 
 
-def _programmed(problems: Sequence[Problem], union: Union) -> Wanted:
-    progress = union.progress
+def _programmed(problems: Sequence[Problem], union: Union | None) -> tuple[Wanted, ...]:
     if any(problem.level is Level.ERROR for problem in problems):
-        return Wanted(PROGRAMMED, Truth.FALSE, problems[0].code, _said(problems))
+        return (Wanted(PROGRAMMED, Truth.FALSE, problems[0].code, _said(problems)),)
+    return () if union is None else (_counted(problems, union),)
+
+
+def _counted(problems: Sequence[Problem], union: Union) -> Wanted:
+    progress = union.progress
     count = f"{progress.concerned - progress.waiting} of {_proxies(progress.concerned)}"
     if union.missing:
         text = f"nothing is known of the proxies of {', '.join(union.missing)}; of the others, {count} run it"

@@ -93,7 +93,7 @@ class KubernetesStatuses:
 
     async def tell(self, ref: ObjectRef, uid: str, condition: Condition, now: datetime) -> None:
         """Made, or, where there is one of the same name, counted up."""
-        name = f"{ref.name[:200]}.{digest('/'.join((uid, condition.type, condition.status, condition.reason)).encode())}"
+        name = f"{ref.name[:200]}.{digest(f'{uid}/{condition.type}/{condition.status}/{condition.reason}'.encode())}"
         count = self._counts[name] = self._counts.pop(name, 0) + 1
         if len(self._counts) > _MOST:
             self._counts.popitem(last=False)

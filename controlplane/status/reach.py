@@ -21,6 +21,7 @@ L_contra = TypeVar("L_contra", contravariant=True)
 
 # What changes with Pods and certificates is no news of the objects that shaped it.
 _NOT_COUNTED = frozenset({types.ENDPOINT, types.SECRET})
+_COUNTED = tuple([type_url for type_url in types.PUSH_ORDER if type_url not in _NOT_COUNTED])
 _NEVER = -1
 
 
@@ -29,6 +30,10 @@ class Fleet(Protocol[L_contra]):
 
     def members(self, layer: L_contra) -> Collection[int]:
         """Connections that see this layer."""
+        ...
+
+    def is_seen(self, layer: L_contra) -> bool:
+        """Whether there are any."""
         ...
 
     def outstanding(self, connection: int) -> frozenset[str]:
@@ -62,7 +67,7 @@ class Reach(Generic[L]):
         """What a revision changed."""
         self._now += 1
         for layer, by_type in touched.items():
-            is_seen = bool(self._fleet.members(layer))
+            is_seen = self._fleet.is_seen(layer)
             for type_url, changes in by_type.items():
                 if type_url not in _NOT_COUNTED:
                     for change in changes.values():
@@ -92,6 +97,14 @@ class Reach(Generic[L]):
         if resource is None:
             return set()
         return {origin.ref for origin in resource.origins if self._counts(origin.ref)}
+
+    def mark(self, ref: ObjectRef) -> None:
+        """Look at an object as if it had just changed: somebody is concerned now who was not."""
+        layers = [layer for layer in self._layers.get(ref, ()) if self._fleet.is_seen(layer)]
+        if layers:
+            self._now += 1
+            places = {(layer, type_url): self._now for layer in layers for type_url in _COUNTED}
+            self._marks.setdefault(ref, {}).update(places)
 
     def gone(self, connection: int) -> None:
         """A proxy has left."""

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum, auto
+from math import inf
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -102,7 +103,7 @@ class Writer:
         self._pace = pace or Pace()
         self._due: OrderedDict[ObjectRef, float] = OrderedDict()  # -> monotonic time from which on
         self._failures: dict[ObjectRef, int] = {}
-        self._resting = 0.0  # until when the API server wants to be left alone
+        self._resting = -inf  # until when the API server wants to be left alone
         self._told: list[float] = []  # when Events were told, of the last minute
         self.writes = self.conflicts = self.events = self.events_left_out = 0  # for metrics
 

@@ -82,6 +82,11 @@ class Connection:
         self._behind.append(changes)
         return len(self._behind) == 1
 
+    @property
+    def is_told(self) -> bool:
+        """The stream knows of all revisions there are."""
+        return not self._behind
+
     def own_changed(self, changes: Changes) -> bool:
         """The same, for what only this proxy sees."""
         return self.fall_behind(self.stream.own_changes(changes))

@@ -21,6 +21,7 @@ import structlog
 from controlplane.base.clock import Clock
 from controlplane.model.proxy import Proxy
 from controlplane.runtime.buckets import Buckets, Rate
+from controlplane.snapshot import types
 from controlplane.snapshot.view import Changes, View
 from controlplane.xds.budget import ByteBudget
 from controlplane.xds.caller import Caller, caller_of
@@ -39,6 +40,8 @@ from controlplane.xds.proxies import Admission, Denied, Proxies
 
 log = structlog.get_logger(__name__)
 
+_ALL_TYPES = frozenset(types.PUSH_ORDER)
+_FIRST_ASKED = frozenset({types.CLUSTER, types.LISTENER})  # of every proxy
 _SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 Kind = type[DeltaStream] | type[SotwStream]
 _KINDS: Final[Mapping[str, Kind]] = {"DeltaAggregatedResources": DeltaStream, "StreamAggregatedResources": SotwStream}
@@ -208,6 +211,16 @@ class AdsServer:
             yield ConnectionStatus(
                 each.number, each.proxy, each.stream.protocol, now - each.since, each.stream.status()
             )
+
+    def outstanding(self, number: int) -> frozenset[str]:
+        """Types of which a proxy has not acknowledged all that it is to have; all of them while it begins."""
+        connection = self._connections.get(number)
+        if connection is None or not connection.is_told:
+            return _ALL_TYPES
+        standings = connection.stream.status()
+        if not _FIRST_ASKED.issubset(each.type_url for each in standings):
+            return _ALL_TYPES
+        return frozenset(each.type_url for each in standings if each.is_behind)
 
     # Fan-out
 

@@ -24,6 +24,7 @@ class TypeStatus(msgspec.Struct, frozen=True):
     acked_at: float | None  # monotonic seconds
     error: str  # of the last NACK, until the next ACK
     waiting: tuple[str, ...]  # names held back
+    is_behind: bool = False  # something is to be sent, or not acknowledged yet, or held back; refused or not
 
 
 def standing_of(error: str, *, pending: bool, waiting: bool) -> Standing:

@@ -366,4 +366,13 @@ def _status_of(ledger: Ledger, *, scripted: bool) -> TypeStatus:
     waiting = tuple(sorted(ledger.parked))
     pending = scripted or bool(ledger.busy or ledger.flights)
     standing = standing_of(ledger.error, pending=pending, waiting=bool(waiting))
-    return TypeStatus(ledger.type_url, standing, ledger.nonce, ledger.version, ledger.acked_at, ledger.error, waiting)
+    return TypeStatus(
+        ledger.type_url,
+        standing,
+        ledger.nonce,
+        ledger.version,
+        ledger.acked_at,
+        ledger.error,
+        waiting,
+        is_behind=pending or bool(waiting),
+    )
