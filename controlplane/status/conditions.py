@@ -39,6 +39,8 @@ PROGRAMMED: Final = "Programmed"
 CONFLICTED: Final = "Conflicted"
 OURS: Final = (ACCEPTED, RESOLVED_REFS, PROGRAMMED, CONFLICTED)
 
+_TROUBLE: Final = dict.fromkeys(OURS, Truth.FALSE) | {CONFLICTED: Truth.TRUE}
+
 # Problems that are not of what the author wrote, but of what it names.
 _REFERENCES: Final = frozenset(
     {
@@ -211,15 +213,13 @@ def transitions(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> l
 def _is_news(condition: Condition, before: Mapping[str, Any] | None) -> bool:
     if condition.status is Truth.UNKNOWN or condition.reason == _PENDING:
         return False
-    if before is None:
-        return is_trouble(condition)
-    ended_pending = before.get("reason") == _PENDING and not is_trouble(condition)
-    return before.get("status") not in (condition.status, Truth.UNKNOWN) and not ended_pending
+    was = before is not None and before.get("reason") != _PENDING and before.get("status") == _TROUBLE[condition.type]
+    return is_trouble(condition) != was
 
 
 def is_trouble(condition: Condition) -> bool:
     """Whether its author should look at it."""
-    return (condition.status is Truth.TRUE) == (condition.type == CONFLICTED)
+    return condition.status is _TROUBLE[condition.type]
 
 
 __all__ = ["Condition", "Truth", "Wanted", "conditions", "is_trouble", "status", "transitions"]

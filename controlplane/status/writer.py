@@ -159,7 +159,8 @@ class Writer:
         """Takes out of the batch what needs no other attempt."""
         made = []
         for ref in tuple(batch):
-            batch[ref] = self._clock.monotonic() + self._backoff(ref)  # should reading it fail
+            self._failures[ref] = self._failures.get(ref, 0) + 1  # until it is known to be none
+            batch[ref] = self._clock.monotonic() + self._backoff(ref)
             if (found := await self._made(ref)) is not None:
                 made.append(found)
                 batch[ref] = self._clock.monotonic()
@@ -190,6 +191,7 @@ class Writer:
         outcome = await self._statuses.write(ref, standing.version, content)
         if outcome is Outcome.CONFLICT:
             self.conflicts += 1
+            self._failures.pop(ref, None)
             batch[ref] = self._clock.monotonic()
             return 0
         if outcome is Outcome.REFUSED:
@@ -221,5 +223,4 @@ class Writer:
         self._failures.pop(ref, None)
 
     def _backoff(self, ref: ObjectRef) -> float:
-        failures = self._failures[ref] = self._failures.get(ref, 0) + 1
-        return min(self._pace.longest, self._pace.again * float(2 ** min(failures - 1, 10)))
+        return min(self._pace.longest, self._pace.again * float(2 ** min(self._failures[ref] - 1, 10)))

@@ -8,7 +8,7 @@ steps, with or without a clock that goes on meanwhile; no two clocks agree about
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
-from random import Random
+from random import Random  # noqa: TID251  (seeded)
 from typing import Any, NamedTuple
 
 from controlplane.model.problem import ObjectRef
@@ -51,7 +51,7 @@ class Api:
         self.lease = Lease(hold.holder, hold.renewed.isoformat(), hold.epoch, str(self.version))
         return self.lease
 
-    def write(  # noqa: PLR0913, PLR0917  who, when and what
+    def write(
         self, at: float, ref: ObjectRef, version: str, status: Mapping[str, Any], who: str, epoch: int
     ) -> Outcome:
         if self.checks_versions and version != str(self.objects[ref][0]):
@@ -86,7 +86,9 @@ class Replica:
         self.is_dead = False
         self.count = 0
         self.leadership = Leadership(Election(name), self, self, sleep=self.sleep)
-        self.writer = Writer(self.statuses(), self.leadership, self, self.wanted, Pace(quiet=0.0, again=0.5, longest=0.5, events=0))
+        self.writer = Writer(
+            self.statuses(), self.leadership, self, self.wanted, Pace(quiet=0.0, again=0.5, longest=0.5, events=0)
+        )
 
     # A clock
 

@@ -1,7 +1,6 @@
 """One replica writes at a time, whatever happens to any of them, and another one soon does."""
 
-
-from random import Random
+from random import Random  # noqa: TID251  (seeded)
 
 import pytest
 

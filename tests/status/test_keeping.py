@@ -1,0 +1,180 @@
+"""From what happens in a control plane to what an author reads: real xDS at one end, a model API server at the other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import yaml
+
+from controlplane.app.control import ControlPlane, open_control_plane
+from controlplane.app.status import StatusKeeper, Who, open_status
+from controlplane.install.names import Place
+from controlplane.model.decode import decode
+from controlplane.model.meta import ref_of
+from controlplane.model.problem import ObjectRef
+from controlplane.runtime.clock import SystemClock
+from controlplane.runtime.tasks import Supervisor
+from controlplane.snapshot import types
+from tests.security.apiservers import api_server
+from tests.status.apiserver import Objects
+from tests.xds.served import Client
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: bill, namespace: shop}
+spec: {clusterIP: 10.96.0.9, ports: [{port: 80, name: http}]}
+"""
+RULES = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: bill, namespace: shop}
+spec: {host: bill.shop.svc.cluster.local, trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: nowhere, namespace: shop}
+spec: {hosts: [bill], http: [{route: [{destination: {host: nowhere}}]}]}
+"""
+BILL = ObjectRef("networking.istio.io", "DestinationRule", "shop", "bill")
+NOWHERE = ObjectRef("networking.istio.io", "VirtualService", "shop", "nowhere")
+
+
+class World(Objects):
+    """The API server, what reads it, and the control plane."""
+
+    control: ControlPlane
+    keeper: StatusKeeper
+    socket: Path
+
+    def apply(self, manifest: str) -> None:
+        for document in yaml.safe_load_all(manifest):
+            self.control.apply(self.put(document))
+
+    async def until(self, holds: Callable[[], bool], seconds: float = 20.0) -> float:
+        """How long it took."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with asyncio.timeout(seconds):
+            while not holds():  # noqa: ASYNC110  (of the API server's contents, which are no event)
+                await asyncio.sleep(0.02)
+        return loop.time() - began
+
+    def says(self, ref: ObjectRef, name: str) -> tuple[str, str]:
+        found = self.conditions(ref).get(name, {})
+        return found.get("status", ""), found.get("reason", "")
+
+
+@asynccontextmanager
+async def keeping(folder: Path) -> AsyncIterator[World]:
+    world = World(RULES)
+    world.socket = folder / "xds.sock"
+    clock = SystemClock()
+    async with (
+        api_server(world) as client,
+        open_control_plane({}, world.socket) as world.control,
+        Supervisor(clock) as tasks,
+        open_status(
+            world.control, client, Place(), Who("lateend-1", "lateend-1_a"), world.control.problems, clock, tasks
+        ) as world.keeper,
+    ):
+        service: Any = decode(yaml.safe_load(SERVICE)).value
+        world.control.apply({ref_of(service): service, **world.everything()})
+        world.control.start_serving()
+        yield world
+
+
+class Sidecar:
+    """Asks for clusters and listeners, and acknowledges all of them but those it is to hold."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.holds = ""  # type URL
+        self.held: list[Any] = []
+
+    async def run(self) -> None:
+        await self.client.send(types.CLUSTER)
+        await self.client.send(types.LISTENER)
+        while True:
+            response = await self.client.read()
+            if response.type_url == self.holds:
+                self.held.append(response)
+            else:
+                await self.client.ack(response)
+
+    async def release(self) -> None:
+        self.holds = ""
+        while self.held:
+            await self.client.ack(self.held.pop())
+
+    async def refuse(self, why: str) -> None:
+        response = self.held.pop()
+        error = {"code": 13, "message": why}
+        await self.client.send(response.type_url, response_nonce=response.nonce, error_detail=error)
+
+
+@asynccontextmanager
+async def sidecar(world: World) -> AsyncIterator[Sidecar]:
+    async with grpc.aio.insecure_channel(f"unix:{world.socket}") as channel:
+        found = Sidecar(Client(channel))
+        running = asyncio.get_running_loop().create_task(found.run())
+        try:
+            yield found
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+
+async def test_an_author_reads_how_far_a_change_is_and_who_refuses_it(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as world:
+        await world.until(lambda: world.says(NOWHERE, "ResolvedRefs")[0] == "False")
+        await world.until(lambda: world.says(BILL, "Programmed") == ("Unknown", "NoProxies"))
+        async with sidecar(world) as proxy:
+            await world.until(lambda: world.says(BILL, "Programmed")[0] == "True")
+            assert world.conditions(BILL)["Programmed"]["message"] == "1 of 1 proxy run it"
+            writes = len(world.patches)
+            await asyncio.sleep(1.5)
+            assert len(world.patches) == writes, "nothing happens, nothing is written"
+
+            proxy.holds = types.CLUSTER
+            world.apply(RULES.partition("---")[0].replace("7", "8"))
+            await world.until(lambda: world.says(BILL, "Programmed") == ("False", "Pending"))
+            assert world.conditions(BILL)["Programmed"]["observedGeneration"] == 2
+            assert "web-1.shop" in world.conditions(BILL)["Programmed"]["message"]
+
+            await proxy.refuse("too few")
+            took = await world.until(lambda: world.says(BILL, "Programmed") == ("False", "RefusedByProxy"))
+            assert took < 2.0
+            assert "too few" in world.conditions(BILL)["Programmed"]["message"]
+            await world.until(lambda: any(each["reason"] == "RefusedByProxy" for each in world.events.values()))
+
+            await world.until(lambda: bool(proxy.held))  # the last good version again
+            await proxy.release()
+            world.apply(RULES.partition("---")[0].replace("7", "9"))
+            await world.until(lambda: world.says(BILL, "Programmed")[0] == "True")
+
+
+async def test_a_replica_whose_proxies_are_not_known_makes_counts_unknown(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as world:
+        pod: Any = decode(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "lateend-2", "namespace": "lateen-system", "labels": {"app": "lateend"}},
+                "status": {"phase": "Running", "podIP": "10.0.0.2"},
+            }
+        ).value
+        world.control.apply({ref_of(pod): pod})
+        await world.until(lambda: world.says(BILL, "Programmed") == ("Unknown", "ReplicaMissing"))
+        assert "lateend-2" in world.conditions(BILL)["Programmed"]["message"]
+
+
+async def test_the_lease_is_given_back(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as world:
+        await world.until(lambda: world.says(NOWHERE, "Accepted") != ("", ""))
+        assert world.lease["spec"]["holderIdentity"] == "lateend-1_a"
+    assert world.lease["spec"]["holderIdentity"] == ""
