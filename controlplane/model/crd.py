@@ -44,6 +44,12 @@ _ACCEPTED: Final = {
     "jsonPath": '.status.conditions[?(@.type=="Accepted")].status',
     "description": "Whether all of it has an effect; the condition's message says what has none.",
 }
+_PROGRAMMED: Final = {
+    "name": "Programmed",
+    "type": "string",
+    "jsonPath": '.status.conditions[?(@.type=="Programmed")].status',
+    "description": "Whether the proxies that it concerns run it; nothing where they are not counted.",
+}
 # (column, field of spec, what it shows)
 _COLUMNS: Final[Mapping[str, tuple[tuple[str, str, str], ...]]] = {
     "VirtualService": (("Gateways", "gateways", "Gateways that apply it."), ("Hosts", "hosts", "Hosts it is for.")),
@@ -131,7 +137,7 @@ def _version(kind: Kind, version: str, schema: Schema) -> Schema:
         "served": True,
         "storage": version == kind.versions[0],
         "subresources": {"status": {}},
-        "additionalPrinterColumns": [*columns, _ACCEPTED, _AGE],
+        "additionalPrinterColumns": [*columns, _ACCEPTED, _PROGRAMMED, _AGE],
         "schema": {"openAPIV3Schema": schema},
     }
 

@@ -48,7 +48,11 @@ def test_every_crd_is_complete(kind):
     assert [version["storage"] for version in versions] == [name == "v1" for name in names]
     for version in versions:
         assert version["subresources"] == {"status": {}}
-        assert [column["name"] for column in version["additionalPrinterColumns"]][-2:] == ["Accepted", "Age"]
+        assert [column["name"] for column in version["additionalPrinterColumns"]][-3:] == [
+            "Accepted",
+            "Programmed",
+            "Age",
+        ]
     assert len(str(made)) < MAX_APPLIED
     assert yaml.safe_load(crd.files()[f"{kind.group}_{kind.plural}.yaml"]) == made
 

@@ -127,7 +127,7 @@ class Replica:
         while True:
             self.writer.due(OBJECTS)
             await self.writer.step()
-            await self.sleep(0.3)
+            await self.sleep(0.6)
 
 
 class Objects:

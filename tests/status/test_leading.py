@@ -3,10 +3,17 @@
 from random import Random  # noqa: TID251  (seeded)
 
 import pytest
+import structlog
 
 from controlplane.status.election import Election, Lease, Timing
 from tests.conftest import Proved, Size
 from tests.status.simulation import START, World
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    """A thousand leaders have little to say. (`conftest` undoes this.)"""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
 
 def troubled(seed: int, hand_overs: int, *, checks_versions: bool = True) -> World:
