@@ -33,6 +33,7 @@ from tests.security.serving import new_key
 PLACE = Place()
 INJECTOR = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/lateen-sidecar-injector"
 VALIDATOR = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/lateen-validator"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/lateen-system/leases/lateen-leader"
 BUNDLE = "/api/v1/namespaces/lateen-system/configmaps/istio-ca-root-cert"
 TOKEN = "system:serviceaccount:shop:cart"
 
@@ -63,7 +64,7 @@ async def running(cluster: Cluster, tmp_path: Path, authority: Path | None = Non
         async with (
             open_control_plane({}, tmp_path / "xds.sock") as control,
             Supervisor(SystemClock()) as tasks,
-            open_in_cluster(seat, control, mesh, tasks) as service,
+            open_in_cluster(seat, control, mesh, tasks, control.problems) as service,
         ):
             yield service
 
@@ -127,7 +128,9 @@ async def test_it_writes_what_its_rights_allow_and_nothing_else(tmp_path: Path) 
     cluster = installed()
     async with running(cluster, tmp_path):
         await until(lambda: signed(cluster.objects[INJECTOR]) and signed(cluster.objects[VALIDATOR]))
+        await until(lambda: "spec" in cluster.objects[LEASE])
     assert set(cluster.writes) == {
+        ("PATCH", LEASE),
         ("POST", "/api/v1/namespaces/lateen-system/secrets"),
         ("POST", "/api/v1/namespaces/lateen-system/configmaps"),
         ("PATCH", INJECTOR),
