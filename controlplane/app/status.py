@@ -86,6 +86,8 @@ class StatusKeeper:
         self._changed: set[ObjectRef] = set()
         self._waiting: dict[ObjectRef, float] = {}  # since when a change of it is not everywhere; inf: it was said
         self._lonely: set[ObjectRef] = set()  # objects that concerned nobody when they were written about
+        self._unsure: set[ObjectRef] = set()  # objects that were written about while replicas were missing
+        self._missing: tuple[str, ...] = ()
         self._counted_at = clock.monotonic()
         self._replicas: set[str] = set()  # the other ones, by Pod
         control.follow(self)
@@ -121,6 +123,8 @@ class StatusKeeper:
         union = self._union(ref)
         if union is not None and not union.progress.concerned:
             self._lonely.add(ref)
+        if union is not None and union.missing:
+            self._unsure.add(ref)
         return conditions(self._problems.get(ref, ()), union)
 
     def _union(self, ref: ObjectRef) -> Union | None:
@@ -157,6 +161,7 @@ class StatusKeeper:
         # Where proxies are still on their way to it, there will be more to say in a moment.
         self.writer.due(self._changed - set(self.reach.unsettled))
         self._changed.clear()
+        self._look_at_replicas()
         self._count_anew()
         await self.writer.step()
 
@@ -167,6 +172,7 @@ class StatusKeeper:
         self._changed.clear()
         self._waiting.clear()
         self._lonely.clear()
+        self._unsure.clear()
         self.writer.forget()
 
     def _all(self) -> Iterable[ObjectRef]:
@@ -184,6 +190,14 @@ class StatusKeeper:
         before, self._problems = self._problems, _by_object(self._problems_now())
         others = [ref for ref in {*before, *self._problems} if before.get(ref) != self._problems.get(ref)]
         self.writer.due(others, urgent=True)
+
+    def _look_at_replicas(self) -> None:
+        """Who is missing now: what was not known of some objects may be, and the other way round."""
+        missing = self.reports.missing(self._replicas, self._clock.monotonic())
+        if missing != self._missing:
+            self._missing = missing
+            unsure, self._unsure = self._unsure, set()
+            self.writer.due(unsure)
 
     def _stuck(self) -> list[ObjectRef]:
         """Each once. That it is there in the end is said when it is."""

@@ -172,6 +172,9 @@ async def test_a_replica_whose_proxies_are_not_known_makes_counts_unknown(tmp_pa
         await world.until(lambda: world.says(BILL, "Programmed") == ("Unknown", "ReplicaMissing"))
         assert "lateend-2" in world.conditions(BILL)["Programmed"]["message"]
 
+        world.control.apply({ref_of(pod): None})
+        await world.until(lambda: world.says(BILL, "Programmed") == ("Unknown", "NoProxies"))
+
 
 async def test_the_lease_is_given_back(tmp_path: Path) -> None:
     async with keeping(tmp_path) as world:
