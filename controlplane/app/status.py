@@ -39,7 +39,7 @@ _STUCK: Final = 3.0  # seconds after which a change that is not everywhere is wo
 _RECOUNT: Final = 5.0  # seconds between looks at objects that concerned nobody
 _OURS: Final = frozenset((kind.group, kind.kind) for kind in MESH_KINDS)
 # What is made of these names them. What the others do shows in what is made of yet others, so nobody is counted.
-_COUNTED: Final = frozenset({"VirtualService", "DestinationRule", "Gateway", "ServiceEntry"})
+COUNTED: Final = frozenset({"VirtualService", "DestinationRule", "Gateway", "ServiceEntry"})
 _Problems = dict[ObjectRef, frozenset[Problem]]
 
 
@@ -77,7 +77,7 @@ class StatusKeeper:
         self._clock = clock
         self._namespace = namespace
         self._pod = pod
-        self.reach: Reach[Layer] = Reach(control, lambda ref: ref.kind in _COUNTED and is_ours(ref))
+        self.reach: Reach[Layer] = Reach(control, lambda ref: ref.kind in COUNTED and is_ours(ref))
         self.reports = Reports()
         self.writer = Writer(statuses, leadership, clock, self.wanted)
         self._epoch: int | None = None
@@ -128,7 +128,7 @@ class StatusKeeper:
         return conditions(self._problems.get(ref, ()), union)
 
     def _union(self, ref: ObjectRef) -> Union | None:
-        if ref.kind not in _COUNTED:
+        if ref.kind not in COUNTED:
             return None
         others = self.reports.of(ref, self._replicas, self._clock.monotonic())
         return Union(others.progress + self.reach.progress(ref), others.missing)
