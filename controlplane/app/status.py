@@ -25,6 +25,7 @@ from controlplane.model import core
 from controlplane.model.kinds import MESH_KINDS
 from controlplane.model.problem import ObjectRef, Problem
 from controlplane.runtime.tasks import Supervisor
+from controlplane.runtime.turns import Turn
 from controlplane.sources.source import Changes
 from controlplane.status.conditions import Wanted, conditions
 from controlplane.status.election import Election, Timing
@@ -145,8 +146,18 @@ class StatusKeeper:
             await self.step()
             await asyncio.sleep(_TICK)
 
+    async def write(self) -> None:
+        """Until cancelled. An API server that is slow keeps nobody from counting."""
+        while True:
+            await self.writer.step()
+            await asyncio.sleep(_TICK)
+
     async def step(self) -> None:
-        """Looks at what happened since the last time, and writes a few."""
+        """Looks at what happened since the last time."""
+        turn = Turn()
+        for _ in self.reach.count():
+            if turn.is_over():
+                await turn.next()
         settled = self.reach.look()
         epoch = self._leadership.epoch()
         if epoch is None:
@@ -163,7 +174,6 @@ class StatusKeeper:
         self._changed.clear()
         self._look_at_replicas()
         self._count_anew()
-        await self.writer.step()
 
     def _resign(self) -> None:
         self._epoch = None
@@ -257,6 +267,7 @@ async def open_status(  # noqa: PLR0913, PLR0917  everything it needs comes in h
     keeper = StatusKeeper(control, leadership, statuses, problems, clock, namespace=place.namespace, pod=who.pod)
     tasks.restarted("leader election", leadership.run)
     tasks.restarted("status", keeper.run)
+    tasks.restarted("status writer", keeper.write)
     try:
         yield keeper
     finally:

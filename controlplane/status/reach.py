@@ -7,7 +7,8 @@ behind is asked once in a while, of the proxies of marked layers alone, and of e
 wait for it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from controlplane.model.problem import ObjectRef
@@ -53,6 +54,7 @@ class Reach(Generic[L]):
         self._fleet = fleet
         self._counts = counts
         self._now = 0  # grows with what is published
+        self._noted: deque[tuple[tuple[L, str], int, Mapping[str, Change]]] = deque()  # not counted yet
         self._layers: dict[ObjectRef, dict[L, int]] = {}  # resources made of it, by layer
         self._marks: dict[ObjectRef, dict[tuple[L, str], int]] = {}  # (layer, type) -> when it changed; unsettled only
         self._seen: dict[int, dict[str, int]] = {}  # connection -> type -> when it was last known to have all
@@ -64,16 +66,23 @@ class Reach(Generic[L]):
         return self._marks.keys()
 
     def published(self, touched: Mapping[L, Mapping[str, Mapping[str, Change]]]) -> None:
-        """What a revision changed."""
+        """What a revision changed. A large one would keep others waiting, so it is noted, and counted by `count`."""
         self._now += 1
         for layer, by_type in touched.items():
-            is_seen = self._fleet.is_seen(layer)
+            since = self._now if self._fleet.is_seen(layer) else _NEVER
             for type_url, changes in by_type.items():
                 if type_url not in _NOT_COUNTED:
-                    for change in changes.values():
-                        self._changed((layer, type_url), change, is_seen=is_seen)
+                    self._noted.append(((layer, type_url), since, changes))
 
-    def _changed(self, place: tuple[L, str], change: Change, *, is_seen: bool) -> None:
+    def count(self) -> Iterator[None]:
+        """Counts what was noted, in small steps."""
+        while self._noted:
+            place, since, changes = self._noted.popleft()
+            for change in changes.values():
+                self._changed(place, since, change)
+                yield
+
+    def _changed(self, place: tuple[L, str], since: int, change: Change) -> None:
         before, after = self._refs(change.old), self._refs(change.new)
         self.touched += 1
         for ref in after - before:
@@ -81,9 +90,9 @@ class Reach(Generic[L]):
             layers[place[0]] = layers.get(place[0], 0) + 1
         for ref in before - after:
             self._less(ref, place[0])
-        if is_seen:
+        if since != _NEVER:
             for ref in before | after:
-                self._marks.setdefault(ref, {})[place] = self._now
+                self._marks.setdefault(ref, {})[place] = since
 
     def _less(self, ref: ObjectRef, layer: L) -> None:
         layers = self._layers.get(ref, {})
@@ -113,7 +122,7 @@ class Reach(Generic[L]):
     # Now and then
 
     def look(self) -> set[ObjectRef]:
-        """Asks who is behind; the objects whose changes are everywhere now."""
+        """Asks who is behind, of all that was counted; the objects whose changes are everywhere now."""
         wanted: dict[tuple[L, str], int] = {}
         for marks in self._marks.values():
             for place, since in marks.items():

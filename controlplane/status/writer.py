@@ -223,4 +223,4 @@ class Writer:
         self._failures.pop(ref, None)
 
     def _backoff(self, ref: ObjectRef) -> float:
-        return min(self._pace.longest, self._pace.again * float(2 ** min(self._failures[ref] - 1, 10)))
+        return min(self._pace.longest, self._pace.again * float(2 ** min(self._failures.get(ref, 1) - 1, 10)))

@@ -47,6 +47,12 @@ def change(reach: Reach[str], layer: str, old: Resource | None, new: Resource | 
     either = new or old
     assert either is not None
     reach.published({layer: {either.type_url: {either.name: Change(old, new)}}})
+    counted(reach)
+
+
+def counted(reach: Reach[str]) -> int:
+    """In how many steps."""
+    return sum(1 for _ in reach.count())
 
 
 def test_a_change_is_everywhere_when_all_whom_it_concerns_have_acknowledged_it() -> None:
@@ -133,6 +139,7 @@ def test_a_change_costs_what_it_touches() -> None:
         reach = Reach(fleet, lambda _ref: True)
         stands = [made(f"{number}", "1", rule(number)) for number in range(size)]
         reach.published({"mesh": {types.CLUSTER: {each.name: Change(None, each) for each in stands}}})
+        assert counted(reach) == size
         reach.look()
         before = reach.touched
         change(reach, "mesh", stands[7], made("7", "2", rule(7)))
