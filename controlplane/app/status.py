@@ -33,7 +33,7 @@ from controlplane.status.lease import KubernetesLease, Leadership
 from controlplane.status.objects import KubernetesStatuses
 from controlplane.status.reach import Reach
 from controlplane.status.reports import Report, Reports, Union
-from controlplane.status.writer import Statuses, Writer
+from controlplane.status.writer import Lead, Statuses, Writer
 
 _TICK: Final = 0.5  # seconds
 _STUCK: Final = 3.0  # seconds after which a change that is not everywhere is worth a word
@@ -63,7 +63,7 @@ class StatusKeeper:
     def __init__(  # noqa: PLR0913  (everything it needs comes in here)
         self,
         control: ControlPlane,
-        leadership: Leadership,
+        leadership: Lead,
         statuses: Statuses,
         problems: Callable[[], Iterable[Problem]],
         clock: Clock,
@@ -149,8 +149,13 @@ class StatusKeeper:
     async def write(self) -> None:
         """Until cancelled. An API server that is slow keeps nobody from counting."""
         while True:
-            await self.writer.step()
+            await self.write_some()
             await asyncio.sleep(_TICK)
+
+    async def write_some(self) -> None:
+        """Nothing before we have looked at everything as the leader that we are now."""
+        if self._epoch is not None and self._epoch == self._leadership.epoch():
+            await self.writer.step()
 
     async def step(self) -> None:
         """Looks at what happened since the last time."""

@@ -1,8 +1,9 @@
 """From what happens in a control plane to what an author reads: real xDS at one end, a model API server at the other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ from controlplane.install.names import Place
 from controlplane.model.decode import decode
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import ObjectRef
+from controlplane.model.settings import Settings
 from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.tasks import Supervisor
 from controlplane.snapshot import types
+from controlplane.status.conditions import Condition
+from controlplane.status.writer import Outcome, Standing
+from tests.runtime.turning import TurningClock
 from tests.security.apiservers import api_server
 from tests.status.apiserver import Objects
 from tests.xds.served import Client
@@ -181,3 +186,59 @@ async def test_the_lease_is_given_back(tmp_path: Path) -> None:
         await world.until(lambda: world.says(NOWHERE, "Accepted") != ("", ""))
         assert world.lease["spec"]["holderIdentity"] == "lateend-1_a"
     assert world.lease["spec"]["holderIdentity"] == ""
+
+
+class Leading:
+    """A leadership that a test gives and takes."""
+
+    def __init__(self) -> None:
+        self.now: int | None = 1
+
+    def epoch(self) -> int | None:
+        return self.now
+
+    async def confirmed(self, epoch: int) -> bool:
+        return epoch == self.now
+
+
+class Spoken:
+    """Statuses, as they are written."""
+
+    def __init__(self) -> None:
+        self.written: list[Mapping[str, Any]] = []
+
+    async def read(self, _ref: ObjectRef) -> Standing | None:
+        return Standing("1", 1, "uid", None, is_current=True)
+
+    async def write(self, _ref: ObjectRef, _version: str, status: Mapping[str, Any]) -> Outcome:
+        self.written.append(status)
+        return Outcome.WRITTEN
+
+    async def tell(self, ref: ObjectRef, uid: str, condition: Condition, now: datetime) -> None: ...
+
+
+async def test_who_leads_anew_looks_at_what_is_wrong_before_it_speaks() -> None:
+    control, leading, spoken, clock = (
+        ControlPlane(Settings(), SystemClock(), lambda: 0.5),
+        Leading(),
+        Spoken(),
+        TurningClock(),
+    )
+    service: Any = decode(yaml.safe_load(SERVICE)).value
+    control.apply({ref_of(service): service, **World(RULES).everything()})
+    keeper = StatusKeeper(control, leading, spoken, control.problems, clock, namespace="lateen-system", pod="lateend-1")
+    await keeper.step()
+    leading.now = None
+    await keeper.step()
+    keeper.writer.due([NOWHERE])  # as a batch leaves it that was under way when the lease was lost
+    await clock.turn(10)
+    leading.now = 2
+    await keeper.write_some()
+    assert not spoken.written
+    await keeper.step()
+    await clock.turn(10)
+    await keeper.write_some()
+    resolved = [
+        each["status"] for status in spoken.written for each in status["conditions"] if each["type"] == "ResolvedRefs"
+    ]
+    assert sorted(resolved) == ["False", "True"]
