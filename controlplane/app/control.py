@@ -78,12 +78,12 @@ async def _nothing_to_prepare(_proxy: Proxy) -> None:
 class Follower(Protocol):
     """Whoever wants to know what happens, cheaply: each is called for every change."""
 
-    def applied(self, changes: Changes) -> None:
-        """Objects are others, or gone."""
-        ...
-
     def published(self, touched: Touched) -> None:
         """What a revision changed, before anybody is sent it."""
+        ...
+
+    def applied(self, changes: Changes) -> None:
+        """Objects are others, or gone, and what that changes is published."""
         ...
 
     def left(self, connection: int) -> None:
@@ -140,19 +140,28 @@ class ControlPlane:
 
     def apply(self, changes: Changes) -> None:
         """One revision from changed objects; `None` is an object that is gone."""
-        for follower in self._followers:
-            follower.applied(changes)
         if self._ready.is_set():
             self._publish(self.graph.store.apply(self.graph.changes_of(changes)))
-            return
-        with garbage.paused():
-            self._publish(self.graph.store.apply(self.graph.changes_of(changes)))
+        else:
+            with garbage.paused():
+                self._publish(self.graph.store.apply(self.graph.changes_of(changes)))
+        self._say_applied(changes)
 
     async def apply_in_turns(self, changes: Changes) -> None:
         """`apply`, of so much that others would wait for it."""
         async with self._turns:
             with garbage.paused():
                 await self._in_turns(self.graph.changes_of(changes))
+        self._say_applied(changes)
+
+    def _say_applied(self, changes: Changes) -> None:
+        for follower in self._followers:
+            follower.applied(changes)
+
+    @property
+    def is_between(self) -> bool:
+        """A big revision is being worked out: objects may be read already that no proxy was told of."""
+        return self._turns.locked()
 
     async def configure(self, settings: Settings) -> None:
         """Other mesh-wide settings: everything may change, so it is worked out in turns with what else happens."""
@@ -347,6 +356,10 @@ class ControlPlane:
         reported = (problem for _, _, found in self.graph.store.reports() for problem in found)
         over = expired(self.graph.certificate_ends(), self._clock.now())
         return worst_first((*self._settings_problems, *reported, *over, *self._nacks.problems()))
+
+    def refusals(self) -> Iterable[Problem]:
+        """Of these, what proxies refused."""
+        return self._nacks.problems()
 
     def busy_ports(self) -> tuple[BusyPort, ...]:
         """Where proxies cannot listen because something else does."""

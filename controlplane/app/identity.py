@@ -20,7 +20,7 @@ from controlplane.base.identity import Identity
 from controlplane.model.settings import Settings
 from controlplane.runtime.buckets import Buckets, Rate
 from controlplane.runtime.clock import SystemClock
-from controlplane.runtime.https import HttpsServer, Limits
+from controlplane.runtime.https import HttpsServer, Limits, Route
 from controlplane.runtime.tasks import Supervisor
 from controlplane.security.authorities import Authorities, open_authorities
 from controlplane.security.bundles import BundleWriter
@@ -107,14 +107,18 @@ async def open_identity(  # noqa: PLR0913, PLR0917  as above
     tokens: TokenKind,
     source: RootSource,
     writers: Sequence[BundleWriter],
+    routes: Sequence[Route] = (),
 ) -> AsyncIterator[IdentityService]:
-    """Until left, or until `tasks` end. Raises AuthorityError, StoreError, OSError (ssl.SSLError is one)."""
+    """Until left, or until `tasks` end. `routes`: what is answered beside agents.
+
+    Raises AuthorityError, StoreError, OSError (ssl.SSLError is one).
+    """
     clock = SystemClock()
     holders = Holders(clock, lambda: _connected(control), settled=settings.settled)
     authorities = await open_authorities(source, holders, writers)
-    names = Names(Identity(mesh.trust_domain, mesh.root_namespace, ACCOUNT), settings.names)
+    names = Names(own_identity(mesh), settings.names)
     serving = Serving(authorities, names, SECRETS, clock, settings.lifetimes)
-    domains = (mesh.trust_domain, *mesh.trust_domain_aliases)
+    domains = trust_domains(mesh)
     xds_port = await control.server.listen_tcp(
         settings.xds_host, settings.xds_port, Certificates(serving), MeshAdmission(frozenset(domains))
     )
@@ -122,7 +126,7 @@ async def open_identity(  # noqa: PLR0913, PLR0917  as above
     bootstraps = _bootstraps(settings, xds_port)
     tasks.once("bootstraps", bootstraps.warm_up)
     endpoint = _endpoint(callers, authorities, bootstraps, settings, lambda: control.is_serving)
-    https = HttpsServer(endpoint.routes(), serving.read(), settings.limits)
+    https = HttpsServer((*endpoint.routes(), *routes), serving.read(), settings.limits)
     serving.follow(https.use)
     port = await https.listen(tasks, settings.host, settings.port)
     tasks.restarted("authority", authorities.run)
@@ -132,6 +136,16 @@ async def open_identity(  # noqa: PLR0913, PLR0917  as above
         yield IdentityService(authorities, https, port, xds_port, settings.names[0], serving)
     finally:
         await https.stop(_GRACE)
+
+
+def own_identity(mesh: Settings) -> Identity:
+    """The control plane's, of all its replicas."""
+    return Identity(mesh.trust_domain, mesh.root_namespace, ACCOUNT)
+
+
+def trust_domains(mesh: Settings) -> tuple[str, ...]:
+    """Ours, and then those that mean the same."""
+    return (mesh.trust_domain, *mesh.trust_domain_aliases)
 
 
 def _bootstraps(settings: IdentitySettings, xds_port: int) -> Bootstraps:

@@ -16,7 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from controlplane.app.cluster import Cluster
 from controlplane.app.control import ControlPlane
 from controlplane.app.foreseeing import foreseeing
-from controlplane.app.identity import SECRETS, IdentityService, IdentitySettings, open_identity
+from controlplane.app.identity import (
+    SECRETS,
+    IdentityService,
+    IdentitySettings,
+    open_identity,
+    own_identity,
+    trust_domains,
+)
 from controlplane.app.status import Who, open_status
 from controlplane.app.webhooks import WebhookConfigurations, open_webhooks
 from controlplane.install.names import Place
@@ -30,9 +37,11 @@ from controlplane.security.authorities import Authorities
 from controlplane.security.configmaps import ConfigMapBundles
 from controlplane.security.keeping import StoreError
 from controlplane.security.secretstore import NAME, SecretStore
+from controlplane.security.serving import Names, Serving
 from controlplane.security.sources import OwnRoots, PluggedRoots
 from controlplane.security.tokenreview import TokenReviews
 from controlplane.sources.kubernetes.access import Unreachable, credentials
+from controlplane.status.peers import HttpsPeers, PeerEndpoint, open_peers
 from controlplane.webhooks.configurations import Service, injection, secret_path
 from controlplane.webhooks.injection.settings import InjectionSettings
 from controlplane.webhooks.injection.webhook import InjectionWebhook
@@ -78,10 +87,13 @@ async def open_in_cluster(
         own = OwnRoots(SecretStore(core, seat.place.namespace), mesh.trust_domain, SECRETS, clock)
         folder = _plugged(seat.authority)
         source = own if folder is None else PluggedRoots(folder, clock)
+        asked = PeerEndpoint(own_identity(mesh), trust_domains(mesh), clock)
         async with (
-            open_identity(control, mesh, seat.identity, tasks, tokens, source, (bundles,)) as service,
-            open_status(control, client, seat.place, Who.here(), problems, clock, tasks),
+            open_identity(control, mesh, seat.identity, tasks, tokens, source, (bundles,), asked.routes()) as service,
+            _peers(service, mesh, seat.identity, tasks) as peers,
+            open_status(control, client, peers, seat.place, Who.here(), problems, clock, tasks) as status,
         ):
+            asked.knows = status.report
             tasks.restarted("trust bundles", bundles.run)
             if seat.webhooks is None:
                 yield service
@@ -89,6 +101,19 @@ async def open_in_cluster(
             secret = await _secret(core, seat.place, service.authorities, is_ours=folder is None)
             async with _answering(seat, seat.webhooks, control, service, tasks, client, secret):
                 yield service
+
+
+@asynccontextmanager
+async def _peers(
+    service: IdentityService, mesh: Settings, settings: IdentitySettings, tasks: Supervisor
+) -> AsyncIterator[HttpsPeers]:
+    """To ask other replicas, which listen where we do: by a certificate of our account, for no name of a server."""
+    names = Names(own_identity(mesh), ())
+    own = Serving(service.authorities, names, SECRETS, SystemClock(), settings.lifetimes)
+    async with open_peers(own.read(), service.port) as peers:
+        own.follow(peers.use)
+        tasks.restarted("certificate for replicas", own.run)
+        yield peers
 
 
 @asynccontextmanager

@@ -6,38 +6,46 @@ for who comes to lead works everything out anew, and writes what differs.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import islice
 from secrets import token_hex
 from socket import gethostname
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from controlplane.app.control import ControlPlane
 from controlplane.base.clock import Clock
 from controlplane.compile.layers import Layer
 from controlplane.compile.view import Touched
 from controlplane.install.lateend import APP
-from controlplane.install.names import LEASE, Place
+from controlplane.install.names import DEFAULT_REVISION, LEASE, REVISION, Place
 from controlplane.model import core
 from controlplane.model.kinds import MESH_KINDS
 from controlplane.model.problem import ObjectRef, Problem
 from controlplane.runtime.tasks import Supervisor
 from controlplane.runtime.turns import Turn
+from controlplane.security.apiserver import NoAnswer
 from controlplane.sources.source import Changes
-from controlplane.status.conditions import Wanted, conditions
+from controlplane.status.conditions import Wanted, conditions, is_refused
 from controlplane.status.election import Election, Timing
 from controlplane.status.lease import KubernetesLease, Leadership
 from controlplane.status.objects import KubernetesStatuses
+from controlplane.status.parts import MOST_REFUSALS, Part, Parts, Report, Union, content_of
+from controlplane.status.peers import Peers, Replica, ask_all
 from controlplane.status.reach import Reach
-from controlplane.status.reports import Report, Reports, Union
-from controlplane.status.writer import Lead, Statuses, Writer
+from controlplane.status.writer import Later, Lead, Statuses, Writer
+
+log = structlog.get_logger(__name__)
 
 _TICK: Final = 0.5  # seconds
 _STUCK: Final = 3.0  # seconds after which a change that is not everywhere is worth a word
 _RECOUNT: Final = 5.0  # seconds between looks at objects that concerned nobody
+_RECOUNTED: Final = 100  # of them, that others are asked for at a time
+_LONGEST_NAME: Final = 63  # characters of a host's
 _OURS: Final = frozenset((kind.group, kind.kind) for kind in MESH_KINDS)
 # What is made of these names them. What the others do shows in what is made of yet others, so nobody is counted.
 COUNTED: Final = frozenset({"VirtualService", "DestinationRule", "Gateway", "ServiceEntry"})
@@ -52,7 +60,7 @@ class Who(msgspec.Struct, frozen=True):
 
     @classmethod
     def here(cls) -> "Who":
-        """A Pod is called as its host is."""
+        """A Pod's host is called as it is, cut to what a host's name may have."""
         pod = gethostname()
         return cls(pod, f"{pod}_{token_hex(4)}")
 
@@ -60,11 +68,12 @@ class Who(msgspec.Struct, frozen=True):
 class StatusKeeper:
     """Of one replica. See `control.Follower`."""
 
-    def __init__(  # noqa: PLR0913  (everything it needs comes in here)
+    def __init__(  # noqa: PLR0913, PLR0917  (everything it needs comes in here)
         self,
         control: ControlPlane,
         leadership: Lead,
         statuses: Statuses,
+        peers: Peers,
         problems: Callable[[], Iterable[Problem]],
         clock: Clock,
         *,
@@ -74,23 +83,25 @@ class StatusKeeper:
         """`problems`: all there are now. `namespace` and `pod`: ours, among those of the other replicas."""
         self._control = control
         self._leadership = leadership
+        self._peers = peers
         self._problems_now = problems
         self._clock = clock
         self._namespace = namespace
         self._pod = pod
         self.reach: Reach[Layer] = Reach(control, lambda ref: ref.kind in COUNTED and is_ours(ref))
-        self.reports = Reports()
+        self.parts = Parts()
         self.writer = Writer(statuses, leadership, clock, self.wanted)
         self._epoch: int | None = None
-        self._news = -1
+        self._news = (-1, -1)  # of ourselves, of others
         self._problems: _Problems = {}
         self._changed: set[ObjectRef] = set()
         self._waiting: dict[ObjectRef, float] = {}  # since when a change of it is not everywhere; inf: it was said
-        self._lonely: set[ObjectRef] = set()  # objects that concerned nobody when they were written about
+        self._lonely: dict[ObjectRef, None] = {}  # objects that concerned nobody when they were written about
         self._unsure: set[ObjectRef] = set()  # objects that were written about while replicas were missing
         self._missing: tuple[str, ...] = ()
         self._counted_at = clock.monotonic()
-        self._replicas: set[str] = set()  # the other ones, by Pod
+        self._replicas: dict[str, Replica] = {}  # the other ones, by Pod
+        self._silent: dict[str, str] = {}  # those of them that did not answer, and why
         control.follow(self)
 
     # What happens: called for every change
@@ -109,34 +120,83 @@ class StatusKeeper:
         self.reach.gone(connection)
 
     def _note_replica(self, name: str, pod: core.Pod | None) -> None:
-        there = pod is not None and pod.meta.labels.get("app") == APP and pod.status.phase == "Running"
-        if there and name != self._pod:
-            self._replicas.add(name)
-        else:
-            self._replicas.discard(name)
+        self._replicas.pop(name, None)
+        if pod is None or pod.meta.labels.get("app") != APP or pod.status.phase != "Running":
+            return
+        if name[:_LONGEST_NAME].rstrip("-.") != self._pod and pod.ips:
+            place = Place(self._namespace, pod.meta.labels.get(REVISION, DEFAULT_REVISION))
+            self._replicas[name] = Replica(name, pod.ips[0], place.server_name)
 
     # What an object is to say
 
-    def wanted(self, ref: ObjectRef) -> tuple[Wanted, ...] | None:
+    def wanted(self, ref: ObjectRef) -> tuple[Wanted, ...] | Later | None:
         """None: it is not here any more."""
-        if served(self._control, ref) is None and ref not in self._problems:
+        if self._control.is_between or not self.reach.is_counted:
+            return Later.LATER
+        value = served(self._control, ref)
+        if value is None and ref not in self._problems:
             return None
-        union = self._union(ref)
-        if union is not None and not union.progress.concerned:
-            self._lonely.add(ref)
-        if union is not None and union.missing:
-            self._unsure.add(ref)
-        return conditions(self._problems.get(ref, ()), union)
+        problems = self._problems.get(ref, frozenset())
+        union = self._union(ref, value) if not is_refused(problems) else None
+        return union if isinstance(union, Later) else conditions(problems, union)
 
-    def _union(self, ref: ObjectRef) -> Union | None:
+    def _union(self, ref: ObjectRef, value: Any) -> Union | Later | None:
+        """None: nobody is counted. An object that never could be read is nobody's."""
         if ref.kind not in COUNTED:
             return None
-        others = self.reports.of(ref, self._replicas, self._clock.monotonic())
-        return Union(others.progress + self.reach.progress(ref), others.missing)
+        others = self.parts.of(ref, content_of(value), self._clock.monotonic()) if value is not None else Union()
+        if others is None:
+            return Later.LATER
+        union = Union(others.progress + self.reach.progress(ref), others.missing)
+        self._lonely.pop(ref, None)
+        if not union.progress.concerned:
+            self._lonely[ref] = None
+        if union.missing:
+            self._unsure.add(ref)
+        return union
 
-    def report(self, number: int) -> Report:
-        """For the one that leads."""
-        return Report(self._pod, number, self.reach.progresses())
+    # What other replicas say, and what they are told
+
+    def report(self, refs: Sequence[ObjectRef]) -> Report | None:
+        """For the one that leads; None: we know nothing yet. What is being counted just now is left out."""
+        if not self._control.is_serving:
+            return None
+        known = not self._control.is_between and self.reach.is_counted
+        parts = [
+            Part(ref, content_of(value), self.reach.progress(ref))
+            for ref in (refs if known else ())
+            if ref.kind in COUNTED and (value := served(self._control, ref)) is not None
+        ]
+        refused = sorted({problem for problem in self._control.refusals() if is_ours(problem.origin.ref)})
+        return Report(tuple(parts), tuple(refused[:MOST_REFUSALS]))
+
+    async def ask(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.ask_once()
+            await asyncio.sleep(_TICK)
+
+    async def ask_once(self) -> None:
+        """Asks all others for what we are about to speak of, if we lead."""
+        if self._epoch is None:
+            return
+        questions = self.parts.questions(self._clock.monotonic())
+        asked = {self._replicas[name]: refs for name, refs in questions.items() if name in self._replicas}
+        for replica, said in await ask_all(self._peers, asked):
+            self._note_silence(replica.pod, str(said) if isinstance(said, NoAnswer) else "")
+            if isinstance(said, Report):
+                self.writer.due(self.parts.heard(replica.pod, said, self._clock.monotonic()))
+        if self._epoch is not None:
+            self._look_at_problems()
+
+    def _note_silence(self, pod: str, why: str) -> None:
+        """In the log once, however it goes on."""
+        if bool(why) != (pod in self._silent):
+            (log.warning if why else log.info)("another replica", pod=pod, why=why or "it answers again")
+        if why:
+            self._silent[pod] = why
+        else:
+            self._silent.pop(pod, None)
 
     # What is to be written
 
@@ -170,7 +230,9 @@ class StatusKeeper:
             return
         if epoch != self._epoch:
             self._epoch = epoch
+            self.parts.forget()
             self._changed.update(self._all())
+        self.writer.due(self.parts.know(self._replicas.keys(), self._clock.monotonic()))
         self._look_at_problems()
         self.writer.due(settled)
         self.writer.due(self._stuck())
@@ -182,12 +244,14 @@ class StatusKeeper:
 
     def _resign(self) -> None:
         self._epoch = None
-        self._news = -1
+        self._news = (-1, -1)
         self._problems = {}
         self._changed.clear()
         self._waiting.clear()
         self._lonely.clear()
         self._unsure.clear()
+        self._silent.clear()
+        self.parts.forget()
         self.writer.forget()
 
     def _all(self) -> Iterable[ObjectRef]:
@@ -199,16 +263,17 @@ class StatusKeeper:
                     yield ObjectRef(kind.group, kind.kind, namespace, name)
 
     def _look_at_problems(self) -> None:
-        if self._control.news == self._news:
+        news = (self._control.news, self.parts.news)
+        if news == self._news:
             return
-        self._news = self._control.news
-        before, self._problems = self._problems, _by_object(self._problems_now())
+        self._news = news
+        before, self._problems = self._problems, _by_object((*self._problems_now(), *self.parts.refusals()))
         others = [ref for ref in {*before, *self._problems} if before.get(ref) != self._problems.get(ref)]
         self.writer.due(others, urgent=True)
 
     def _look_at_replicas(self) -> None:
         """Who is missing now: what was not known of some objects may be, and the other way round."""
-        missing = self.reports.missing(self._replicas, self._clock.monotonic())
+        missing = self.parts.missing(self._clock.monotonic())
         if missing != self._missing:
             self._missing = missing
             unsure, self._unsure = self._unsure, set()
@@ -229,8 +294,12 @@ class StatusKeeper:
             return
         self._counted_at = now
         for ref in [ref for ref in self._lonely if self.reach.progress(ref).concerned]:
-            self._lonely.discard(ref)
+            del self._lonely[ref]
             self.reach.mark(ref)
+        for ref in tuple(islice(self._lonely, _RECOUNTED)):
+            self._lonely[ref] = self._lonely.pop(ref)  # the next time it is others' turn
+            if (value := served(self._control, ref)) is not None:
+                self.parts.recount(ref, content_of(value), now)
 
 
 def served(control: ControlPlane, ref: ObjectRef) -> Any | None:
@@ -256,6 +325,7 @@ def _by_object(problems: Iterable[Problem]) -> _Problems:
 async def open_status(  # noqa: PLR0913, PLR0917  everything it needs comes in here
     control: ControlPlane,
     client: Any,
+    peers: Peers,
     place: Place,
     who: "Who",
     problems: Callable[[], Iterable[Problem]],
@@ -269,9 +339,11 @@ async def open_status(  # noqa: PLR0913, PLR0917  everything it needs comes in h
     lease = KubernetesLease(CoordinationV1Api(client), place.namespace, LEASE, good=timing.good, patience=timing.answer)
     leadership = Leadership(Election(who.name, timing), lease, clock)
     statuses = KubernetesStatuses(CustomObjectsApi(client), CoreV1Api(client), partial(served, control), who.pod)
-    keeper = StatusKeeper(control, leadership, statuses, problems, clock, namespace=place.namespace, pod=who.pod)
+    where = {"namespace": place.namespace, "pod": who.pod}
+    keeper = StatusKeeper(control, leadership, statuses, peers, problems, clock, **where)
     tasks.restarted("leader election", leadership.run)
     tasks.restarted("status", keeper.run)
+    tasks.restarted("other replicas' counts", keeper.ask)
     tasks.restarted("status writer", keeper.write)
     try:
         yield keeper

@@ -42,11 +42,20 @@ def server_context(generation: Generation) -> ssl.SSLContext:
     Sessions are never resumed: who was trusted in an earlier one need not be trusted now.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.num_tickets = 0
     context.verify_mode = ssl.CERT_OPTIONAL
+    return _with(context, generation)
+
+
+def client_context(generation: Generation) -> ssl.SSLContext:
+    """For a client that shows its certificate, to a server that proves its name by one of the roots."""
+    return _with(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), generation)
+
+
+def _with(context: ssl.SSLContext, generation: Generation) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # a root that is plugged in may have its own
     context.load_verify_locations(cadata=generation.roots.decode())
     with _as_file(generation.certificate) as chain, _as_file(generation.key) as key:

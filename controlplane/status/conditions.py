@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from controlplane.model.problem import Level, Problem
-from controlplane.status.reports import Union
+from controlplane.status.parts import Union
 
 
 class Truth(StrEnum):
@@ -112,8 +112,13 @@ def _resolved(problems: Sequence[Problem]) -> Wanted:
     return Wanted(RESOLVED_REFS, Truth.TRUE, "ResolvedRefs", "all that it names is there")
 
 
+def is_refused(problems: Iterable[Problem]) -> bool:
+    """A proxy will not have it: how many others do does not matter."""
+    return any(problem.level is Level.ERROR and problem.code in _PROXIES for problem in problems)
+
+
 def _programmed(problems: Sequence[Problem], union: Union | None) -> tuple[Wanted, ...]:
-    if any(problem.level is Level.ERROR for problem in problems):
+    if is_refused(problems):
         return (Wanted(PROGRAMMED, Truth.FALSE, problems[0].code, _said(problems)),)
     return () if union is None else (_counted(problems, union),)
 
@@ -222,4 +227,4 @@ def is_trouble(condition: Condition) -> bool:
     return condition.status is _TROUBLE[condition.type]
 
 
-__all__ = ["Condition", "Truth", "Wanted", "conditions", "is_trouble", "status", "transitions"]
+__all__ = ["Condition", "Truth", "Wanted", "conditions", "is_refused", "is_trouble", "status", "transitions"]

@@ -15,7 +15,7 @@ from controlplane.model.problem import ObjectRef
 from controlplane.snapshot import types
 from controlplane.snapshot.resource import Resource
 from controlplane.snapshot.view import Change
-from controlplane.status.reports import MOST_NAMED, NOTHING, Progress
+from controlplane.status.parts import MOST_NAMED, NOTHING, Progress
 
 L = TypeVar("L")
 L_contra = TypeVar("L_contra", contravariant=True)
@@ -77,10 +77,18 @@ class Reach(Generic[L]):
     def count(self) -> Iterator[None]:
         """Counts what was noted, in small steps."""
         while self._noted:
-            place, since, changes = self._noted.popleft()
-            for change in changes.values():
-                self._changed(place, since, change)
-                yield
+            place, since, changes = self._noted[0]
+            try:
+                for change in changes.values():
+                    self._changed(place, since, change)
+                    yield
+            finally:
+                self._noted.popleft()
+
+    @property
+    def is_counted(self) -> bool:
+        """Nothing was published that is not counted yet."""
+        return not self._noted
 
     def _changed(self, place: tuple[L, str], since: int, change: Change) -> None:
         before, after = self._refs(change.old), self._refs(change.new)
@@ -172,10 +180,6 @@ class Reach(Generic[L]):
             return NOTHING
         behind = tuple(sorted(map(self._fleet.name, waiting))[:MOST_NAMED])
         return Progress(len(concerned | waiting), len(waiting), behind)
-
-    def progresses(self) -> dict[ObjectRef, Progress]:
-        """Of all objects that have one."""
-        return {ref: self.progress(ref) for ref in {*self._layers, *self._marks}}
 
     def _members(self, layers: Iterable[L]) -> set[int]:
         return {connection for layer in layers for connection in self._fleet.members(layer)}

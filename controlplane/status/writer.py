@@ -44,6 +44,12 @@ class Outcome(Enum):
     REFUSED = auto()  # we may not
 
 
+class Later(Enum):
+    """Of what an object is to say."""
+
+    LATER = auto()  # it is not known right now
+
+
 class Busy(Exception):  # noqa: N818  (what happened)
     """The API server asks us to wait: `seconds`."""
 
@@ -92,7 +98,7 @@ class Writer:
         statuses: Statuses,
         lead: Lead,
         clock: Clock,
-        wanted: Callable[[ObjectRef], Sequence[Wanted] | None],
+        wanted: Callable[[ObjectRef], Sequence[Wanted] | Later | None],
         pace: Pace | None = None,
     ) -> None:
         """`wanted`: what an object is to say now; None: there is no such object here."""
@@ -161,11 +167,15 @@ class Writer:
         for ref in tuple(batch):
             self._failures[ref] = self._failures.get(ref, 0) + 1  # until it is known to be none
             batch[ref] = self._clock.monotonic() + self._backoff(ref)
-            if (found := await self._made(ref)) is not None:
+            found = await self._made(ref)
+            if found is None:
+                self._done(ref, batch)
+            elif isinstance(found, Later):
+                self._failures.pop(ref, None)
+                batch[ref] = self._clock.monotonic() + self._pace.quiet
+            else:
                 made.append(found)
                 batch[ref] = self._clock.monotonic()
-            else:
-                self._done(ref, batch)
         if made and not await self._lead.confirmed(epoch):
             return 0
         written = 0
@@ -175,11 +185,16 @@ class Writer:
             written += await self._write(ref, standing, content, batch)
         return written
 
-    async def _made(self, ref: ObjectRef) -> tuple[ObjectRef, Standing, dict[str, Any]] | None:
+    async def _made(self, ref: ObjectRef) -> tuple[ObjectRef, Standing, dict[str, Any]] | Later | None:
         """What is to be written, if anything is. What is not current has changed, and that change will come by."""
-        if self._wanted(ref) is None or (standing := await self._statuses.read(ref)) is None:
+        wanted = self._wanted(ref)
+        if wanted is None or isinstance(wanted, Later):
+            return wanted
+        if (standing := await self._statuses.read(ref)) is None:
             return None
         wanted = self._wanted(ref)  # as it is now: reading took a moment
+        if isinstance(wanted, Later):
+            return wanted
         if wanted is None or not standing.is_current:
             return None
         content = status(standing.status, wanted, standing.generation, self._clock.now())

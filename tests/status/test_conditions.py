@@ -8,7 +8,7 @@ import msgspec
 
 from controlplane.model.problem import Level, ObjectRef, Origin, Problem
 from controlplane.status.conditions import Truth, conditions, status, transitions
-from controlplane.status.reports import Progress, Union
+from controlplane.status.parts import Progress, Union
 
 AT = datetime(2026, 8, 1, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)

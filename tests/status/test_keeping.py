@@ -1,13 +1,14 @@
 """From what happens in a control plane to what an author reads: real xDS at one end, a model API server at the other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import yaml
 
 from controlplane.app.control import ControlPlane, open_control_plane
@@ -19,8 +20,11 @@ from controlplane.model.problem import ObjectRef
 from controlplane.model.settings import Settings
 from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.tasks import Supervisor
+from controlplane.security.apiserver import NoAnswer
 from controlplane.snapshot import types
 from controlplane.status.conditions import Condition
+from controlplane.status.parts import Report
+from controlplane.status.peers import Replica
 from controlplane.status.writer import Outcome, Standing
 from tests.runtime.turning import TurningClock
 from tests.security.apiservers import api_server
@@ -53,6 +57,7 @@ class World(Objects):
 
     control: ControlPlane
     keeper: StatusKeeper
+    others: "Others"
     socket: Path
 
     def apply(self, manifest: str) -> None:
@@ -73,17 +78,39 @@ class World(Objects):
         return found.get("status", ""), found.get("reason", "")
 
 
+class Others:
+    """The other replicas, by Pod. One that is not in here does not answer."""
+
+    def __init__(self) -> None:
+        self.keepers: dict[str, StatusKeeper] = {}
+
+    async def ask(self, replica: Replica, refs: Sequence[ObjectRef]) -> Report:
+        keeper = self.keepers.get(replica.pod)
+        report = keeper.report(refs) if keeper is not None else None
+        if report is None:
+            raise NoAnswer("it cannot be asked")
+        return msgspec.json.decode(msgspec.json.encode(report), type=Report)
+
+
 @asynccontextmanager
 async def keeping(folder: Path) -> AsyncIterator[World]:
     world = World(RULES)
     world.socket = folder / "xds.sock"
+    world.others = Others()
     clock = SystemClock()
     async with (
         api_server(world) as client,
         open_control_plane({}, world.socket) as world.control,
         Supervisor(clock) as tasks,
         open_status(
-            world.control, client, Place(), Who("lateend-1", "lateend-1_a"), world.control.problems, clock, tasks
+            world.control,
+            client,
+            world.others,
+            Place(),
+            Who("lateend-1", "lateend-1_a"),
+            world.control.problems,
+            clock,
+            tasks,
         ) as world.keeper,
     ):
         service: Any = decode(yaml.safe_load(SERVICE)).value
@@ -122,7 +149,7 @@ class Sidecar:
 
 
 @asynccontextmanager
-async def sidecar(world: World) -> AsyncIterator[Sidecar]:
+async def sidecar(world: "World | Second") -> AsyncIterator[Sidecar]:
     async with grpc.aio.insecure_channel(f"unix:{world.socket}") as channel:
         found = Sidecar(Client(channel))
         running = asyncio.get_running_loop().create_task(found.run())
@@ -163,21 +190,102 @@ async def test_an_author_reads_how_far_a_change_is_and_who_refuses_it(tmp_path: 
             await world.until(lambda: world.says(BILL, "Programmed")[0] == "True")
 
 
+def pod(name: str) -> Any:
+    """A replica's."""
+    return decode(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": "lateen-system", "labels": {"app": "lateend"}},
+            "status": {"phase": "Running", "podIP": "10.0.0.2"},
+        }
+    ).value
+
+
 async def test_a_replica_whose_proxies_are_not_known_makes_counts_unknown(tmp_path: Path) -> None:
     async with keeping(tmp_path) as world:
-        pod: Any = decode(
-            {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": "lateend-2", "namespace": "lateen-system", "labels": {"app": "lateend"}},
-                "status": {"phase": "Running", "podIP": "10.0.0.2"},
-            }
-        ).value
-        world.control.apply({ref_of(pod): pod})
+        other = pod("lateend-2")
+        world.control.apply({ref_of(other): other})
         await world.until(lambda: world.says(BILL, "Programmed") == ("Unknown", "ReplicaMissing"))
         assert "lateend-2" in world.conditions(BILL)["Programmed"]["message"]
 
-        world.control.apply({ref_of(pod): None})
+        world.control.apply({ref_of(other): None})
+        await world.until(lambda: world.says(BILL, "Programmed") == ("Unknown", "NoProxies"))
+
+
+class Second:
+    """Another replica, with proxies of its own: it leads nothing."""
+
+    def __init__(self, control: ControlPlane, world: World, folder: Path) -> None:
+        self.control = control
+        self.socket = folder / "second.sock"
+        self.leading = Leading()
+        self.leading.now = None
+        self.keeper = StatusKeeper(
+            control,
+            self.leading,
+            Spoken(),
+            world.others,
+            control.problems,
+            SystemClock(),
+            namespace="lateen-system",
+            pod="lateend-2",
+        )
+
+
+@asynccontextmanager
+async def second(world: World, folder: Path) -> AsyncIterator[Second]:
+    async with open_control_plane({}, folder / "second.sock") as control, Supervisor(SystemClock()) as tasks:
+        found = Second(control, world, folder)
+        tasks.restarted("status of another replica", found.keeper.run)
+        service: Any = decode(yaml.safe_load(SERVICE)).value
+        control.apply({ref_of(service): service, **world.everything()})
+        control.start_serving()
+        world.others.keepers["lateend-2"] = found.keeper
+        found_pod = pod("lateend-2")
+        world.control.apply({ref_of(found_pod): found_pod})
+        yield found
+
+
+async def test_proxies_of_all_replicas_count(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as world, second(world, tmp_path) as other, sidecar(other) as proxy:
+        await world.until(lambda: world.says(BILL, "Programmed")[0] == "True")
+        assert world.conditions(BILL)["Programmed"]["message"] == "1 of 1 proxy run it"
+
+        proxy.holds = types.CLUSTER
+        changed = RULES.partition("---")[0].replace("7", "8")
+        world.apply(changed)  # the other replica has not read it yet
+        await asyncio.sleep(1.5)
+        assert world.conditions(BILL)["Programmed"]["observedGeneration"] == 1, "it is not known yet who runs it"
+        other.control.apply(world.everything())
+        await world.until(lambda: world.says(BILL, "Programmed") == ("False", "Pending"))
+        assert world.conditions(BILL)["Programmed"]["message"] == "0 of 1 proxy run it; not yet: web-1.shop"
+        assert world.conditions(BILL)["Programmed"]["observedGeneration"] == 2
+
+        async with sidecar(world):
+            await proxy.refuse("too few")
+            took = await world.until(lambda: world.says(BILL, "Programmed") == ("False", "RefusedByProxy"))
+            assert took < 2.0, "wherever it was refused"
+            assert "too few" in world.conditions(BILL)["Programmed"]["message"]
+
+            await world.until(lambda: bool(proxy.held))  # the last good version again
+            await proxy.release()
+            world.apply(changed.replace("8", "9"))
+            other.control.apply(world.everything())
+            await world.until(lambda: world.says(BILL, "Programmed")[0] == "True")
+            assert world.conditions(BILL)["Programmed"]["message"] == "2 of 2 proxies run it"
+
+
+async def test_nobody_waits_for_the_proxies_of_a_replica_that_is_gone(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as world:
+        async with second(world, tmp_path) as other, sidecar(other) as proxy:
+            await world.until(lambda: world.says(BILL, "Programmed")[0] == "True")
+            proxy.holds = types.CLUSTER
+            for control in (world.control, other.control):
+                control.apply(world.put(yaml.safe_load(RULES.partition("---")[0].replace("7", "8"))))
+            await world.until(lambda: world.says(BILL, "Programmed") == ("False", "Pending"))
+        gone = pod("lateend-2")
+        world.control.apply({ref_of(gone): None})
         await world.until(lambda: world.says(BILL, "Programmed") == ("Unknown", "NoProxies"))
 
 
@@ -226,7 +334,8 @@ async def test_who_leads_anew_looks_at_what_is_wrong_before_it_speaks() -> None:
     )
     service: Any = decode(yaml.safe_load(SERVICE)).value
     control.apply({ref_of(service): service, **World(RULES).everything()})
-    keeper = StatusKeeper(control, leading, spoken, control.problems, clock, namespace="lateen-system", pod="lateend-1")
+    where = {"namespace": "lateen-system", "pod": "lateend-1"}
+    keeper = StatusKeeper(control, leading, spoken, Others(), control.problems, clock, **where)
     await keeper.step()
     leading.now = None
     await keeper.step()

@@ -7,8 +7,8 @@ from controlplane.model.problem import ObjectRef, Origin
 from controlplane.snapshot import types
 from controlplane.snapshot.resource import Resource, resource
 from controlplane.snapshot.view import Change
+from controlplane.status.parts import Progress
 from controlplane.status.reach import Reach
-from controlplane.status.reports import Progress
 
 LAYERS = ("mesh", "shop", "bank")
 

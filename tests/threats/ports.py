@@ -9,6 +9,7 @@ from controlplane.envoy import statistics
 from controlplane.local.authority import authority_actions, authority_routes, token_action
 from controlplane.local.debug import routes
 from controlplane.security.endpoint import Endpoint
+from controlplane.status.peers import PeerEndpoint
 from controlplane.webhooks.injection.webhook import InjectionWebhook
 from controlplane.webhooks.validation.webhook import ValidationWebhook
 from controlplane.xds.server import METHODS
@@ -19,7 +20,8 @@ CERTIFICATE: Final = "a workload's certificate"
 INSIDE: Final = "the Pod itself"
 OWNER: Final = "owner of the socket"
 API_SERVER: Final = "who knows the secret in the path"
-KINDS: Final = (ANYBODY, TOKEN, CERTIFICATE, INSIDE, OWNER, API_SERVER)
+REPLICA: Final = "another replica's certificate"
+KINDS: Final = (ANYBODY, TOKEN, CERTIFICATE, INSIDE, OWNER, API_SERVER, REPLICA)
 
 # The words beside a route -> the kinds of callers that it is answered to.
 CALLERS: Final[Mapping[str, frozenset[str]]] = {
@@ -28,6 +30,7 @@ CALLERS: Final[Mapping[str, frozenset[str]]] = {
     "a workload, by certificate": frozenset({CERTIFICATE}),
     "the Pod itself, over loopback": frozenset({INSIDE}),
     "the API server, who knows the path": frozenset({API_SERVER}),
+    "another replica, by certificate": frozenset({REPLICA}),
 }
 
 XDS: Final = "control plane, xDS (gRPC over mutual TLS)"
@@ -58,6 +61,8 @@ def answered() -> Iterator[Answered]:
     for route in _endpoint().routes():
         yield Answered(IDENTITY, route.method, route.path, CALLERS[route.callers])
     nothing: Any = None
+    for route in PeerEndpoint(nothing, (), nothing).routes():  # in a cluster
+        yield Answered(IDENTITY, route.method, route.path, CALLERS[route.callers])
     for webhook in (InjectionWebhook(nothing, "/inject/SECRET"), ValidationWebhook("/validate/SECRET")):
         for route in webhook.routes():
             yield Answered(WEBHOOKS, route.method, route.path, CALLERS[route.callers])
