@@ -18,18 +18,21 @@ import msgspec
 import structlog
 
 from controlplane.app.control import ControlPlane
+from controlplane.app.ingressaddresses import INGRESS, IngressAddresses
 from controlplane.base.clock import Clock
 from controlplane.compile.layers import Layer
 from controlplane.compile.view import Touched
 from controlplane.install.lateend import APP
 from controlplane.install.names import DEFAULT_REVISION, LEASE, REVISION, Place
 from controlplane.model import core
+from controlplane.model.ingress import IngressClass
 from controlplane.model.kinds import MESH_KINDS
 from controlplane.model.problem import ObjectRef, Problem
 from controlplane.runtime.tasks import Supervisor
 from controlplane.runtime.turns import Turn
 from controlplane.security.apiserver import NoAnswer
 from controlplane.sources.source import Changes
+from controlplane.status.addresses import Addresses
 from controlplane.status.conditions import Wanted, conditions, is_refused
 from controlplane.status.election import Election, Timing
 from controlplane.status.lease import KubernetesLease, Leadership
@@ -94,6 +97,7 @@ class StatusKeeper:
         self._epoch: int | None = None
         self._news = (-1, -1)  # of ourselves, of others
         self._problems: _Problems = {}
+        self._ingresses = IngressAddresses(control)
         self._changed: set[ObjectRef] = set()
         self._waiting: dict[ObjectRef, float] = {}  # since when a change of it is not everywhere; inf: it was said
         self._lonely: dict[ObjectRef, None] = {}  # objects that concerned nobody when they were written about
@@ -108,8 +112,10 @@ class StatusKeeper:
 
     def applied(self, changes: Changes) -> None:
         for ref, value in changes.items():
-            if is_ours(ref):
+            if is_ours(ref) or (ref.group, ref.kind) == INGRESS:
                 self._changed.add(ref)
+            elif ref.kind == IngressClass.KIND:
+                self._changed.update(self._ingresses.all())
             elif ref.kind == core.Pod.KIND and ref.namespace == self._namespace:
                 self._note_replica(ref.name, value)
 
@@ -129,8 +135,10 @@ class StatusKeeper:
 
     # What an object is to say
 
-    def wanted(self, ref: ObjectRef) -> tuple[Wanted, ...] | Later | None:
-        """None: it is not here any more."""
+    def wanted(self, ref: ObjectRef) -> tuple[Wanted, ...] | Addresses | Later | None:
+        """None: it is not here any more, or nothing is ours to say."""
+        if (ref.group, ref.kind) == INGRESS:
+            return Addresses(self._ingresses.now) if self._ingresses.is_served(ref) else None
         if self._control.is_between or not self.reach.is_counted:
             return Later.LATER
         value = served(self._control, ref)
@@ -213,8 +221,8 @@ class StatusKeeper:
             await asyncio.sleep(_TICK)
 
     async def write_some(self) -> None:
-        """Nothing before we have looked at everything as the leader that we are now."""
-        if self._epoch is not None and self._epoch == self._leadership.epoch():
+        """Nothing before everything was read, and we have looked at it as the leader that we are now."""
+        if self._control.is_serving and self._epoch is not None and self._epoch == self._leadership.epoch():
             await self.writer.step()
 
     async def step(self) -> None:
@@ -234,6 +242,7 @@ class StatusKeeper:
             self._changed.update(self._all())
         self.writer.due(self.parts.know(self._replicas.keys(), self._clock.monotonic()))
         self._look_at_problems()
+        self._look_at_gateways()
         self.writer.due(settled)
         self.writer.due(self._stuck())
         # Where proxies are still on their way to it, there will be more to say in a moment.
@@ -261,6 +270,7 @@ class StatusKeeper:
             if collection is not None:
                 for (namespace, name), _ in store.items(collection):
                     yield ObjectRef(kind.group, kind.kind, namespace, name)
+        yield from self._ingresses.all()
 
     def _look_at_problems(self) -> None:
         news = (self._control.news, self.parts.news)
@@ -287,6 +297,12 @@ class StatusKeeper:
         self._waiting.update(dict.fromkeys(found, float("inf")))
         return found
 
+    def _look_at_gateways(self) -> None:
+        """Where they are found is no news of an Ingress until one is to be told."""
+        is_time = self._clock.monotonic() - self._counted_at >= _RECOUNT
+        if (is_time or any((ref.group, ref.kind) == INGRESS for ref in self._changed)) and self._ingresses.look():
+            self.writer.due(self._ingresses.all())
+
     def _count_anew(self) -> None:
         """Somebody may have come whom an object concerns that concerned nobody."""
         now = self._clock.monotonic()
@@ -297,8 +313,9 @@ class StatusKeeper:
             del self._lonely[ref]
             self.reach.mark(ref)
         for ref in tuple(islice(self._lonely, _RECOUNTED)):
-            self._lonely[ref] = self._lonely.pop(ref)  # the next time it is others' turn
+            del self._lonely[ref]
             if (value := served(self._control, ref)) is not None:
+                self._lonely[ref] = None  # the next time it is others' turn
                 self.parts.recount(ref, content_of(value), now)
 
 

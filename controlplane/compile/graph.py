@@ -41,7 +41,7 @@ class Graph:
         members = self.members = Members(store, inputs, registry, rules, places, scopes.layers)  # the hosts of each
         outbound = self.outbound = Outbound(store, inputs, registry, rules, places, members)
         inbound = self.inbound = Inbound(store, inputs, registry, scopes, members, outbound, policies)
-        ingresses = Ingresses(store, inputs)  # what Ingresses of ours say
+        ingresses = self.ingresses = Ingresses(store, inputs)  # what Ingresses of ours say
         gateways = self.gateways = Gateways(
             store, inputs, registry, rules, outbound, policies, ingresses, scopes.layers
         )

@@ -25,7 +25,7 @@ class Ingresses:
         self._defaults = store.index(
             "DefaultIngressClasses", self._classes, lambda _, found: ((),) if found.is_default else ()
         )
-        self._controllers = store.derive("IngressControllers", inputs.ingresses, self._controller)
+        self.controllers = store.derive("IngressControllers", inputs.ingresses, self._controller)
         rules = store.derive("IngressRules", inputs.ingresses, self._rules)
         self.hosts = store.expand("IngressHosts", rules, _hosts)
         self.every_host = store.index("EveryIngressHost", self.hosts, lambda _, __: ((),))
@@ -48,7 +48,7 @@ class Ingresses:
         return found
 
     def _rules(self, fetch: Fetch, key: Key, ingress: Ingress) -> IngressRules | None:
-        whose = fetch(self._controllers, key)
+        whose = fetch(self.controllers, key)
         if whose is None:
             return None
         rules, problems = front.read(ingress, whose)

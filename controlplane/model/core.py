@@ -227,6 +227,7 @@ class PodStatus(Read):
     phase: str = ""
     pod_ip: str = msgspec.field(default="", name="podIP")
     pod_ips: tuple[PodIP, ...] = msgspec.field(default=(), name="podIPs")
+    host_ip: str = msgspec.field(default="", name="hostIP")
     conditions: tuple[PodCondition, ...] = ()
 
 

@@ -207,7 +207,7 @@ def transitions(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> l
     That a change is on its way, and then there, is what changes do.
     """
     known = {str(each.get("type")): each for each in _listed((before or {}).get("conditions"))}
-    ours = [each for each in after["conditions"] if each["type"] in OURS]
+    ours = [each for each in after.get("conditions", ()) if each["type"] in OURS]
     return [
         condition
         for condition in msgspec.convert(ours, list[Condition])

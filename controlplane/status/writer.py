@@ -20,6 +20,7 @@ import structlog
 from controlplane.base.clock import Clock
 from controlplane.model.problem import ObjectRef
 from controlplane.security.apiserver import NoAnswer
+from controlplane.status.addresses import Addresses
 from controlplane.status.conditions import Condition, Wanted, status, transitions
 
 log = structlog.get_logger(__name__)
@@ -98,7 +99,7 @@ class Writer:
         statuses: Statuses,
         lead: Lead,
         clock: Clock,
-        wanted: Callable[[ObjectRef], Sequence[Wanted] | Later | None],
+        wanted: Callable[[ObjectRef], Sequence[Wanted] | Addresses | Later | None],
         pace: Pace | None = None,
     ) -> None:
         """`wanted`: what an object is to say now; None: there is no such object here."""
@@ -197,7 +198,10 @@ class Writer:
             return wanted
         if wanted is None or not standing.is_current:
             return None
-        content = status(standing.status, wanted, standing.generation, self._clock.now())
+        if isinstance(wanted, Addresses):
+            content = wanted.status(standing.status)
+        else:
+            content = status(standing.status, wanted, standing.generation, self._clock.now())
         return None if content is None else (ref, standing, content)
 
     async def _write(

@@ -6,11 +6,11 @@ import yaml
 from aiohttp import web
 
 from controlplane.model.decode import decode
-from controlplane.model.kinds import MESH_KINDS
+from controlplane.model.kinds import BY_NAME, MESH_KINDS
 from controlplane.model.meta import ref_of
 from controlplane.model.problem import ObjectRef
 
-_PLURALS = {kind.plural: kind for kind in MESH_KINDS}
+_PLURALS = {kind.plural: kind for kind in (*MESH_KINDS, BY_NAME["networking.k8s.io", "Ingress"])}
 
 
 class Objects:
