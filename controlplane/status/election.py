@@ -17,11 +17,12 @@ import msgspec
 class Timing(msgspec.Struct, frozen=True):
     """Seconds. A lease changes hands within `good` + `retry` + `answer`."""
 
-    good: float = 10.0  # a lease that stands still for so long is nobody's
-    trust: float = 6.0  # after which a leader that could not renew stops; the rest is for clocks that run unevenly
-    renew: float = 2.0  # between renewals
+    good: float = 8.0  # a lease that stands still for so long is nobody's
+    trust: float = 5.0  # after which a leader that could not renew stops; the rest is for clocks that run unevenly
+    renew: float = 1.5  # between renewals
     retry: float = 1.0  # between looks of a candidate
-    answer: float = 2.0  # an API server that takes longer is asked again
+    answer: float = 1.5  # an API server that takes longer is asked again
+    again: float = 0.5  # until then: one renewal may go wrong and a leader goes on
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -130,16 +130,18 @@ class Leadership:
     async def run(self) -> None:
         """Until cancelled."""
         while not self._is_over:
-            await self.step()
-            await self._sleep(self._election.wait(self._clock.monotonic()))
+            was_answered = await self.step()
+            wait = self._election.wait(self._clock.monotonic())
+            await self._sleep(wait if was_answered else min(wait, self._election.timing.again))
 
-    async def step(self) -> None:
-        """Looks, and takes or renews if it is time."""
+    async def step(self) -> bool:
+        """Looks, and takes or renews if it is time; whether the API server answered."""
         try:
-            trouble = await self._step()
+            self._tell(await self._step())
         except NoAnswer as error:
-            trouble = str(error)
-        self._tell(trouble)
+            self._tell(str(error))
+            return False
+        return True
 
     async def _step(self) -> str:
         lease = await self._leases.read()

@@ -105,7 +105,7 @@ class _Interest(msgspec.Struct, eq=False):
 class Parts:
     """The leader's book. All times are monotonic seconds of its own clock; replicas go by their names."""
 
-    def __init__(self, patience: float = 3.0, interest: float = 5.0) -> None:
+    def __init__(self, patience: float = 2.0, interest: float = 5.0) -> None:
         """`patience`: for an answer; who gives none for so long is missing. `interest`: in an object that is well."""
         self._patience = patience
         self._interest = interest

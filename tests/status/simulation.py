@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from controlplane.model.problem import ObjectRef
 from controlplane.security.apiserver import NoAnswer
 from controlplane.status.conditions import ACCEPTED, Condition, Truth, Wanted
-from controlplane.status.election import Election, Hold, Lease
+from controlplane.status.election import Election, Hold, Lease, Timing
 from controlplane.status.lease import Leadership
 from controlplane.status.writer import Outcome, Pace, Standing, Writer
 
@@ -204,7 +204,7 @@ class World:
             return
         request, there, back = wait.what, self._travel(), self._travel()
         is_cut = replica.cut_until > self.now
-        patience = 2.0
+        patience = Timing().answer
         if there + back <= patience and not is_cut:
             self._at(there, lambda: self._at(back, self._resuming(replica, work, request())))
             return

@@ -1,12 +1,16 @@
 """One replica writes at a time, whatever happens to any of them, and another one soon does."""
 
+import asyncio
 from random import Random  # noqa: TID251  (seeded)
 
 import pytest
 import structlog
 
-from controlplane.status.election import Election, Lease, Timing
+from controlplane.security.apiserver import NoAnswer
+from controlplane.status.election import Election, Hold, Lease, Timing
+from controlplane.status.lease import Leadership
 from tests.conftest import Proved, Size
+from tests.runtime.turning import TurningClock
 from tests.status.simulation import START, World
 
 
@@ -81,7 +85,7 @@ def test_a_leader_that_was_stopped_does_not_believe_that_it_leads() -> None:
 
 
 def test_a_lease_that_stands_still_is_taken_when_we_have_seen_it_stand_still() -> None:
-    election = Election("two")
+    election = Election("two", Timing(good=10))
     election.seen(Lease("one", "long ago", 1, "1"), 50.0)
     assert election.wants(59.9, START) is None, "what it says about the time is another clock's"
     election.seen(Lease("one", "later", 1, "2"), 59.9)
@@ -89,6 +93,44 @@ def test_a_lease_that_stands_still_is_taken_when_we_have_seen_it_stand_still() -
     hold = election.wants(69.9, START)
     assert hold is not None
     assert (hold.epoch, hold.version) == (2, "2")
+
+
+class Stumbling:
+    """A lease of an API server that now and then does not answer in time."""
+
+    def __init__(self, clock: TurningClock) -> None:
+        self.clock = clock
+        self.lease = Lease("", "", 0, "1")
+        self.lost = 0  # requests that are lost from here on
+
+    async def read(self) -> Lease | None:
+        if self.lost:
+            self.lost -= 1
+            await self.clock.sleep(Timing().answer)
+            raise NoAnswer("late")
+        return self.lease
+
+    async def write(self, hold: Hold) -> Lease | None:
+        self.lease = Lease(hold.holder, str(hold.renewed), hold.epoch, str(int(self.lease.version) + 1))
+        return self.lease
+
+
+@pytest.mark.parametrize(("lost", "leads_on"), [(1, True), (4, False)])
+async def test_a_leader_stands_one_request_that_is_lost(lost: int, *, leads_on: bool) -> None:
+    clock = TurningClock()
+    leases = Stumbling(clock)
+    leadership = Leadership(Election("one"), leases, clock, sleep=clock.sleep)
+    running = asyncio.get_running_loop().create_task(leadership.run())
+    for begin in range(10):  # wherever in its round it happens
+        await clock.turn(10 + begin / 7)
+        assert leadership.epoch() is not None
+        leases.lost = lost
+        led = []
+        for _ in range(60):
+            await clock.turn(0.1)
+            led.append(leadership.epoch() is not None)
+        assert all(led) is leads_on
+    running.cancel()
 
 
 def test_who_leaves_gives_the_lease_back() -> None:
