@@ -266,7 +266,8 @@ class Rules:
             return None
         best = acting[0][0]
         rivals = sorted((routing for pattern, routing in acting if pattern == best), key=lambda r: r.order)
-        fetch.report(*(mesh_virtualservice.shadowed(loser.vs, rivals[0].vs, host) for loser in rivals[1:]))
+        for loser in rivals[1:]:
+            fetch.report(*mesh_virtualservice.shadowed(loser.vs, rivals[0].vs, host))
         return rivals[0]
 
 

@@ -104,20 +104,22 @@ def _top_policy(rules: Sequence[DestinationRule], problems: list[Problem]) -> ap
         if winner is None:
             winner = rule
         else:
-            problems.append(conflicted(origin_of(rule, "spec.trafficPolicy"), "another trafficPolicy", winner))
+            at, older = origin_of(rule, "spec.trafficPolicy"), origin_of(winner, "spec.trafficPolicy")
+            problems += conflicted(at, "another trafficPolicy", older)
     return winner.spec.traffic_policy if winner is not None else None
 
 
 def _united_subsets(rules: Sequence[DestinationRule], problems: list[Problem]) -> dict[str, api.Subset]:
     found: dict[str, api.Subset] = {}
-    owners: dict[str, DestinationRule] = {}
+    owners: dict[str, tuple[DestinationRule, int]] = {}
     for rule in rules:
         for index, subset in enumerate(rule.spec.subsets):
             if subset.name in found:
-                at = origin_of(rule, f"spec.subsets[{index}]")
-                problems.append(conflicted(at, f"another subset {subset.name!r}", owners[subset.name]))
+                older, first = owners[subset.name]
+                at, there = origin_of(rule, f"spec.subsets[{index}]"), origin_of(older, f"spec.subsets[{first}]")
+                problems += conflicted(at, f"another subset {subset.name!r}", there)
             else:
-                found[subset.name], owners[subset.name] = subset, rule
+                found[subset.name], owners[subset.name] = subset, (rule, index)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from controlplane.model.meta import KubernetesObject, origin_of, ref_of
+from controlplane.model.meta import KubernetesObject, origin_of
 from controlplane.model.problem import Level, Origin, Problem
 
 NO_PROBLEMS: tuple[Problem, ...] = ()
@@ -34,6 +34,12 @@ def ignored(origin: Origin, code: str, message: str) -> Problem:
     return Problem(code, Level.INFO, origin, message)
 
 
-def conflicted(origin: Origin, what: str, winner: KubernetesObject) -> Problem:
-    """A part that has no effect, because an older object says the same thing."""
-    return Problem("Conflicted", Level.ERROR, origin, f"no effect: {ref_of(winner)} has {what} for this host")
+def conflicted(origin: Origin, what: str, winner: Origin) -> tuple[Problem, ...]:
+    """A part that has no effect, because an older object says the same thing: both are told."""
+    loser = Problem("Conflicted", Level.ERROR, origin, f"no effect: {winner.ref} has {what} for this host")
+    return loser, outdoes(winner, f"{origin.ref} has {what} for this host")
+
+
+def outdoes(winner: Origin, what: str) -> Problem:
+    """What the object is told that has its way."""
+    return Problem("Conflicted", Level.WARNING, winner, f"{what}, without effect: this object is older. Remove one")

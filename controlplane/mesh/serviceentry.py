@@ -15,7 +15,7 @@ from controlplane.mesh import protocol
 from controlplane.mesh.endpoints import leads_to_itself
 from controlplane.mesh.export import visibility
 from controlplane.mesh.hosts import UNIX, is_ip, is_local, is_ours
-from controlplane.mesh.problems import ignored, ineffective, invalid
+from controlplane.mesh.problems import ignored, ineffective, invalid, outdoes
 from controlplane.mesh.service import TRAFFIC_DISTRIBUTION_ANNOTATION
 from controlplane.mesh.workload import LOCALITY_LABEL, NETWORK_LABEL, TLS_MODE_LABEL, network_problems
 from controlplane.model.meta import origin_of
@@ -110,6 +110,8 @@ def united(declared: Sequence[Service]) -> tuple[Service, tuple[Problem, ...]]:
         else:
             text = f"no effect: {first.origin}, which is older, finds the endpoints of {first.host} in another way"
             problems.append(Problem("Conflicted", Level.ERROR, other.origin.at("spec.hosts"), text))
+            told = f"{other.origin.ref} finds the endpoints of {first.host} in another way"
+            problems.append(outdoes(first.origin.at("spec.hosts"), told))
     return service, tuple(problems)
 
 
@@ -135,6 +137,8 @@ def _port_conflicts(service: Service, other: Service) -> list[Problem]:
         if known is not None and known.protocol is not port.protocol:
             text = f"{service.origin}, which is older, has port {port.number} of {service.host} speak {known.protocol}"
             problems.append(Problem("Conflicted", Level.WARNING, other.origin.at("spec.ports"), text))
+            told = f"{other.origin.ref} has port {port.number} of {service.host} speak {port.protocol}"
+            problems.append(outdoes(service.origin.at("spec.ports"), told))
     return problems
 
 

@@ -20,10 +20,10 @@ from controlplane.mesh.http.check import check
 from controlplane.mesh.http.match import Place, applies, claims_of, is_usable
 from controlplane.mesh.http.route import draft, route
 from controlplane.mesh.http.rule import DelegateLookup, Rule, delegate_key, delegates, rules_of
-from controlplane.mesh.problems import ineffective
+from controlplane.mesh.problems import ineffective, outdoes
 from controlplane.mesh.references import IN_MESH, MESH, gateway_key
 from controlplane.model.meta import origin_of, ref_of
-from controlplane.model.problem import Level, Origin, Problem
+from controlplane.model.problem import Level, Problem
 from controlplane.model.settings import Settings
 from controlplane.model.virtualservice import VirtualService, VirtualServiceSpec
 
@@ -150,10 +150,11 @@ def _acts_on(spec: VirtualServiceSpec, protocol: Protocol) -> bool:
     return (may_be_http and bool(spec.http)) or (not protocol.is_http and bool(spec.tcp))
 
 
-def shadowed(vs: VirtualService, winner: VirtualService, host: str) -> Problem:
-    """Of two VirtualServices for one host of the mesh the oldest has it."""
+def shadowed(vs: VirtualService, winner: VirtualService, host: str) -> tuple[Problem, ...]:
+    """Of two VirtualServices for one host of the mesh the oldest has it; both are told."""
     text = f"{ref_of(winner)} is older and has {host} already; nothing of this object applies to it in the mesh"
-    return Problem("Conflicted", Level.ERROR, Origin(ref_of(vs), "spec.hosts"), text)
+    loser = Problem("Conflicted", Level.ERROR, origin_of(vs, "spec.hosts"), text)
+    return loser, outdoes(origin_of(winner, "spec.hosts"), f"{ref_of(vs)} has rules for {host} in the mesh")
 
 
 def http_routes(  # noqa: PLR0913  the rules, the place they are read for, and what they may ask

@@ -45,5 +45,7 @@ def test_what_contradicts_the_older_one_is_said():
     assert clusters(world) == ["outbound|80||api.example.com"]
     assert [(one.code, str(one.level), str(one.origin)) for one in world.problems()] == [
         ("Conflicted", "error", "ServiceEntry default/b spec.hosts"),
+        ("Conflicted", "warning", "ServiceEntry default/a spec.hosts"),
+        ("Conflicted", "warning", "ServiceEntry default/a spec.ports"),
         ("Conflicted", "warning", "ServiceEntry default/c spec.ports"),
     ]

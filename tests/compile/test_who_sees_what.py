@@ -145,7 +145,7 @@ def test_of_two_rules_for_one_host_the_older_wins_and_the_other_is_told():
     )
     assert world.sidecar().call("reviews").subset == "v2"
     conflicted = world.problems("Conflicted")
-    assert {problem.origin.ref.name for problem in conflicted} == {"a"}
+    assert {(problem.origin.ref.name, problem.level) for problem in conflicted} == {("a", "error"), ("b", "warning")}
     world.delete("VirtualService", "b")
     assert world.sidecar().call("reviews").subset == "v1"
     assert world.problems("Conflicted") == []

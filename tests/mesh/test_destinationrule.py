@@ -107,7 +107,10 @@ LIMITED = "connectionPool: {tcp: {maxConnections: 5}}"
 def test_the_first_top_level_policy_wins_and_the_other_hears_of_it():
     two = (f"trafficPolicy: {{{RANDOM}}}", f"trafficPolicy: {{{ROUND_ROBIN}}}")
     assert merged(*two).default.load_balancer.algorithm is Algorithm.RANDOM
-    assert problems(*two) == [("Conflicted", "rule-1: spec.trafficPolicy")]
+    assert problems(*two) == [
+        ("Conflicted", "rule-1: spec.trafficPolicy"),
+        ("Conflicted", "rule-0: spec.trafficPolicy"),
+    ]
 
 
 def test_a_rule_without_policy_does_not_stand_in_the_way():
@@ -131,7 +134,7 @@ def test_the_first_subset_of_a_name_wins_and_the_other_hears_of_it():
         "subsets: [{name: x, labels: {a: b}}, {name: v1, labels: {version: old}}]",
     )
     assert merged(*two).subsets[0].labels == {"version": "v1"}
-    assert problems(*two) == [("Conflicted", "rule-1: spec.subsets[1]")]
+    assert problems(*two) == [("Conflicted", "rule-1: spec.subsets[1]"), ("Conflicted", "rule-0: spec.subsets[0]")]
 
 
 # Inheritance

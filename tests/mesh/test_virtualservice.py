@@ -100,10 +100,12 @@ def test_ports_that_matches_name():
     assert ports_named(rules) == {80, 443}
 
 
-def test_a_shadowed_virtual_service_learns_who_shadows_it():
-    problem = shadowed(about("hosts: [a.com]", name="young"), about("hosts: [a.com]", name="old"), "a.com")
-    assert (problem.code, str(problem.origin)) == ("Conflicted", "VirtualService default/young spec.hosts")
-    assert "VirtualService default/old" in problem.message
+def test_of_two_virtual_services_for_one_host_both_learn_of_the_other():
+    young, old = shadowed(about("hosts: [a.com]", name="young"), about("hosts: [a.com]", name="old"), "a.com")
+    assert (young.code, str(young.origin)) == ("Conflicted", "VirtualService default/young spec.hosts")
+    assert "VirtualService default/old" in young.message
+    assert (old.code, old.level, str(old.origin)) == ("Conflicted", "warning", "VirtualService default/old spec.hosts")
+    assert "VirtualService default/young" in old.message
 
 
 def test_an_object_invalid_as_a_whole_is_about_nothing():
