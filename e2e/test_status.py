@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic, sleep
@@ -99,9 +100,9 @@ def condition(kubectl: Kubectl, what: str, name: str) -> dict[str, Any]:
 
 def test_get_shows_what_became_of_an_object(shop: Kubectl) -> None:
     """Proxies of both replicas count: nothing would be `True` if they did not tell each other."""
-    for kind, name in (("virtualservices", "bill"), ("destinationrules", "bill")):
-        found = eventually(lambda kind=kind: shown(shop, kind), lambda rows, name=name: is_well(rows[name]))
-        assert found[name]["AGE"]
+    for kind in ("virtualservices", "destinationrules"):
+        found = eventually(partial(shown, shop, kind), lambda rows: is_well(rows["bill"]))
+        assert found["bill"]["AGE"]
     message = condition(shop, "destinationrule/bill", "Programmed")["message"]
     assert message == "4 of 4 proxies run it"
     edges = eventually(lambda: shown(shop, "gateways"), lambda rows: rows["edge"]["PROGRAMMED"] == "Unknown")
@@ -208,9 +209,9 @@ def test_another_replica_writes_when_the_leader_is_gone(shop: Kubectl, proved: P
             began = monotonic()
             ends(leader)
             shop.apply(rules("bill", 100 + number))
-            generation = shop.json("get", "destinationrule/bill")["metadata"]["generation"]
+            generation = int(shop.json("get", "destinationrule/bill")["metadata"]["generation"])
             # Proxies of a leader that is gone come back to the other; of a frozen one they stay where they are.
-            eventually(lambda: observed(shop), lambda found, wanted=generation: found == wanted)
+            eventually(partial(observed, shop), generation.__eq__)
             took[ends.__name__] = monotonic() - began
             assert Leader.now().holder != leader.holder
             if ends is frozen:

@@ -334,6 +334,7 @@ async def test_who_leads_anew_looks_at_what_is_wrong_before_it_speaks() -> None:
     )
     service: Any = decode(yaml.safe_load(SERVICE)).value
     control.apply({ref_of(service): service, **World(RULES).everything()})
+    control.start_serving()
     where = {"namespace": "lateen-system", "pod": "lateend-1"}
     keeper = StatusKeeper(control, leading, spoken, Others(), control.problems, clock, **where)
     await keeper.step()
