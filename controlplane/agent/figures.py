@@ -1,9 +1,10 @@
 """What the agent says of itself, in Prometheus' text."""
 
 import os
-from typing import Final, NamedTuple
+from typing import Final
 
 from controlplane.agent.identity import IdentityRunner
+from controlplane.base.prometheus import Family, Sample, counter, gauge, page
 
 _PREFIX: Final = "lateen_agent_"
 
@@ -16,49 +17,32 @@ class Scrapes:
         self.dropped = 0
 
 
-class _Family(NamedTuple):
-    name: str
-    kind: str
-    help: str
-    samples: tuple[tuple[str, float], ...]  # labels, value
-
-
 def figures(identity: IdentityRunner, scrapes: Scrapes) -> bytes:
     """One page."""
-    return "".join(map(_text, _families(identity, scrapes))).encode()
+    return page(_named(one) for one in _families(identity, scrapes))
 
 
-def _families(identity: IdentityRunner, scrapes: Scrapes) -> list[_Family]:
+def _families(identity: IdentityRunner, scrapes: Scrapes) -> list[Family]:
     held, reports = identity.held, identity.reports
     ends = held.facts.not_after.timestamp() if held is not None else 0
-    failed = tuple((f'{{source="{source}"}}', float(count)) for source, count in scrapes.failed.items())
+    failed = tuple(Sample(count, {"source": source}) for source, count in scrapes.failed.items())
     return [
-        _gauge("certificate_expiry_timestamp_seconds", "When the workload's certificate ends.", ends),
-        _counter("certificates_total", "Certificates that were issued to this agent.", identity.issued),
-        _counter("certificate_failures_total", "Requests for a certificate that failed.", identity.failed),
-        _gauge(
+        gauge("certificate_expiry_timestamp_seconds", "When the workload's certificate ends.", ends),
+        counter("certificates_total", "Certificates that were issued to this agent.", identity.issued),
+        counter("certificate_failures_total", "Requests for a certificate that failed.", identity.failed),
+        gauge(
             "certificate_trouble", "Whether the last request for a certificate failed.", identity.trouble is not None
         ),
-        _gauge("report_pending", "Whether the control plane has not yet taken the last report.", reports.pending),
-        _gauge("bootstrap_outdated", "Whether Envoy runs with an older bootstrap than there is.", identity.outdated),
-        _gauge("resident_memory_bytes", "Memory of the agent's process.", _resident()),
-        _Family("scrape_failures_total", "counter", "Times that metrics could not be had.", failed),
-        _counter("scrape_dropped_lines_total", "Lines of an application that no scraper would take.", scrapes.dropped),
+        gauge("report_pending", "Whether the control plane has not yet taken the last report.", reports.pending),
+        gauge("bootstrap_outdated", "Whether Envoy runs with an older bootstrap than there is.", identity.outdated),
+        gauge("resident_memory_bytes", "Memory of the agent's process.", _resident()),
+        Family("scrape_failures_total", "counter", "Times that metrics could not be had.", failed),
+        counter("scrape_dropped_lines_total", "Lines of an application that no scraper would take.", scrapes.dropped),
     ]
 
 
-def _gauge(name: str, words: str, value: float) -> _Family:
-    return _Family(name, "gauge", words, (("", float(value)),))
-
-
-def _counter(name: str, words: str, value: float) -> _Family:
-    return _Family(name, "counter", words, (("", float(value)),))
-
-
-def _text(family: _Family) -> str:
-    name = _PREFIX + family.name
-    samples = "".join(f"{name}{labels} {value:.17g}\n" for labels, value in family.samples)
-    return f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n{samples}"
+def _named(family: Family) -> Family:
+    return family._replace(name=f"{_PREFIX}{family.name}")
 
 
 def _resident() -> float:

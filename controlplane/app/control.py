@@ -402,13 +402,12 @@ class ControlPlane:
             if layers is None or not layers.isdisjoint(view.layers)
         }
         found = (self._reached(each, ref) for each in self.server.statuses() if each.number in concerned)
-        held = None if ref is None else self._held(ref)
-        version = held.meta.resource_version if held is not None else ""
-        return Reached(ref is None or held is not None, version, tuple(sorted(found, key=lambda one: one.name)))
+        is_read = ref is None or self._holds(ref)
+        return Reached(is_read, tuple(sorted(found, key=lambda one: one.name)))
 
-    def _held(self, ref: ObjectRef) -> Any:
+    def _holds(self, ref: ObjectRef) -> bool:
         collection = self.graph.inputs.of(ref.group, ref.kind)
-        return None if collection is None else self.graph.store.get(collection, (ref.namespace, ref.name))
+        return collection is not None and self.graph.store.get(collection, (ref.namespace, ref.name)) is not None
 
     def _reached(self, status: ConnectionStatus, ref: ObjectRef | None) -> ProxyReached:
         name = self._name(status.number)

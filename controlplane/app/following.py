@@ -19,7 +19,7 @@ def _nowhere(_ref: ObjectRef) -> str:
     return ""
 
 
-async def _as_told() -> bool:
+async def _as_told(_ref: ObjectRef | None, _version: str) -> bool:
     return True
 
 
@@ -34,7 +34,7 @@ class Following:
         place_of: Callable[[ObjectRef], object | None] = _nowhere,
         empty: str = "",
         until_then: Callable[[], Iterable[Problem]] = tuple,
-        is_current: Callable[[], Awaitable[bool]] = _as_told,
+        is_current: Callable[[ObjectRef | None, str], Awaitable[bool]] = _as_told,
     ) -> None:
         """`place_of`: where its author finds an object; nothing where its name says it all. `empty`: what to say when
         there is nothing. `until_then`: what is wrong with the source before its first batch. `is_current`: whether all

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from controlplane.app.apiclient import open_client
 from controlplane.app.cluster import Cluster
 from controlplane.app.control import ControlPlane
 from controlplane.app.foreseeing import foreseeing
@@ -24,6 +25,7 @@ from controlplane.app.identity import (
     own_identity,
     trust_domains,
 )
+from controlplane.app.metrics import Metrics
 from controlplane.app.status import Who, open_status
 from controlplane.app.webhooks import WebhookConfigurations, open_webhooks
 from controlplane.install.names import Place
@@ -40,12 +42,13 @@ from controlplane.security.secretstore import NAME, SecretStore
 from controlplane.security.serving import Names, Serving
 from controlplane.security.sources import OwnRoots, PluggedRoots
 from controlplane.security.tokenreview import TokenReviews
-from controlplane.sources.kubernetes.access import Unreachable, credentials
+from controlplane.sources.kubernetes.access import credentials
 from controlplane.status.peers import HttpsPeers, PeerEndpoint, open_peers
 from controlplane.webhooks.configurations import Service, injection, secret_path
 from controlplane.webhooks.injection.settings import InjectionSettings
 from controlplane.webhooks.injection.webhook import InjectionWebhook
 from controlplane.webhooks.keeping import ConfigurationKeeper
+from controlplane.webhooks.metrics import injection_families, keeping_families, validation_families
 from controlplane.webhooks.validation.configuration import validation
 from controlplane.webhooks.validation.webhook import ValidationWebhook
 
@@ -64,21 +67,23 @@ class Seat(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_in_cluster(
+async def open_in_cluster(  # noqa: PLR0913, PLR0917  everything it needs comes in here
     seat: Seat,
     control: ControlPlane,
     mesh: Settings,
     tasks: Supervisor,
     problems: Callable[[], Iterable[Problem]],
+    metrics: Metrics,
 ) -> AsyncIterator[IdentityService]:
     """Until left, or until `tasks` end. `problems`: all that is wrong now, for the status of what it is wrong with.
 
-    Raises AuthorityError, StoreError, OSError.
+    Raises AuthorityError, StoreError, Unreachable, OSError.
     """
     from kubernetes.aio.client import AuthenticationV1Api, CoreV1Api  # noqa: PLC0415  half a second
 
     clock = SystemClock()
-    async with _client(seat.cluster) as client:
+    who = credentials(seat.cluster.kubeconfig, seat.cluster.context)
+    async with open_client(who, clock) as client:
         core = CoreV1Api(client)
         bundles = ConfigMapBundles(
             core, seat.place.namespace, seat.injection.root_config_map, lambda: _namespaces(control)
@@ -99,7 +104,7 @@ async def open_in_cluster(
                 yield service
                 return
             secret = await _secret(core, seat.place, service.authorities, is_ours=folder is None)
-            async with _answering(seat, seat.webhooks, control, service, tasks, client, secret):
+            async with _answering(seat, seat.webhooks, control, service, tasks, metrics, client, secret):
                 yield service
 
 
@@ -123,6 +128,7 @@ async def _answering(  # noqa: PLR0913, PLR0917  everything it needs comes in he
     control: ControlPlane,
     service: IdentityService,
     tasks: Supervisor,
+    metrics: Metrics,
     client: Any,
     secret: bytes,
 ) -> AsyncIterator[None]:
@@ -146,28 +152,15 @@ async def _answering(  # noqa: PLR0913, PLR0917  everything it needs comes in he
     injecting = InjectionWebhook(lambda: seat.injection, pods.path, lambda name: _labels(control, name))
     judging = ValidationWebhook(objects.path, foreseeing(control, SystemClock()))
     routes = (*injecting.routes(), *judging.routes())
+    of_keepers = dict(zip((place.injector, place.validator), keepers.values(), strict=True))
+    metrics.also(lambda: injection_families(injecting))
+    metrics.also(lambda: validation_families(judging))
+    metrics.also(lambda: keeping_families(of_keepers))
     async with open_webhooks(routes, service.serving, tasks, *address):
         for name, keeper in keepers.items():
             authorities.follow(keeper.changed)
             tasks.restarted(name, keeper.run)
         yield
-
-
-@asynccontextmanager
-async def _client(cluster: Cluster) -> AsyncIterator[Any]:
-    """Its token is read anew by itself. Raises StoreError: without an API server there is no root."""
-    from kubernetes.aio.client import ApiClient, Configuration  # noqa: PLC0415  as above
-
-    configuration, who = Configuration(), credentials(cluster.kubeconfig, cluster.context)
-    try:
-        await who.load(configuration)
-    except Unreachable as error:
-        raise StoreError(str(error)) from error
-    except Exception as error:  # the package raises what it likes for a file it does not understand
-        raise StoreError(f"{who} cannot be used: {error or type(error).__name__}") from error
-    async with ApiClient(configuration) as client:
-        client.user_agent = "lateen"
-        yield client
 
 
 def _plugged(folder: Path | None) -> Path | None:

@@ -110,25 +110,41 @@ Output = Annotated[Format, typer.Option("--output", "-o", metavar="table|json|ya
 _TRACEBACK = "--traceback"
 
 
-def _connected(ctx: typer.Context) -> list[str]:
-    """For completion: proxies of the mesh that would be asked. Whatever is wrong, there is nothing to offer."""
+def _asked(ctx: typer.Context, target: str) -> Any:
+    """For completion: what the mesh says that would be asked. Whatever is wrong, there is nothing to offer.
+
+    A cluster is asked only if it is named: nobody should wait for one, or log in to one, by a Tab.
+    """
     try:
         module = _command("asking")
-        proxies = module.ask(module.Whom(**said(ctx.params)), "/proxies")
-        return [proxy["name"] for proxy in proxies]
+        whom = module.Whom(**said(ctx.params), is_told=True)
+        return module.ask(whom, target) if whom.is_here else None
     except (Refused, OSError, ValueError):
-        return []
+        return None
+
+
+def _connected(ctx: typer.Context) -> list[str]:
+    """For completion: proxies."""
+    return [proxy["name"] for proxy in _asked(ctx, "/proxies") or ()]
+
+
+def _named(ctx: typer.Context, *kinds: str) -> list[str]:
+    """For completion: NAMESPACE/NAME of objects. Only a mesh of this machine gives out its objects."""
+    items = (_asked(ctx, "/objects") or {}).get("items", ())
+    metas = [item["metadata"] for item in items if item["kind"] in kinds]
+    return sorted({f"{meta.get('namespace', 'default')}/{meta['name']}" for meta in metas})
 
 
 def _workloads(ctx: typer.Context) -> list[str]:
-    """For completion: NAMESPACE/NAME of what runs in the mesh that would be asked."""
-    try:
-        module = _command("asking")
-        items = module.ask(module.Whom(**said(ctx.params)), "/objects")["items"]
-        metas = [item["metadata"] for item in items if item["kind"] in {"Deployment", "Service"}]
-        return sorted({f"{meta.get('namespace', 'default')}/{meta['name']}" for meta in metas})
-    except (Refused, OSError, ValueError, KeyError, TypeError):
-        return []
+    return _named(ctx, "Deployment", "Service")
+
+
+def _services(ctx: typer.Context) -> list[str]:
+    return _named(ctx, "Service")
+
+
+def _pods(ctx: typer.Context) -> list[str]:
+    return _named(ctx, "Pod")
 
 
 def _kinds() -> list[str]:
@@ -218,6 +234,9 @@ def serve(  # noqa: PLR0913  (the options of one command)
     webhooks: Annotated[
         str | None, typer.Option("--webhooks", metavar="HOST:PORT", help="answer the API server about Pods here")
     ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="HOST:PORT", help="answer scrapers here, without TLS: /metrics")
+    ] = None,
 ) -> None:
     """Run the control plane alone.
 
@@ -252,6 +271,7 @@ def serve(  # noqa: PLR0913  (the options of one command)
         authority=authority,
         server_name=server_name,
         certificate_lifetime=certificate_lifetime,
+        metrics=metrics,
         inside=module.Inside(namespace, revision, injection, webhooks) if namespace is not None else None,
     )
 
@@ -575,25 +595,6 @@ def problems(*, whom: Any, output: Output = Format.TABLE) -> None:
     _command("proxies").problems(whom, output)
 
 
-def _services(ctx: typer.Context) -> list[str]:
-    return _named(ctx, "Service")
-
-
-def _pods(ctx: typer.Context) -> list[str]:
-    return _named(ctx, "Pod")
-
-
-def _named(ctx: typer.Context, kind: str) -> list[str]:
-    """For completion: NAMESPACE/NAME of all of a kind."""
-    try:
-        module = _command("asking")
-        items = module.ask(module.Whom(**said(ctx.params)), "/objects")["items"]
-        metas = [item["metadata"] for item in items if item["kind"] == kind]
-        return sorted({f"{meta.get('namespace', 'default')}/{meta['name']}" for meta in metas})
-    except (Refused, OSError, ValueError, KeyError, TypeError):
-        return []
-
-
 describe = typer.Typer(
     help="""What acts on something.
 
@@ -735,6 +736,64 @@ def wait(  # noqa: PLR0913  (as above)
     if until not in list(module.Until):
         raise Refused(f"--for {until}: there are {', '.join(module.Until)}")
     module.wait(whom, module.Waited(what, namespace_, until, timeout), output)
+
+
+@app.command("bug-report")
+@asking(_command)
+def bug_report(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="what is written")] = Path("lateen-bug-report.tar.gz"),
+    *,
+    proxies: Annotated[
+        int, typer.Option("--proxies", metavar="N", min=0, help="how many proxies are in it with all they are sent")
+    ] = 20,
+    whom: Any,
+) -> None:
+    """Write down all that helps others to help.
+
+    Versions, problems, proxies and what they are sent, settings, the names of objects, logs: one .tar.gz. No key,
+    token, password or Secret is in it; look into it all the same before you give it away. What cannot be had is said,
+    in the report too.
+
+    \b
+    Example:
+      lateen bug-report report.tar.gz -d examples/bill-service
+    """
+    _command("bugreport").write(whom, file, proxies)
+
+
+@app.command()
+@asking(_command)
+def dashboard(*, whom: Any, output: Output = Format.TABLE) -> None:
+    """What there is to look at, and how.
+
+    \b
+    Example:
+      lateen dashboard -d examples/bill-service
+    """
+    _command("dashboard").dashboard(whom, output)
+
+
+@app.command()
+def debug(
+    target: Annotated[str, typer.Argument(metavar="PATH", help="what is asked, with its query")],
+    *,
+    envoy: Annotated[bool, typer.Option("--envoy", help="ask the Envoy beside this agent instead")] = False,
+) -> None:
+    """Ask the one who runs here, as it is.
+
+    What other commands run in Pods of a cluster, where the sockets are that only answer there: in a control plane's it
+    asks the control plane, with --envoy in a proxy's Pod its Envoy. Prints status and answer as JSON.
+
+    \b
+    Example:
+      lateen debug /proxies
+    """
+    raise typer.Exit(_asked_here(["--envoy", target] if envoy else [target]))
+
+
+def _asked_here(arguments: list[str]) -> int:
+    code: int = import_module("controlplane.local.asked").main(arguments)
+    return code
 
 
 app.command("agent", help=agent.HELP)(agent.command())

@@ -5,7 +5,8 @@ from typing import Any
 
 import typer
 
-from controlplane.cli.asking import Whom, ask
+from controlplane.cli.asking import Proxy, Whom, ask, ask_about, find_proxy
+from controlplane.cli.envoys import completed, held_by
 from controlplane.cli.output import Format, print_document, print_table
 from controlplane.cli.refusal import Refused
 from controlplane.cli.secrets import print_secrets
@@ -28,7 +29,9 @@ def status(whom: Whom, proxy: str | None, output: Format) -> None:
     if not found:
         typer.echo("no proxy is connected", err=True)
         return
-    print_table(("name", "type", *_TYPES, "since", "envoy"), [_status_row(one) for one in found])
+    told = [(*_status_row(one), *([one["replica"]] if "replica" in one else [])) for one in found]
+    replica = ["control plane"] if "replica" in found[0] else []
+    print_table(("name", "type", *_TYPES, "since", "envoy", *replica), told)
     for one in found:
         for kind, state in one["types"].items():
             if state.get("message"):
@@ -37,9 +40,10 @@ def status(whom: Whom, proxy: str | None, output: Format) -> None:
 
 def config(whom: Whom, proxy: str, section: str, output: Format) -> None:
     """Print what a proxy is sent."""
-    found: dict[str, Any] = {} if section == "secrets" else ask(whom, "/config", proxy=proxy)
+    meant = find_proxy(whom, proxy)
+    found: dict[str, Any] = {} if section == "secrets" else ask_about(whom, meant, "/config")
     if section in ("secrets", "all"):
-        found["secrets"] = ask(whom, "/secrets", proxy=proxy)
+        found["secrets"] = _secrets(whom, meant)
     sections = list(found) if section == "all" else [section]
     if output is not Format.TABLE:
         print_document(found if section == "all" else found[section], output)
@@ -52,6 +56,18 @@ def config(whom: Whom, proxy: str, section: str, output: Format) -> None:
             continue
         columns, row = _TABLES[name]
         print_table(columns, [line for resource in found[name] for line in row(resource)])
+
+
+def _secrets(whom: Whom, proxy: Proxy) -> Sequence[Mapping[str, Any]]:
+    """In a cluster its Envoy is asked from here: the control plane cannot."""
+    found: Sequence[Mapping[str, Any]] = ask_about(whom, proxy, "/secrets")
+    if whom.directory is not None:
+        return found
+    try:
+        return completed(found, held_by(whom.cluster, proxy.name), SystemClock().now())
+    except Refused as error:
+        typer.echo(f"lateen: the Envoy of {proxy.name} cannot be asked: {error}", err=True)
+        return found
 
 
 def problems(whom: Whom, output: Format) -> None:

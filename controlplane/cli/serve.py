@@ -1,8 +1,9 @@
 """`lateen serve`: the control plane alone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from controlplane.app.control import ControlPlane, open_control_plane
 from controlplane.app.following import Following
 from controlplane.app.identity import IdentityService
 from controlplane.app.incluster import Seat, open_in_cluster
+from controlplane.app.metrics import Metrics, open_metrics, process_families, proxy_families, source_families
 from controlplane.cli import endpoints
 from controlplane.cli.identities import GivenOut, given_out, giving_out, tokens
 from controlplane.cli.refusal import Refused
@@ -28,6 +30,7 @@ from controlplane.local.statedir import Misuse, StateDirectory, state_directory
 from controlplane.local.up import first_of, stop_signals
 from controlplane.model.decode import decode
 from controlplane.model.meshconfig import decode_settings
+from controlplane.model.problem import ObjectRef
 from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.limits import allow_many_files
 from controlplane.runtime.logs import set_up_logs
@@ -36,6 +39,8 @@ from controlplane.runtime.unixhttp import Handler, serving
 from controlplane.security.keeping import AuthorityError, StoreError
 from controlplane.sources.files.scanning import Roots
 from controlplane.sources.files.source import FilesSource
+from controlplane.sources.kubernetes.access import Unreachable
+from controlplane.sources.kubernetes.source import Standing
 from controlplane.webhooks.injection.settings import decode as decode_injection
 from controlplane.xds.admission import MeshAdmission
 from controlplane.xds.credentials import Certificates
@@ -65,6 +70,7 @@ class _Options(msgspec.Struct, frozen=True):
     certificates: Certificates | None
     given_out: GivenOut | None
     seat: Seat | None
+    metrics: tuple[str, int] | None
 
 
 async def _tell(objects: Following, control: ControlPlane) -> None:
@@ -91,6 +97,7 @@ def serve(  # noqa: PLR0913  (the options of one command)
     authority: Path | None,
     server_name: str,
     certificate_lifetime: str,
+    metrics: str | None = None,
     inside: Inside | None = None,
 ) -> None:
     """Run until interrupted."""
@@ -120,6 +127,7 @@ def serve(  # noqa: PLR0913  (the options of one command)
         endpoints.certificates(certificates, SystemClock().now()) if certificates is not None else None,
         given if inside is None else None,
         _seat(inside, cluster, given, mesh_config) if inside is not None else None,
+        _address(metrics, "--metrics") if metrics is not None else None,
     )
     if xds_socket is not None:
         endpoints.check_socket(xds_socket)
@@ -159,7 +167,8 @@ async def _until_stopped(options: _Options, state: StateDirectory) -> None:
         _objects(options, control) as (objects, standings),
         Supervisor(SystemClock()) as tasks,
         giving_out(options.given_out, control, config, tasks, state.authority) as identity,
-        _seated(options.seat, control, config, tasks, objects) as seated,
+        _measured(options, control, standings) as metrics,
+        _seated(options.seat, control, config, tasks, objects, metrics) as seated,
     ):
         if options.listen is not None and options.certificates is not None:
             await _listen(control, options.listen, options.certificates, config)
@@ -168,7 +177,8 @@ async def _until_stopped(options: _Options, state: StateDirectory) -> None:
         service = identity.service if identity is not None else seated
         authorities = service.authorities if service is not None else None
         secrets = ProxySecrets(control, SystemClock(), authorities)
-        asked = {**routes(control, objects), **secrets.routes(), **authority_routes(authorities), **standings}
+        asked = {**routes(control, objects), **secrets.routes(), **authority_routes(authorities)}
+        asked |= _sources(standings) if options.cluster is not None else {}
         told = {**authority_actions(authorities), **tokens(identity, config)}
         async with serving(state.debug_socket, asked, told):
             log.info("serving", **({"xds": str(socket)} if socket is not None else {}))
@@ -176,32 +186,69 @@ async def _until_stopped(options: _Options, state: StateDirectory) -> None:
 
 
 @asynccontextmanager
-async def _objects(options: _Options, control: ControlPlane) -> AsyncIterator[tuple[Following, Mapping[str, Handler]]]:
-    """What is served, and what may be asked of where it comes from."""
+async def _objects(
+    options: _Options, control: ControlPlane
+) -> AsyncIterator[tuple[Following, Callable[[], tuple[Standing, ...]]]]:
+    """What is served, and how it is with where it comes from."""
     if options.cluster is None:
         files = FilesSource(options.roots, decode)
-        yield Following(files, control, place_of=files.place_of, empty=_EMPTY, is_current=files.is_current), {}
+        yield Following(files, control, place_of=files.place_of, empty=_EMPTY, is_current=files.is_current), tuple
         return
     async with open_cluster(options.cluster, control) as source:
 
-        async def standings(_query: Mapping[str, str]) -> Any:
-            return msgspec.to_builtins(source.standings())
+        async def is_current(ref: ObjectRef | None, version: str) -> bool:
+            return source.is_current(ref, version)
 
-        yield Following(source, control, until_then=source.problems), {"/sources": standings}
+        following = Following(source, control, until_then=source.problems, is_current=is_current)
+        yield following, source.standings
+
+
+def _sources(standings: Callable[[], tuple[Standing, ...]]) -> Mapping[str, Handler]:
+    async def told(_query: Mapping[str, str]) -> Any:
+        return msgspec.to_builtins(standings())
+
+    return {"/sources": told}
 
 
 @asynccontextmanager
-async def _seated(
-    seat: Seat | None, control: ControlPlane, config: Mapping[str, Any], tasks: Supervisor, objects: Following
+async def _measured(
+    options: _Options, control: ControlPlane, standings: Callable[[], tuple[Standing, ...]]
+) -> AsyncIterator[Metrics]:
+    """What is counted, and whoever may know it answered if that is wanted."""
+    metrics = Metrics()
+    metrics.also(process_families)
+    metrics.also(lambda: proxy_families(control, version("lateen")))
+    if options.cluster is not None:
+        metrics.also(lambda: source_families(standings()))
+    async with AsyncExitStack() as stack:
+        if options.metrics is not None:
+            host, port = options.metrics
+            try:
+                found = await stack.enter_async_context(open_metrics(metrics, host, port))
+            except OSError as error:
+                raise Misuse(f"cannot listen on {host}:{port}: {error}") from error
+            log.info("metrics are answered", address=f"{host}:{found}")
+        yield metrics
+
+
+@asynccontextmanager
+async def _seated(  # noqa: PLR0913, PLR0917  everything it needs comes in here
+    seat: Seat | None,
+    control: ControlPlane,
+    config: Mapping[str, Any],
+    tasks: Supervisor,
+    objects: Following,
+    metrics: Metrics,
 ) -> AsyncIterator[IdentityService | None]:
     """What a cluster's own control plane does besides."""
     if seat is None:
         yield None
         return
     try:
-        async with open_in_cluster(seat, control, decode_settings(config)[0], tasks, objects.problems) as service:
+        mesh, _ = decode_settings(config)
+        async with open_in_cluster(seat, control, mesh, tasks, objects.problems, metrics) as service:
             yield service
-    except (AuthorityError, StoreError) as error:
+    except (AuthorityError, StoreError, Unreachable) as error:
         raise Misuse(str(error)) from error
 
 

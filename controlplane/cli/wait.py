@@ -4,16 +4,21 @@ import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 import typer
 
 from controlplane.cli.asking import Whom, ask
+from controlplane.cli.clusters import ask as ask_cluster
+from controlplane.cli.objects import collection
 from controlplane.cli.output import Format, print_document, print_table
 from controlplane.cli.refusal import Refused
+from controlplane.install.api import Api
 from controlplane.model.durations import parse_duration
 from controlplane.model.kinds import KINDS, Kind
 
 _LOOK_EVERY: Final = 0.2  # seconds
+_OF_NO_USE: Final = frozenset({"Deployment", "ConfigMap", "ServiceAccount"})  # to proxies
 Answer = Mapping[str, Any]
 
 
@@ -42,7 +47,7 @@ def wait(
     if until is Until.DELETE and not query:
         raise Refused("--for delete needs KIND/NAME")
     while True:
-        answer = ask(whom, "/reached", **query)
+        answer = ask(whom, "/reached", **query, **_version(whom, query))
         refused = [one for one in answer["proxies"] if one["state"] == "REFUSED"]
         if _is_there(answer, until) or refused:
             break
@@ -54,10 +59,28 @@ def wait(
         raise typer.Exit(1)
 
 
+def _version(whom: Whom, query: Mapping[str, str]) -> dict[str, str]:
+    """What the API server has now: each replica has to have read that. Files have no versions."""
+    if not query or whom.directory is not None:
+        return {}
+    kind = _kind(f"{query['kind'].lower()}.{query['group']}" if query["group"] else query["kind"].lower())
+
+    async def read(api: Api) -> str:
+        for version in kind.versions:  # not all of them need be served
+            found = await api.document(
+                f"{collection(kind, version, query['namespace'])}/{quote(query['name'], safe='')}"
+            )
+            if found is not None:
+                return str(found["metadata"]["resourceVersion"])
+        return ""
+
+    return {"version": ask_cluster(whom.cluster, read)}
+
+
 def _is_there(answer: Answer, until: Until) -> bool:
     settled = answer["current"] and all(one["state"] == "SYNCED" for one in answer["proxies"])
     if until is Until.DELETE:
-        return bool(settled and not answer["is_read"] and not answer["proxies"])
+        return bool(settled and answer.get("is_gone", not answer["is_read"]) and not answer["proxies"])
     return bool(settled and answer["is_read"])
 
 
@@ -99,9 +122,13 @@ def _kind(text: str) -> Kind:
     """As kubectl takes it: singular, plural, short, with its group behind a dot."""
     plain, _, group = text.partition(".")
     for kind in KINDS:
-        if plain in {kind.kind.lower(), kind.plural, *kind.short_names} and group in {"", kind.group}:
+        if (
+            kind.kind not in _OF_NO_USE
+            and plain in {kind.kind.lower(), kind.plural, *kind.short_names}
+            and group in {"", kind.group}
+        ):
             return kind
-    raise Refused(f"{text}: Lateen makes nothing of such a kind")
+    raise Refused(f"{text}: nothing that a proxy is sent is made of such a kind")
 
 
 def _seconds(text: str) -> float:

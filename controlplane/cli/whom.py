@@ -10,7 +10,20 @@ import typer
 Where = Annotated[
     Path | None, typer.Option("--directory", "-d", metavar="DIR", help="the directory whose mesh is asked (default: .)")
 ]
-_OPTIONS: Final[dict[str, Any]] = {"directory": Where}
+_OPTIONS: Final[dict[str, Any]] = {
+    "directory": Where,
+    "kubeconfig": Annotated[
+        Path | None,
+        typer.Option("--kubeconfig", metavar="FILE", help="ask a cluster's mesh; which one, as for kubectl"),
+    ],
+    "context": Annotated[
+        str | None, typer.Option("--context", metavar="NAME", help="ask a cluster's mesh: of the kubeconfig")
+    ],
+    "namespace": Annotated[
+        str | None,
+        typer.Option("--namespace", metavar="NS", help="ask a cluster's mesh: where its control plane runs"),
+    ],
+}
 
 
 def asking(load: Callable[[str], Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

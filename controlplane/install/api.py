@@ -17,6 +17,8 @@ from controlplane.security.apiserver import NoAnswer
 from controlplane.security.apiserver import body as body_of
 
 _PATIENCE: Final = 30.0  # seconds, for one answer
+_CONNECT: Final = 5.0  # of these, for a connection
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
 _LARGEST: Final = 64 * 1024 * 1024  # bytes of an answer
 _PAGE: Final = 500  # objects of a list
 _APPLY: Final = "application/apply-patch+yaml"
@@ -72,8 +74,10 @@ class Api:
         return found
 
     async def text(self, path: str) -> str:
-        """What stands there as text: a Pod's log; "": nothing to be had."""
+        """What stands there as text: a Pod's log; "": nothing to be had. Raises RefusedError if that is forbidden."""
         answer = await self._ask("GET", path, accept="*/*")
+        if answer.status in {401, 403}:
+            _good(answer)
         return answer.body if answer.status == 200 and isinstance(answer.body, str) else ""
 
     async def list(self, path: str, selector: str = "", *, whole: bool = True, fields: str = "") -> list[Object]:
@@ -151,11 +155,16 @@ class KubernetesApi:
                 verb, url, sent, _, _ = await self._client.param_serialize(
                     method, path, header_params=headers, auth_settings=["BearerToken"]
                 )
-                response = (await self._client.call_api(verb, url, sent, body)).response
+                asked = await self._client.call_api(verb, url, sent, body, _request_timeout=_TIMEOUT)
+                response = asked.response
                 async with response:
                     return Answer(response.status, _decoded(await body_of(response, _LARGEST), response.content_type))
         except NoAnswer as error:
             raise UnreachableError(str(error)) from error
+        except aiohttp.ConnectionTimeoutError as error:
+            raise UnreachableError(
+                f"no connection to the API server within {_CONNECT:.0f} s: {error.args[0]}"
+            ) from error
         except TimeoutError as error:
             raise UnreachableError(f"the API server did not answer within {_PATIENCE:.0f} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from controlplane.install.names import IDENTITY_PORT, WEBHOOK_PORT, XDS_PORT, Place
+from controlplane.install.names import IDENTITY_PORT, METRICS_PORT, WEBHOOK_PORT, XDS_PORT, Place
 from controlplane.install.pods import STATE
 from controlplane.install.values import ControlPlane
 
@@ -24,6 +24,7 @@ def control_plane(place: Place, values: ControlPlane) -> list[str]:
         f"--listen=0.0.0.0:{XDS_PORT}",
         f"--identity=0.0.0.0:{IDENTITY_PORT}",
         f"--webhooks=0.0.0.0:{WEBHOOK_PORT}",
+        f"--metrics=0.0.0.0:{METRICS_PORT}",
         f"--server-name={place.server_name}",
         f"--certificate-lifetime={values.certificate_lifetime}",
         f"--ca={PLUGGED_AUTHORITY}",

@@ -245,7 +245,7 @@ class Installer:
             try:
                 if lines := last_lines(await self._api.text(f"{path}?{query}")):
                     return lines
-            except UnreachableError:
+            except (RefusedError, UnreachableError):
                 return []
         return []
 

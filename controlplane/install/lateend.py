@@ -13,6 +13,7 @@ from controlplane.install.names import (
     BASE,
     CONTROL_PLANE,
     IDENTITY_PORT,
+    METRICS_PORT,
     NAME,
     PEERS,
     REVISION,
@@ -38,7 +39,13 @@ from controlplane.install.webhooks import injection_settings
 
 APP: Final = "lateend"
 _SETTINGS_DIGEST: Final = "lateen.dev/settings"
-_PORTS: Final = (("grpc-xds", XDS_PORT), ("https-identity", IDENTITY_PORT), ("https-webhook", WEBHOOK_PORT))
+_PORTS: Final = (
+    ("grpc-xds", XDS_PORT),
+    ("https-identity", IDENTITY_PORT),
+    ("https-webhook", WEBHOOK_PORT),
+    ("http-monitoring", METRICS_PORT),
+)
+_SCRAPED: Final = {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT)}
 
 
 def control_plane(values: Values, place: Place, mesh: Mapping[str, Any]) -> list[Object]:
@@ -112,9 +119,9 @@ def _deployment(values: Values, place: Place, data: Mapping[str, str]) -> Object
     }
     template = pod(values, own, selector, more, spec)
     # A change of settings is a rollout: one replica after the other, and back if it does not come up.
-    template["metadata"].setdefault("annotations", {})[_SETTINGS_DIGEST] = digest(
-        (data["mesh"] + data["injection"]).encode()
-    )
+    settings = digest((data["mesh"] + data["injection"]).encode())
+    annotations = {**_SCRAPED, **template["metadata"].get("annotations", {}), _SETTINGS_DIGEST: settings}
+    template["metadata"]["annotations"] = annotations
     return {
         **replicas(own),
         "selector": {"matchLabels": selector},

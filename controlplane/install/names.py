@@ -38,6 +38,7 @@ BUNDLE_BESIDE_ISTIOD: Final = "lateen-ca-root-cert"
 
 XDS_PORT: Final = 15012
 IDENTITY_PORT: Final = 15013
+METRICS_PORT: Final = 15014  # as Istio's control plane
 WEBHOOK_PORT: Final = 15017
 STATUS_PORT: Final = 15020
 READINESS_PORT: Final = 15021

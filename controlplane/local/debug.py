@@ -2,15 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from controlplane.local.mesh import Mesh
-from controlplane.local.ports import ControlPlane, ProxyStatus
+from controlplane.local.ports import ControlPlane
 from controlplane.local.show import one_line, shown
 from controlplane.model.problem import ObjectRef, Problem
 from controlplane.runtime.unixhttp import Handler, NotFound
+
+IsCurrent = Callable[[ObjectRef | None, str], Awaitable[bool]]
 
 
 class Findings(Protocol):
@@ -21,8 +23,8 @@ class Findings(Protocol):
     def place_of(self, problem: Problem) -> str: ...
 
     @property
-    def is_current(self) -> Callable[[], Awaitable[bool]]:
-        """Asks whether all that was written so far was read."""
+    def is_current(self) -> IsCurrent:
+        """Asks whether what was written so far was read: this version of an object, or all there is."""
         ...
 
 
@@ -42,8 +44,9 @@ def routes(control: ControlPlane, findings: Findings, mesh: Mesh | None = None) 
         return control.settings()
 
     async def reached(query: Mapping[str, str]) -> Any:
-        current = await findings.is_current()  # first: what is read afterwards is at least that
-        return {"current": current, **msgspec.to_builtins(control.reached(_ref(query)))}
+        ref = _ref(query)
+        current = await findings.is_current(ref, query.get("version", ""))  # first: what is in force is at least that
+        return {"current": current, **msgspec.to_builtins(control.reached(ref))}
 
     async def about(_query: Mapping[str, str]) -> Any:
         return {"lateen": version("lateen")}
@@ -84,7 +87,20 @@ async def proxy_config(control: ControlPlane, name: str) -> Any:
     return found
 
 
-def connected_proxy(connected: Sequence[ProxyStatus], name: str) -> ProxyStatus:
+class Named(Protocol):
+    """What a proxy is found by."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+_Named = TypeVar("_Named", bound=Named)
+
+
+def connected_proxy(connected: Sequence[_Named], name: str) -> _Named:
     """A proxy by its name, by its node id, or by any beginning that only one proxy has. Raises NotFound."""
     for one in connected:
         if name in (one.name, one.id):

@@ -52,8 +52,8 @@ class Files(Protocol):
         """Where an object stands in them."""
         ...
 
-    async def is_current(self) -> bool:
-        """Whether all they say was read, and taken."""
+    async def is_current(self, ref: ObjectRef | None, version: str) -> bool:
+        """Whether all they say was read, and taken. Files have no versions."""
         ...
 
 

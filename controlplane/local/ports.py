@@ -82,7 +82,6 @@ class Reached(msgspec.Struct, frozen=True):
     """How far an object has got, as one control plane knows."""
 
     is_read: bool  # it is in force here
-    version: str = ""  # of what is in force: the resourceVersion, "" where there is none
     proxies: tuple[ProxyReached, ...] = ()
 
 

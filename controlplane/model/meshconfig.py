@@ -42,7 +42,6 @@ _NOT_YET: Final = frozenset(
         "disableEnvoyListenerLog",
         "discoverySelectors",
         "enableEnvoyAccessLogService",
-        "enablePrometheusMerge",
         "enableTracing",
         "hboneIdleTimeout",
         "inboundClusterStatName",
@@ -55,6 +54,19 @@ _NOT_YET: Final = frozenset(
         "thriftConfig",
         "tlsDefaults",
         "zoneAwareLbSetting",
+    }
+)
+# What injection reads for the Pods it changes (`webhooks/injection/settings.py`, `proxyconfig.py`), and nobody else.
+OF_INJECTION: Final = frozenset({"enablePrometheusMerge"})
+OF_INJECTION_IN_PROXIES: Final = frozenset(
+    {
+        "concurrency",
+        "drainDuration",
+        "holdApplicationUntilProxyStarts",
+        "interceptionMode",
+        "proxyMetadata",
+        "statusPort",
+        "terminationDrainDuration",
     }
 )
 _NOT_YET_IN_MTLS: Final = frozenset({"cipherSuites", "ecdhCurves"})
@@ -78,7 +90,6 @@ _PROVIDERS_NOT_YET: Final = frozenset(
 )
 # What holds anyway.
 _SO_ANYWAY: Final[Mapping[str, object]] = {
-    "enablePrometheusMerge": False,
     "inboundTrafficPolicy": {"mode": "PASSTHROUGH"},
 }
 
@@ -101,7 +112,8 @@ def _flattened(document: object, walker: Walker) -> object:
     """The document with Istio's nesting undone, and without what is not done yet."""
     if not isinstance(document, Mapping):
         return document
-    fields = {key: value for key, value in document.items() if not _said(str(key), value, walker)}
+    read_here = {key: value for key, value in document.items() if key not in OF_INJECTION}
+    fields = {key: value for key, value in read_here.items() if not _said(str(key), value, walker)}
     root = fields.pop("rootNamespace", None)
     if root is not None:
         fields.setdefault("rootNamespaces", [root])
@@ -138,7 +150,7 @@ def _from_proxy_config(proxy: Mapping[str, Any], walker: Walker) -> dict[str, An
             for name in value:
                 if name != "numTrustedProxies":
                     _not_yet(f"defaultConfig.gatewayTopology.{name}", walker)
-        else:
+        elif key not in OF_INJECTION_IN_PROXIES:
             _not_yet(f"defaultConfig.{key}", walker)
     return fields
 

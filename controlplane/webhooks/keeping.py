@@ -47,7 +47,13 @@ class ConfigurationKeeper:
         self._every = every
         self._changed = asyncio.Event()
         self._said = ""
-        self.repairs = 0  # patches that were taken: for metrics
+        self.attempts = 0  # patches that were sent: for metrics, as the next
+        self.repairs = 0  # of these, those that were taken
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether it is missing, unreadable or not as installed."""
+        return bool(self._said)
 
     def changed(self) -> None:
         """Something else is wanted: look now."""
@@ -83,6 +89,7 @@ class ConfigurationKeeper:
             return "there is none: nobody asks this control plane about Pods (lateen install)"
         repair = repaired(current, wanted)
         if repair.patch:
+            self.attempts += 1
             await self._configurations.patch(name, repair.patch)
             self.repairs += 1
             log.info("webhook configuration put right", name=name, patch=[step.path for step in repair.patch])

@@ -16,6 +16,7 @@ from controlplane.app.cluster import Cluster as Which
 from controlplane.app.control import open_control_plane
 from controlplane.app.identity import IdentityService, IdentitySettings
 from controlplane.app.incluster import Seat, open_in_cluster
+from controlplane.app.metrics import Metrics
 from controlplane.install.manifests import Facts, manifests
 from controlplane.install.names import Place
 from controlplane.install.reading import read_values
@@ -25,6 +26,7 @@ from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.tasks import Supervisor
 from controlplane.security.keeping import StoreError
 from controlplane.webhooks.injection.settings import decode
+from tests.app.test_metrics import told
 from tests.install.clusters import Cluster, status
 from tests.security.apiservers import api_server
 from tests.security.requests import csr
@@ -50,7 +52,9 @@ def installed() -> Cluster:
 
 
 @asynccontextmanager
-async def running(cluster: Cluster, tmp_path: Path, authority: Path | None = None) -> AsyncIterator[IdentityService]:
+async def running(
+    cluster: Cluster, tmp_path: Path, authority: Path | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[IdentityService]:
     """With exactly the settings that the manifests carry."""
     config = cluster.objects["/api/v1/namespaces/lateen-system/configmaps/lateen"]["data"]
     mesh, problems = decode_settings(json.loads(config["mesh"]))
@@ -64,7 +68,7 @@ async def running(cluster: Cluster, tmp_path: Path, authority: Path | None = Non
         async with (
             open_control_plane({}, tmp_path / "xds.sock") as control,
             Supervisor(SystemClock()) as tasks,
-            open_in_cluster(seat, control, mesh, tasks, control.problems) as service,
+            open_in_cluster(seat, control, mesh, tasks, control.problems, metrics or Metrics()) as service,
         ):
             yield service
 
@@ -122,6 +126,25 @@ async def test_what_an_installation_made_is_all_it_needs(tmp_path: Path, caplog:
                 assert config["service"]["path"].startswith(prefix)
                 assert (config["service"]["namespace"], config["service"]["name"]) == ("lateen-system", "lateend")
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_what_webhooks_did_is_counted(tmp_path: Path) -> None:
+    cluster, metrics = installed(), Metrics()
+    async with running(cluster, tmp_path, metrics=metrics) as service:
+        await until(lambda: signed(cluster.objects[INJECTOR]) and signed(cluster.objects[VALIDATOR]))
+        await until(lambda: told(metrics)["webhook_patch_attempts_total", VALIDATOR.rpartition("/")[2]] == 1)
+        name = INJECTOR.rpartition("/")[2]
+        assert told(metrics)["webhook_patch_attempts_total", name] == 1
+        assert told(metrics)["webhook_patch_failures_total", name] == 0
+        assert told(metrics)["lateen_webhook_configuration_trouble", name] == 0
+        for hook in cluster.objects[INJECTOR]["webhooks"]:
+            hook["clientConfig"]["caBundle"] = base64.b64encode(b"another").decode()
+        await until(lambda: told(metrics)["webhook_patch_attempts_total", name] == 2)
+        assert service.authorities.bundle == base64.b64decode(
+            cluster.objects[INJECTOR]["webhooks"][0]["clientConfig"]["caBundle"]
+        )
+    assert told(metrics)["sidecar_injection_requests_total", ""] == 0
+    assert told(metrics)["lateen_validation_warned_total", ""] == 0
 
 
 async def test_it_writes_what_its_rights_allow_and_nothing_else(tmp_path: Path) -> None:

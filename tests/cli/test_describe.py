@@ -178,6 +178,10 @@ def test_codes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         ("analyze --fail-on bad", "--fail-on bad: there are error, warning, info, never"),
         ("analyze --live", "--live needs -f"),
         ("wait --for luck", "--for luck: there are delivered, delete"),
+        ("wait --for delete", "--for delete needs KIND/NAME"),
+        ("wait cart", "'cart': KIND/NAME was expected"),
+        ("wait deployment/cart", "deployment: nothing that a proxy is sent is made of such a kind"),
+        ("wait vs/cart --timeout soon", "--timeout soon: "),
     ],
 )
 def test_misuse_is_one_line(arguments: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -149,7 +149,7 @@ def test_who_is_in_the_way_is_said_line_by_line(cluster: Cluster, capsys: pytest
     [
         ("install --kubeconfig /nowhere", "there is no kubeconfig /nowhere"),
         ("install --kubeconfig kubeconfig --context other", "Invalid kube-config file"),
-        ("install --kubeconfig broken", "broken: "),
+        ("install --kubeconfig broken", "kubeconfig broken cannot be used: "),
         ("install --namespace A", "--namespace 'A': use lower-case letters"),
         ("install --revision a.b", "--revision 'a.b': use at most 40"),
         ("install --timeout soon", "--timeout soon: "),

@@ -121,7 +121,7 @@ def test_settings_are_read_from_mesh_config():
 
 def test_what_mesh_config_has_and_lateen_has_not_is_said():
     topology = {"numTrustedProxies": 1, "forwardClientCertDetails": "APPEND_FORWARD"}
-    proxy = {"concurrency": 2, "drainDuration": "5s", "gatewayTopology": topology}
+    proxy = {"zipkinAddress": "zipkin:9411", "tracing": {}, "gatewayTopology": topology}
     providers = [{"name": "tracer", "zipkin": {"service": "zipkin.example.com", "port": 9411}}]
     unread = {
         "extensionProviders": providers,
@@ -133,8 +133,8 @@ def test_what_mesh_config_has_and_lateen_has_not_is_said():
         ("NotSupportedYet", "extensionProviders[0].zipkin"),
         ("NotSupportedYet", "meshMTLS.cipherSuites"),
         ("NotSupportedYet", "inboundTrafficPolicy"),
-        ("NotSupportedYet", "defaultConfig.concurrency"),
-        ("NotSupportedYet", "defaultConfig.drainDuration"),
+        ("NotSupportedYet", "defaultConfig.zipkinAddress"),
+        ("NotSupportedYet", "defaultConfig.tracing"),
         ("NotSupportedYet", "defaultConfig.gatewayTopology.forwardClientCertDetails"),
         ("UnknownField", "acessLogFile"),
     }

@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from controlplane.agent.probers import Prober
 from controlplane.agent.status import Route, Status, readiness_routes, status_routes
+from controlplane.app.metrics import Metrics
 from controlplane.envoy import statistics
 from controlplane.local.authority import authority_actions, authority_routes, token_action
 from controlplane.local.debug import routes
@@ -36,6 +37,7 @@ CALLERS: Final[Mapping[str, frozenset[str]]] = {
 XDS: Final = "control plane, xDS (gRPC over mutual TLS)"
 IDENTITY: Final = "control plane, identities (HTTPS)"
 WEBHOOKS: Final = "control plane in a cluster, webhooks (HTTPS)"
+METRICS: Final = "control plane in a cluster, 15014 (HTTP)"
 DEBUG: Final = "control plane, `debug.sock`"
 LOCAL_XDS: Final = "control plane, `xds.sock` (only where nobody has a certificate)"
 READINESS: Final = "agent, 15021 (HTTP)"
@@ -66,6 +68,7 @@ def answered() -> Iterator[Answered]:
     for webhook in (InjectionWebhook(nothing, "/inject/SECRET"), ValidationWebhook("/validate/SECRET")):
         for route in webhook.routes():
             yield Answered(WEBHOOKS, route.method, route.path, CALLERS[route.callers])
+    yield from _agent(METRICS, Metrics().routes())
     for method, path in sorted(_debug()):
         yield Answered(DEBUG, method, path, frozenset({OWNER}))
     for path in METHODS:

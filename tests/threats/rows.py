@@ -97,9 +97,13 @@ THREATS: Final = (
     Threat(
         9,
         "The configuration of others, by a debug endpoint (CVE-2026-31838)",
-        "What tells of a mesh is on a Unix socket, mode 0600, in a folder of mode 0700.",
-        ("threats/test_ports.py::test_unix_sockets_are_their_owner_s",),
-        "asking a control plane in a cluster, by the API server's leave",
+        "What tells of a mesh is on a Unix socket, mode 0600, in a folder of mode 0700. In a cluster it is asked by a "
+        "command in the Pod, which the API server allows or does not (`pods/exec`).",
+        (
+            "threats/test_ports.py::test_unix_sockets_are_their_owner_s",
+            "cli/test_cluster.py::test_the_program_in_the_pod_prints_one_answer_of_the_socket_beside_it",
+        ),
+        "those who may look but not run commands in Pods",
     ),
     Threat(
         10,

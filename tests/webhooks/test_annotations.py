@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
+from controlplane.model.meshconfig import OF_INJECTION, OF_INJECTION_IN_PROXIES, decode_settings
 from controlplane.model.problem import Level
 from controlplane.webhooks.injection import shortyaml, values
 from controlplane.webhooks.injection.annotations import READ, WITHOUT_EFFECT
 from controlplane.webhooks.injection.decision import Namespace
 from controlplane.webhooks.injection.proxyconfig import _FIELDS, _WITHOUT_EFFECT
 from controlplane.webhooks.injection.render import Injected, Refused, inject
-from controlplane.webhooks.injection.settings import InjectionSettings
+from controlplane.webhooks.injection.settings import _OF_MESH, InjectionSettings
 
 _S, _T, _R = "sidecar.istio.io/", "traffic.sidecar.istio.io/", "readiness.status.sidecar.istio.io/"
 # By annotation: a value that is not the default, and one that is none.
@@ -119,6 +120,12 @@ def test_a_slip_is_told_with_what_was_meant(name, hint):
     (problem,) = outcome({name: "1"}).problems
     assert problem.code == "UnknownAnnotation"
     assert problem.message.endswith(f"did you mean {hint}?" if hint else "is not known")
+
+
+def test_settings_do_not_say_of_what_injection_reads_that_it_has_no_effect():
+    assert decode_settings({"defaultConfig": dict.fromkeys(_FIELDS), "enablePrometheusMerge": True})[1] == ()
+    assert _FIELDS.keys() == OF_INJECTION_IN_PROXIES
+    assert _OF_MESH.keys() >= OF_INJECTION
 
 
 def test_others_annotations_are_no_business_of_ours():

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from controlplane.base.prometheus import page
 from controlplane.compile.whatif import reported_of
 from controlplane.model.kinds import MESH_KINDS
 from controlplane.model.problem import Level
@@ -18,6 +19,7 @@ from controlplane.runtime.tasks import Supervisor
 from controlplane.webhooks.admission import LIMITS, Asked, Kind, Verdict
 from controlplane.webhooks.configurations import Service
 from controlplane.webhooks.injection.settings import Selector
+from controlplane.webhooks.metrics import validation_families
 from controlplane.webhooks.validation.configuration import validation
 from controlplane.webhooks.validation.judging import judged
 from controlplane.webhooks.validation.webhook import ValidationWebhook
@@ -196,6 +198,8 @@ async def test_an_api_server_is_answered() -> None:
     assert found["response"]["allowed"] is False
     assert found["response"]["status"]["message"].startswith("VirtualService default/reviews has 2 errors:\n")
     assert webhook.counts == {"refused": 1}
+    counted = page(validation_families(webhook)).decode().splitlines()
+    assert {"galley_validation_passed 0", "galley_validation_failed 1"} <= set(counted)
 
 
 # Whom an API server asks

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from controlplane.base.prometheus import page
 from controlplane.runtime.clock import SystemClock
 from controlplane.runtime.https import HttpsServer
 from controlplane.runtime.tasks import Supervisor
 from controlplane.webhooks.admission import LIMITS
 from controlplane.webhooks.injection.settings import InjectionSettings
 from controlplane.webhooks.injection.webhook import InjectionWebhook
+from controlplane.webhooks.metrics import injection_families
 from tests.runtime.test_https import asked, generation
 from tests.webhooks.patching import applied
 
@@ -86,6 +88,20 @@ async def test_who_did_not_ask_for_the_mesh_is_not_refused_whatever_is_wrong(web
     _, found = await answer(webhook, review({**POD, "metadata": {"annotations": notes}}, namespace="other"))
     assert found["response"] == {"uid": "705ab4f5", "allowed": True}
     assert webhook.counts == {("left", "namespace-not-labelled"): 1}
+
+
+async def test_scrapers_are_told_in_istios_words(webhook):
+    bad = {**POD, "metadata": {"annotations": {"sidecar.istio.io/proxyCPU": "much"}}}
+    for question in (review(), review(), review(bad), review(bad, namespace="other")):
+        await answer(webhook, question)
+    text = page(injection_families(webhook)).decode()
+    found = {line for line in text.splitlines() if not line.startswith("#")}
+    assert found == {
+        "sidecar_injection_requests_total 4",
+        "sidecar_injection_success_total 2",
+        "sidecar_injection_failure_total 1",
+        'sidecar_injection_skip_total{reason="namespace-not-labelled"} 1',
+    }
 
 
 @pytest.mark.parametrize(

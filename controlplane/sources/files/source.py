@@ -75,7 +75,7 @@ class FilesSource:
                 yield batch
                 self._under_way = False
 
-    async def is_current(self) -> bool:
+    async def is_current(self, _ref: ObjectRef | None = None, _version: str = "") -> bool:
         """Whether the files say what they said when they were last read, and whoever follows took that."""
         seen = await asyncio.to_thread(look, self._roots)
         return not self._under_way and seen.files == self._stamps and seen.missing == self._missing

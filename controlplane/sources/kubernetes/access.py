@@ -12,7 +12,7 @@ and is noticed within two seconds.
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 _POD_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _CHUNK: Final = 256 * 1024
+_LOAD: Final = 60.0  # seconds
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +38,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     connect: float = 5.0
     answer: float = 30.0  # between two pieces of an answer
     late: float = 3.0  # that a watch may end after it should
-    load: float = 60.0  # for an exec plugin to say who we are
+    load: float = _LOAD  # for an exec plugin to say who we are
     client: float = 300.0  # credentials are read anew after so long
     anew: float = 10.0  # but not more often than this
     unreached: BackoffPolicy = BackoffPolicy(first=0.2, factor=2.0, longest=2.0)
@@ -113,6 +114,25 @@ def credentials(kubeconfig: str | None, context: str | None) -> KubeConfig | Pod
     return KubeConfig(kubeconfig, context)
 
 
+async def client_of(who: Credentials, patience: float = _LOAD) -> Any:
+    """A `kubernetes.aio.client.ApiClient`, to be closed. Its credentials are read now. Raises Unreachable."""
+    from kubernetes.aio.client import ApiClient, Configuration  # noqa: PLC0415  as above
+
+    configuration = Configuration()
+    try:
+        async with asyncio.timeout(patience):
+            await who.load(configuration)
+        client = ApiClient(configuration)
+    except Unreachable:
+        raise
+    except Exception as error:  # the package raises what it likes for a file it does not understand
+        raise Unreachable(f"{who} cannot be used: {_words(error)}") from error
+    finally:
+        _forget_files()
+    client.user_agent = "lateen"
+    return client
+
+
 class Access:
     """Questions to one API server."""
 
@@ -143,12 +163,13 @@ class Access:
         self, path: str, query: Mapping[str, str | int], headers: Mapping[str, str]
     ) -> AsyncIterator[Response]:
         """An answer, whatever its status. Raises Unreachable, Broken."""
-        client, response = await self._answered(f"{path}?{urlencode(query)}" if query else path, headers)
-        try:
+        target = f"{path}?{urlencode(query)}" if query else path
+        async with self._answered(target, headers) as (client, response):
+            if response.status != 401 or not await self._outdated(client):
+                yield response
+                return
+        async with self._answered(target, headers) as (_, response):
             yield response
-        finally:
-            response.close()
-            await client.leave()
 
     async def close(self) -> None:
         """Nothing is asked any more."""
@@ -156,13 +177,14 @@ class Access:
             await self._client.retire()
             self._client = None
 
-    async def _answered(self, path: str, headers: Mapping[str, str]) -> "tuple[_Client, _Response]":
+    @asynccontextmanager
+    async def _answered(self, path: str, headers: Mapping[str, str]) -> "AsyncIterator[tuple[_Client, _Response]]":
         client, response = await self._asked(path, headers)
-        if response.status == 401 and await self._outdated(client):
+        try:
+            yield client, response
+        finally:
             response.close()
             await client.leave()
-            return await self._asked(path, headers)
-        return client, response
 
     async def _asked(self, path: str, headers: Mapping[str, str]) -> "tuple[_Client, _Response]":
         if not self.away:
@@ -178,17 +200,18 @@ class Access:
         except Unreachable as error:
             self._lost(str(error))
             raise
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(
+                client.leave
+            )  # unless it answers: whatever happens here, and wherever it is cut off
             self.requests += 1
-            response = await client.get(path, headers)
-        except Unreachable as error:
-            self._lost(str(error))
-            await self._outdated(client)  # it may be somewhere else by now, or have another certificate
-            await client.leave()
-            raise
-        except BaseException:
-            await client.leave()
-            raise
+            try:
+                response = await client.get(path, headers)
+            except Unreachable as error:
+                self._lost(str(error))
+                await self._outdated(client)  # it may be somewhere else by now, or have another certificate
+                raise
+            stack.pop_all()
         self._found()
         return client, response
 
@@ -232,21 +255,7 @@ class Access:
             await client.retire()
 
     async def _loaded(self, now: float) -> "_Client":
-        from kubernetes.aio.client import ApiClient, Configuration  # noqa: PLC0415  as above
-
-        configuration = Configuration()
-        try:
-            async with asyncio.timeout(self.patience.load):
-                await self._credentials.load(configuration)
-            api = ApiClient(configuration)
-        except Unreachable:
-            raise
-        except Exception as error:  # the package raises what it likes for a file it does not understand
-            raise Unreachable(f"{self._credentials} cannot be used: {_words(error)}") from error
-        finally:
-            _forget_files()
-        api.user_agent = "lateen"
-        return _Client(api, self.patience, now)
+        return _Client(await client_of(self._credentials, self.patience.load), self.patience, now)
 
 
 class _Client:

@@ -47,6 +47,10 @@ class Mirror:
     def has_changes(self) -> bool:
         return bool(self._changes)
 
+    def awaits(self, ref: ObjectRef) -> bool:
+        """Whether a change of it was not taken yet."""
+        return ref in self._changes
+
     def version_of(self, ref: ObjectRef) -> str | None:
         """Its newest version; None for what is not there."""
         known = self._known.get(ref)

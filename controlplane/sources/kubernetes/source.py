@@ -118,6 +118,7 @@ class KubernetesSource:
         self._news = asyncio.Event()
         self._away = False  # for so long that it is a problem
         self._misversioned: tuple[Problem, ...] = ()
+        self._under_way = True  # something was found that nobody has taken yet
         self._unclear = ""  # why nobody knows which kinds there are
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -132,7 +133,10 @@ class KubernetesSource:
             yield self._batch((self._urgent, self._others))
             while True:
                 self._taken()
-                yield self._batch(await self._due())
+                self._under_way = False
+                due = await self._due()
+                self._under_way = True
+                yield self._batch(due)
 
     async def also(self, resource: Resource) -> None:
         """Read this too, from now on. Returns when it was handed on as a whole, or may not be read.
@@ -150,6 +154,18 @@ class KubernetesSource:
         """All there is."""
         for followed in self._followed.values():
             yield from followed.reflector.mirror.values()
+
+    def is_current(self, ref: ObjectRef | None, version: str) -> bool:
+        """Whether this version of an object was read, and whoever follows took it; "": whether it is gone.
+
+        Without an object: whether there is nothing that was told and not taken.
+        """
+        mirrors = [one.reflector.mirror for one in self._followed.values()]
+        if ref is None:
+            return not self._under_way and not any(mirror.has_changes for mirror in mirrors)
+        if self._under_way or any(mirror.awaits(ref) for mirror in mirrors):
+            return False
+        return next(filter(None, (mirror.version_of(ref) for mirror in mirrors)), "") == version
 
     def standings(self) -> tuple[Standing, ...]:
         """How it is with each kind, in order of name."""

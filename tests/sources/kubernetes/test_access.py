@@ -135,6 +135,34 @@ async def test_what_is_under_way_goes_on_while_credentials_change() -> None:
         assert b"BOOKMARK" in b"".join(chunks)
 
 
+@pytest.mark.parametrize("is_away", [False, True], ids=["refused", "unreachable"])
+async def test_who_is_cut_off_while_credentials_are_read_anew_leaves_nothing_open(
+    *, is_away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = asyncio.Event()
+
+    async def for_ever(_client: object) -> bool:
+        waits.set()
+        return await asyncio.Event().wait()
+
+    async with world() as seen:
+        assert await status(seen.access) == 200
+        client = seen.access._client
+        assert client is not None
+        monkeypatch.setattr(seen.access, "_outdated", for_ever)
+        seen.server.token = "another"
+        if is_away:
+            await seen.line.close()
+        asked = asyncio.ensure_future(status(seen.access))
+        await asyncio.wait_for(waits.wait(), 5)
+        assert client.users == 1
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        assert client.users == 0
+        if is_away:
+            await seen.line.open()
+
+
 async def test_one_asks_while_nobody_answers() -> None:
     async with world() as seen:
         await seen.line.close()

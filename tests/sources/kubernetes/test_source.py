@@ -66,6 +66,22 @@ async def test_changes_come_while_it_is_watched() -> None:
         assert seen.server.lists(SERVICES) == 1
 
 
+async def test_it_knows_whether_a_version_was_read_and_taken() -> None:
+    async with followed(small()) as seen:
+        ref = ObjectRef("", "Service", "default", "a")
+        assert not seen.source.is_current(None, "")
+        await seen.until(seen.synced.is_set)
+        await seen.until(lambda: seen.source.is_current(None, ""))
+        version = seen.cluster.put(SERVICES, "a", spec={"clusterIP": "10.0.0.9"})["metadata"]["resourceVersion"]
+        assert not seen.source.is_current(ref, version)
+        await seen.until(lambda: seen.source.is_current(ref, version))
+        assert seen.applied[ref].spec.cluster_ip == "10.0.0.9"
+        seen.cluster.delete(SERVICES, "a")
+        assert not seen.source.is_current(ref, "")
+        await seen.until(lambda: seen.source.is_current(ref, ""))
+        assert ref not in seen.applied
+
+
 async def test_nothing_is_served_before_every_kind_was_listed() -> None:
     async with world(small()) as seen:
         allowed = asyncio.Event()
