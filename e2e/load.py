@@ -33,7 +33,7 @@ class Load:
     """From the moment the `with` block is entered until it is left."""
 
     def __init__(self, kubectl: Kubectl, where: str, url: str, container: str = "", **how: Any) -> None:
-        """`how`: `connections`, `headers` (a mapping), `fresh`; `to`: another host and port than the URL's."""
+        """`how`: `connections`, `headers` (a mapping), `fresh`, `pause`; `to`: another host and port than the URL's."""
         self.account = Account()
         self._name = _name()
         self._options = _options(url, self._name, **how)

@@ -9,7 +9,6 @@ from e2e.cluster.images import LATEEN
 
 NAMESPACE = "lateen-system"
 CONTROL_PLANE = "lateend"
-# Small: one node has room for few.
 _VALUES = (
     f"image={LATEEN}",
     "controlPlane.replicas=1",
@@ -17,6 +16,10 @@ _VALUES = (
     "controlPlane.resources.requests.cpu=50m",
     'injection.resources={"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}',
 )
+
+
+# Words of `lateen install`: one node has room for few.
+SMALL = tuple(word for value in _VALUES for word in ("--set", value))
 
 
 class LateenError(Exception):
@@ -33,10 +36,9 @@ def lateen(*words: str) -> str:
 
 
 @contextmanager
-def installed() -> Iterator[None]:
+def installed(profile: str = "minimal") -> Iterator[None]:
     """Until left: then nothing of it is there any more."""
-    values = [word for value in _VALUES for word in ("--set", value)]
-    lateen("install", "--profile", "minimal", *values)
+    lateen("install", "--profile", profile, *SMALL)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ NODE = "10.99.0.1"
 LOAD_BALANCERS = ("10.99.0.200", "10.99.0.250")  # first and last
 PODS = "10.244.0.0/24"
 SERVICES = "10.96.0.0/16"
+API_SERVER_PORT = 6443  # of the node
 KUBERNETES = "10.96.0.1"  # the API server's Service: the first of them
 DNS = "10.96.0.10"
 DOMAIN = "cluster.local"

@@ -9,7 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from e2e.cluster.addresses import CONFIG, CONTAINERD, CONTAINERS, DNS, DOMAIN, LOGS, NODE, NODE_NAME, PKI, PODS
+from e2e.cluster.addresses import (
+    API_SERVER_PORT,
+    CONFIG,
+    CONTAINERD,
+    CONTAINERS,
+    DNS,
+    DOMAIN,
+    LOGS,
+    NODE,
+    NODE_NAME,
+    PKI,
+    PODS,
+)
 
 CNI = CONFIG / "cni"
 KUBELET = CONFIG / "kubelet.json"
@@ -17,7 +29,7 @@ PROXY = CONFIG / "proxy.json"
 CONTAINERD_TOML = CONFIG / "containerd.toml"
 RESOLV_CONF = CONFIG / "resolv.conf"
 
-_SERVER = f"https://{NODE}:6443"
+_SERVER = f"https://{NODE}:{API_SERVER_PORT}"
 _MAX_FILES = 20_000  # the hard limit that small machines have; kubelet may not raise it there
 
 

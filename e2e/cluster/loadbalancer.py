@@ -17,7 +17,7 @@ from ipaddress import IPv4Address
 from time import sleep
 from typing import Any
 
-from e2e.cluster.addresses import LOAD_BALANCERS, NODE, NODE_LINK, PKI
+from e2e.cluster.addresses import API_SERVER_PORT, LOAD_BALANCERS, NODE, NODE_LINK, PKI
 
 _AGAIN = 1.0  # seconds until the API server is asked again when it went away
 _WATCH = 60  # seconds of one watch
@@ -126,7 +126,7 @@ def _answer(method: str, path: str, body: str | None = None) -> bytes:
 def _connection(timeout: float) -> HTTPSConnection:
     context = ssl.create_default_context(cafile=str(PKI / "ca.crt"))
     context.load_cert_chain(PKI / "admin.crt", PKI / "admin.key")
-    return HTTPSConnection(NODE, 6443, timeout=timeout, context=context)
+    return HTTPSConnection(NODE, API_SERVER_PORT, timeout=timeout, context=context)
 
 
 if __name__ == "__main__":

@@ -86,11 +86,16 @@ class Load:
         requests: int | None = None,
         headers: tuple[tuple[str, str], ...] = (),
         fresh: bool = False,
+        pause: float = 0.0,
     ) -> None:
-        """`address:port` may be a sidecar's HTTP proxy: `url` is said whole. `fresh`: each call has its connection."""
+        """`address:port` may be a sidecar's HTTP proxy: `url` is said whole. `fresh`: each call has its connection.
+
+        `pause`: seconds between an answer and the next call of a connection, where others need the processor, too.
+        """
         self.account = Account()
         self.where = (address, port)
         self.fresh = fresh
+        self.pause = pause
         lines = [f"GET {url} HTTP/1.1", f"Host: {urlsplit(url).netloc}", *(f"{key}: {value}" for key, value in headers)]
         self.request = "\r\n".join([*lines, "", ""]).encode()
         self.done = threading.Event()  # all of `requests` were answered
@@ -235,7 +240,10 @@ class _Caller(asyncio.Protocol):
             account.answers[body] += 1
         else:
             self._load.fail(head[9:12].decode(), f"{body[:200]!r} {head!r}")
-        self.go()
+        if self._load.pause:
+            asyncio.get_running_loop().call_later(self._load.pause, self.go)
+        else:
+            self.go()
 
     def _failed(self, kind: str, detail: str = "") -> None:
         self._sent = 0.0
