@@ -7,7 +7,6 @@ import pytest
 
 from e2e.kubectl import Kubectl, KubectlError, eventually
 from e2e.manifests import container, deployment, job, pod, pod_spec, service
-from e2e.mesh import CONTROL_PLANE, NAMESPACE
 
 pytestmark = pytest.mark.usefixtures("mesh")
 
@@ -160,46 +159,6 @@ def test_what_is_wrong_is_said_to_whoever_applies_it(shop: Kubectl) -> None:
     shop.apply(pod("node", container("node", "sleep", "infinity"), hostNetwork=True))
     shop.waited("pod/node", "condition=Ready")
     assert _names(shop, "app=node", "initContainers") == [[]]
-
-
-def test_a_webhook_that_is_not_there_stops_the_mesh_alone_and_is_put_right(shop: Kubectl) -> None:
-    """A caBundle that somebody broke, and then nobody who answers."""
-    control = Kubectl(NAMESPACE)
-    kind = "mutatingwebhookconfiguration"
-    name = control(
-        "get", kind, "--output", "jsonpath={.items[?(@.metadata.labels.app=='sidecar-injector')].metadata.name}"
-    )
-    good = control.json("get", kind, name)["webhooks"]
-    control(
-        "patch",
-        kind,
-        name,
-        "--type=json",
-        "--patch",
-        '[{"op":"replace","path":"/webhooks/0/clientConfig/caBundle","value":""}]',
-    )
-    eventually(lambda: control.json("get", kind, name)["webhooks"], good.__eq__)
-
-    plain = Kubectl("default")
-    control("scale", f"deployment/{CONTROL_PLANE}", "--replicas=0")
-    try:
-        eventually(lambda: not control.json("get", "pods", "--selector", f"app={CONTROL_PLANE}")["items"])
-        plain.apply(pod("outside-of-the-mesh", container("idle", "sleep", "infinity")))
-        plain.waited("pod/outside-of-the-mesh", "condition=Ready")
-        with pytest.raises(KubectlError, match="failed calling webhook"):
-            shop.apply(_client())
-    finally:
-        control("scale", f"deployment/{CONTROL_PLANE}", "--replicas=1")
-        plain("delete", "pod", "outside-of-the-mesh", "--ignore-not-found", "--wait=false")
-    control.rolled_out(f"deployment/{CONTROL_PLANE}")
-    eventually(lambda: _applied(shop, _client()))
-    shop.waited("pod/client", "condition=Ready")
-    assert _names(shop, "app=client", "initContainers") == [["istio-init", "istio-proxy"]]
-
-
-def _applied(kubectl: Kubectl, manifest: dict[str, Any]) -> bool:
-    kubectl.apply(manifest)
-    return True
 
 
 # Calls until it is told to stop, on four connections; prints what came of how many calls.
