@@ -19,6 +19,10 @@ def main(arguments: Sequence[str]) -> int:
         from controlplane.agent.waiting import main as wait  # noqa: PLC0415  (see above)
 
         return wait(rest)
+    if name == flags.DRAIN:
+        from controlplane.agent.leaving import main as drain  # noqa: PLC0415  (see above)
+
+        return drain(rest)
     from controlplane.agent.main import main as agent  # noqa: PLC0415  (see above)
 
     return agent(arguments)

@@ -10,14 +10,15 @@ SUMMARY: Final = "Run beside Envoy: identity, start, drain, health."
 ROLES: Final = ("sidecar", "router")
 CAPTURE: Final = "capture"
 WAIT: Final = "wait"
+DRAIN: Final = "drain"
 ROLE_HELP: Final = "sidecar (beside an application) or router (a gateway)"
 DESCRIPTION: Final = """\
 Fetches a certificate for this workload and renews it at half its life, writes what Envoy watches, starts Envoy with
 the bootstrap that came with the certificate, answers health probes and metrics, and drains Envoy when it is asked to
 end (SIGTERM; a second one cuts the drain short). In a Pod the environment says everything; a flag overrides it.
 
-`lateen agent capture` leads a Pod's traffic through its proxy, `lateen agent wait` returns when the proxy is ready.
-Both have a --help of their own."""
+`lateen agent capture` leads a Pod's traffic through its proxy, `lateen agent wait` returns when the proxy is ready, and
+`lateen agent drain` has it ask its callers to leave. Each has a --help of its own."""
 EXAMPLES: Final = (
     "lateen agent sidecar",
     "lateen agent router -d run/gateway --pod-name gateway-1 --namespace edge --address 127.9.0.1",

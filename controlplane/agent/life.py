@@ -1,6 +1,7 @@
 """An agent's life: a certificate, then Envoy, then whichever ends first.
 
     Envoy ends by itself      an error: whoever started us starts both anew
+    the Pod is going          Envoy asks its callers to leave, and serves on: the application may still be there
     we are asked to end       Envoy is drained and ended; asked again, the drain is cut short
 
 The status ports answer from the first moment, so that whoever waits is told for what.
@@ -19,6 +20,7 @@ from controlplane.agent.drain import drain
 from controlplane.agent.envoy import EnvoyProcess, check, describe, start_envoy
 from controlplane.agent.figures import Scrapes, figures
 from controlplane.agent.generations import IdentityWriter, Stored
+from controlplane.agent.http.client import NoAnswer
 from controlplane.agent.http.server import Request, Response, serving, text
 from controlplane.agent.identity import IdentityRunner
 from controlplane.agent.logs import Log
@@ -27,7 +29,7 @@ from controlplane.agent.readiness import Readiness
 from controlplane.agent.renewal import Random
 from controlplane.agent.scraping import Application, MetricsRunner
 from controlplane.agent.settings import Settings
-from controlplane.agent.status import QUIT, Status, readiness_routes, routed, status_routes
+from controlplane.agent.status import DRAIN, QUIT, Status, readiness_routes, routed, status_routes
 from controlplane.base.clock import Clock
 
 WELL: Final = 0
@@ -63,6 +65,7 @@ class Agent:
             probe=ProbeRunner(settings.status.application, settings.status.port, settings.status.probe_from).answer,
             probers=settings.status.probers,
             quit=self._quit,
+            drain=self._leave,
         )
 
     async def run(self) -> int:
@@ -118,6 +121,15 @@ class Agent:
 
     async def _ready(self, _request: Request) -> Response:
         return await self._readiness.answer()
+
+    async def _leave(self, _request: Request) -> Response:
+        self._log.info("the Pod is going, callers are asked to leave", by=DRAIN)
+        self._readiness.draining = True
+        try:
+            await self._admin.drain(inbound_only=self._settings.is_sidecar)
+        except NoAnswer as error:
+            return text(503, f"Envoy could not be asked to drain: {error}")
+        return text(200, "draining")
 
     async def _quit(self, _request: Request) -> Response:
         self._log.info("asked to end", by=QUIT)

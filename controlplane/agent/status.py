@@ -1,7 +1,7 @@
 """What others may ask the agent, port by port. Everything is here: a path that is not listed answers 404.
 
 The readiness port is for the platform. The status port has what a Pod's neighbours may know as well (metrics, the
-application's health), and one order that only the Pod itself may give.
+application's health). Each has one order that only the Pod itself may give.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -13,9 +13,11 @@ from controlplane.agent.http.server import Handler, Request, Response, text
 from controlplane.agent.probers import Prober
 
 QUIT: Final = "/quitquitquit"
+DRAIN: Final = "/drain"
 _READY: Final = "/healthz/ready"
 _METRICS: Final = ("/stats/prometheus", "/metrics")  # Istio's, and where scrapers look by themselves
 _ANYBODY: Final = "anybody"
+_INSIDE: Final = "the Pod itself, over loopback"
 _PASSED_ON: Final = frozenset({"origin", "via", "x-forwarded-for", "x-forwarded-proto", "x-request-id"})
 _ENVOYS_OWN: Final = frozenset({"127.0.0.6", "::6", "::ffff:127.0.0.6"})  # where inbound connections go on from
 
@@ -40,11 +42,13 @@ class Status(NamedTuple):
     probe: Callable[[Prober, Request], Awaitable[Response]]
     probers: Mapping[str, Prober]
     quit: Answer
+    drain: Answer
 
 
 def readiness_routes(status: Status) -> Iterable[Route]:
     """Of the readiness port."""
     yield Route("GET", _READY, status.ready)
+    yield Route("POST", DRAIN, status.drain, _INSIDE, inside=True)
 
 
 def status_routes(status: Status) -> Iterable[Route]:
@@ -54,7 +58,7 @@ def status_routes(status: Status) -> Iterable[Route]:
         yield Route("GET", path, status.metrics)
     for path, prober in status.probers.items():
         yield Route("GET", path, partial(status.probe, prober))
-    yield Route("POST", QUIT, status.quit, "the Pod itself, over loopback", inside=True)
+    yield Route("POST", QUIT, status.quit, _INSIDE, inside=True)
 
 
 def routed(routes: Iterable[Route]) -> Handler:

@@ -13,6 +13,8 @@ from functools import partial
 import pytest
 from cryptography import x509
 
+from controlplane.agent.http.client import Address
+from controlplane.agent.leaving import main as leave
 from tests.agent.agents import PROGRAM, is_alive, running, wait_for
 from tests.agent.bootstraps import documents
 from tests.agent.endpoint import CALLER, Endpoint, new_authority, signed
@@ -224,6 +226,25 @@ def test_who_comes_while_it_drains_is_served_and_asked_to_come_back_elsewhere(me
             agent.said("draining")
             wait_for(lambda: b"connection: close" in mesh.call(mesh.client())[0], "new clients to be told")
             assert b"connection: close" in mesh.ask(tls)
+
+
+def test_a_pod_that_is_going_asks_its_callers_to_leave_and_serves_on(mesh, tmp_path, capsys):
+    """As a native sidecar's hook has it done: the application is still there, and the agent's own end comes later."""
+    with running(mesh.endpoint, tmp_path / "agent", address=mesh.address) as agent:
+        agent.wait_until_ready()
+        where = Address(agent.address, agent.readiness_port)
+        with mesh.connected(mesh.client()) as tls:
+            assert b"connection: close" not in mesh.ask(tls)
+            assert leave([], where) == 0
+            assert b"connection: close" in mesh.ask(tls)
+        assert agent.readiness() == (503, "not ready: draining")
+        assert leave([], where) == 0  # a hook may run twice
+        assert mesh.call(mesh.client())[0].endswith(b"hello")
+        agent.signal(signal.SIGTERM)
+        assert agent.ended() == 0
+    assert leave([], where) == 1
+    assert "lateen: agent drain: " in capsys.readouterr().err
+    assert leave(["at once"]) == 2
 
 
 def test_nobody_connected_and_it_ends_after_the_least_time(mesh, tmp_path):

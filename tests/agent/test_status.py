@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.agent.http.server import Request, text
 from controlplane.agent.probers import Prober, TcpSocket
-from controlplane.agent.status import QUIT, Status, is_loopback, readiness_routes, routed, status_routes
+from controlplane.agent.status import DRAIN, QUIT, Status, is_loopback, readiness_routes, routed, status_routes
 from tests.agent.agents import running
 from tests.agent.endpoint import Endpoint
 
@@ -20,7 +20,7 @@ def status_of(*asked: str) -> Status:
     async def probe(_: Prober, request: Request):
         return text(200, request.path)
 
-    return Status(answer, answer, probe, {path: Prober(tcp=TcpSocket(1)) for path in asked}, answer)
+    return Status(answer, answer, probe, {path: Prober(tcp=TcpSocket(1)) for path in asked}, answer, answer)
 
 
 async def asked(routes, method: str, path: str, peer: str = "127.0.0.1", **headers: str) -> int:
@@ -32,22 +32,33 @@ async def test_each_port_answers_what_is_listed_and_nothing_else(method):
     status = status_of("/app-health/a/livez")
     for routes in (list(readiness_routes(status)), list(status_routes(status))):
         listed = {(route.method, route.path) for route in routes}
-        for path in ("/healthz/ready", "/metrics", "/stats/prometheus", QUIT, "/app-health/a/livez", "/", "/debug", ""):
+        for path in (
+            "/healthz/ready",
+            "/metrics",
+            "/stats/prometheus",
+            QUIT,
+            DRAIN,
+            "/app-health/a/livez",
+            "/",
+            "/debug",
+            "",
+        ):
             found = await asked(routes, method, path)
             paths = {path for _, path in listed}
             assert found == (200 if (method, path) in listed else 405 if path in paths else 404), path
 
 
-async def test_the_order_to_end_is_the_pods_own_to_give():
-    routes = list(status_routes(status_of()))
+@pytest.mark.parametrize(("port", "order"), [(status_routes, QUIT), (readiness_routes, DRAIN)])
+async def test_orders_to_end_are_the_pods_own_to_give(port, order):
+    routes = list(port(status_of()))
     for peer in ("127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1"):
-        assert await asked(routes, "POST", QUIT, peer) == 200
+        assert await asked(routes, "POST", order, peer) == 200
     for peer in (ANYBODYS, "::ffff:10.1.2.3", "fe80::1%eth0", "", "localhost", "127.0.0.1.evil.test"):
-        assert await asked(routes, "POST", QUIT, peer) == 403
+        assert await asked(routes, "POST", order, peer) == 403
     for peer in ("127.0.0.6", "::ffff:127.0.0.6", "::6"):  # Envoy, for a caller from outside
-        assert await asked(routes, "POST", QUIT, peer) == 403
+        assert await asked(routes, "POST", order, peer) == 403
     for name in ("origin", "via", "x-forwarded-for", "x-forwarded-proto", "x-request-id"):
-        assert await asked(routes, "POST", QUIT, **{name: "x"}) == 403
+        assert await asked(routes, "POST", order, **{name: "x"}) == 403
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.255.255.254", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1"])

@@ -92,7 +92,7 @@ async def _nothing(*_: Any) -> Any:
 
 
 def _status() -> Status:
-    return Status(_nothing, _nothing, _nothing, {PROBE: Prober()}, _nothing)
+    return Status(_nothing, _nothing, _nothing, {PROBE: Prober()}, _nothing, _nothing)
 
 
 def _endpoint() -> Endpoint:

@@ -51,7 +51,7 @@ def test_the_agent_starts_with_it(case):
     assert read.node.id.split("~")[1] == "10.1.2.3"
     assert read.node.metadata["NODE_NAME"] == "node-1"
     # each probe that leads to the agent's port is a path that the agent has
-    status = Status(_answer, _answer, _probe, read.status.probers, _answer)
+    status = Status(_answer, _answer, _probe, read.status.probers, _answer, _answer)
     routes = {route.path for route in status_routes(status)}
     asked = list(_asked(pod["spec"], read.status.port))
     assert {path for path in asked if path.startswith("/app-")} <= routes

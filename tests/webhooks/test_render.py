@@ -40,6 +40,9 @@ def undone(pod: dict[str, Any]) -> dict[str, Any]:
     told = {one["name"]: one.get("value", "") for one in proxy["env"]}
     for field in ("initContainers", "containers", "volumes"):
         spec[field] = [one for one in spec.get(field) or [] if one["name"] not in (added[field] or [])]
+    for container in spec["containers"]:
+        if container.get("lifecycle", {}).get("preStop") == {"sleep": {"seconds": SETTINGS.linger_seconds}}:
+            del container["lifecycle"]["preStop"]
     for container in [*spec["initContainers"], *spec["containers"]]:
         _ask_again(container, json.loads(told.get("ISTIO_KUBE_APP_PROBERS", "{}")))
     if notes.get("prometheus.io/path") == "/stats/prometheus":
@@ -72,7 +75,7 @@ def normal(pod: dict[str, Any]) -> dict[str, Any]:
     for field in ("initContainers", "containers", "volumes"):
         pod["spec"][field] = pod["spec"].get(field) or []
     for container in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]:
-        hooks = container.get("lifecycle") or {}
+        hooks = container.setdefault("lifecycle", {})
         probes = [container.get(f"{kind}Probe") or {} for kind in ("liveness", "readiness", "startup")]
         for probe in [*probes, *hooks.values()]:
             _normal_action(probe)

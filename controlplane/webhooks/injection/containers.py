@@ -212,7 +212,12 @@ def _readiness(options: Options) -> ProxyProbe | None:
 
 
 def _hooks(options: Options) -> Hooks | None:
-    """A container's hook has to end before the kubelet starts the next one: that holds the application."""
-    if options.native or not options.hold or options.is_gateway:
+    """A container's hook has to end before the kubelet starts the next one: that holds the application.
+
+    A native sidecar is asked to end last, but its hook runs first.
+    """
+    if options.native:
+        return Hooks(pre_stop=Handler(exec=ExecAction(command=(*_COMMAND, "drain"))))
+    if not options.hold or options.is_gateway:
         return None
     return Hooks(post_start=Handler(exec=ExecAction(command=(*_COMMAND, "wait"))))

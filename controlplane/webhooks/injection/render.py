@@ -12,7 +12,7 @@ import msgspec
 
 from controlplane.model.problem import ObjectRef, Problem
 from controlplane.model.validate.findings import Findings
-from controlplane.webhooks.injection import containers, metadata, probes, scraping
+from controlplane.webhooks.injection import containers, lingering, metadata, probes, scraping
 from controlplane.webhooks.injection.decision import (
     Namespace,
     Skipped,
@@ -139,6 +139,7 @@ def _injected(job: _Job, manifest: Mapping[str, Any]) -> dict[str, Any]:
     proxy = plain(containers.proxy(settings, options, job.workload))
     if options.status_port:
         _tell_agent(job, spec, notes, proxy)
+    lingering.linger(settings, options, pod.spec, spec)
     _put_containers(settings, options, spec, proxy)
     _put_volumes(settings, options, spec)
     secrets = [{"name": name} for name in settings.image_pull_secrets]

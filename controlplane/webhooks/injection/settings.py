@@ -17,6 +17,7 @@ SYSTEM_NAMESPACES: Final = ("kube-system", "kube-public", "kube-node-lease")
 STATUS_PORT: Final = 15020
 READINESS_PORT: Final = 15021
 PROMETHEUS_PORT: Final = 15090
+_LONGEST_LINGER: Final = 3600  # seconds
 PROXY_ID: Final = 1337  # user and group of the proxy: what the capture rules know it by
 
 
@@ -88,6 +89,7 @@ class InjectionSettings(Value):
 
     native_sidecars: bool = True  # the cluster has them: Kubernetes 1.29 and later
     hold_application_until_proxy_starts: bool = False
+    linger_seconds: int = 3  # that an application without a preStop serves on when it is asked to end; 0: none
     rewrite_app_http_probe: bool = True
     enable_prometheus_merge: bool = True
     resources: Resources = Resources()
@@ -132,6 +134,8 @@ def decode(said: Mapping[str, Any], mesh: Mapping[str, Any] | None = None) -> In
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
     names = dict(zip(settings.__struct_fields__, settings.__struct_encode_fields__, strict=True))
+    if not 0 <= settings.linger_seconds <= _LONGEST_LINGER:
+        raise ValueError(f"lingerSeconds {settings.linger_seconds}: at least 0 and at most {_LONGEST_LINGER}")
     return msgspec.structs.replace(
         settings, **{name: _checked(names[name], check, getattr(settings, name)) for name, check in _CHECKS.items()}
     )
