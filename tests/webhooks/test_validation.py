@@ -12,16 +12,17 @@ import pytest
 from controlplane.base.prometheus import page
 from controlplane.compile.whatif import reported_of
 from controlplane.model.kinds import MESH_KINDS
-from controlplane.model.problem import Level
+from controlplane.model.meta import ref_of
+from controlplane.model.problem import Level, Origin, Problem
 from controlplane.runtime.clock import SystemClock
-from controlplane.runtime.https import HttpsServer
+from controlplane.runtime.https import HttpsServer, Request
 from controlplane.runtime.tasks import Supervisor
 from controlplane.webhooks.admission import LIMITS, Asked, Kind, Verdict
 from controlplane.webhooks.configurations import Service
 from controlplane.webhooks.injection.settings import Selector
 from controlplane.webhooks.metrics import validation_families
 from controlplane.webhooks.validation.configuration import validation
-from controlplane.webhooks.validation.judging import judged
+from controlplane.webhooks.validation.judging import Consequences, judged
 from controlplane.webhooks.validation.webhook import ValidationWebhook
 from tests.model.documents import decode, documents
 from tests.runtime.test_https import asked, generation
@@ -200,6 +201,30 @@ async def test_an_api_server_is_answered() -> None:
     assert webhook.counts == {"refused": 1}
     counted = page(validation_families(webhook)).decode().splitlines()
     assert {"galley_validation_passed 0", "galley_validation_failed 1"} <= set(counted)
+
+
+async def test_what_was_applied_just_before_is_no_reason_for_a_warning() -> None:
+    """One file with a DestinationRule and the routes to its subsets: the rule is read a moment after it was stored."""
+    missing = Problem(
+        "ReferencedResourceNotFound", Level.WARNING, Origin(ref_of(decode(GOOD).value), "spec"), "not yet"
+    )
+    found = iter([[missing], []])
+    assert await warned_of(lambda _ref, _value: next(found)) == []
+    assert next(found, None) is None
+    assert len(await warned_of(lambda _ref, _value: [missing])) == 1
+
+
+async def warned_of(consequences: Consequences) -> list[str]:
+    (route,) = ValidationWebhook(PATH, consequences).routes()
+    kind = {"group": "networking.istio.io", "version": "v1", "kind": "VirtualService"}
+    body = msgspec.json.encode(review(GOOD, kind=kind, namespace="default", name="reviews"))
+
+    async def read() -> bytes:
+        return body
+
+    answer = await route.handler(Request("POST", PATH, {}, "", b"", read, LIMITS))
+    warnings: list[str] = msgspec.json.decode(answer.body)["response"].get("warnings", [])
+    return warnings
 
 
 # Whom an API server asks

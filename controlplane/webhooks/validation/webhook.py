@@ -3,14 +3,18 @@
 Nobody has to be here for that: the webhook fails open, and what it would have refused is contained when it is read.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import structlog
 
 from controlplane.runtime.https import Answer, Request, Route
 from controlplane.webhooks.admission import Verdict, answered, asked
 from controlplane.webhooks.validation.judging import Consequences, judged
+
+_MOMENT: Final = 0.3  # seconds
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +42,10 @@ class ValidationWebhook:
         if isinstance(question, Answer):
             return question
         verdict = judged(question, self._consequences)
+        if verdict.allowed and verdict.warnings and self._consequences is not None:
+            # What it needs may have been applied just before it, and be read by us in a moment.
+            await asyncio.sleep(_MOMENT)
+            verdict = judged(question, self._consequences)
         result = _result(verdict)
         self._counts[result] += 1
         log.debug("object", result=result, kind=question.kind.kind, namespace=question.namespace, name=question.name)
