@@ -36,6 +36,8 @@ from controlplane.install.pods import (
 )
 from controlplane.install.values import VERSION, ControlPlane, Values
 from controlplane.install.webhooks import injection_settings
+from controlplane.mesh.service import EXPORT_TO_ANNOTATION
+from controlplane.mesh.tenancy import NO_ONE
 
 APP: Final = "lateend"
 _SETTINGS_DIGEST: Final = "lateen.dev/settings"
@@ -68,10 +70,15 @@ def control_plane(values: Values, place: Place, mesh: Mapping[str, Any]) -> list
 
 
 def peers(place: Place) -> Object:
-    """Where replicas find one another, ready or not, of all revisions."""
+    """Where replicas find one another, ready or not, of all revisions.
+
+    No proxy sees it: it would have listeners with the replicas' addresses, and drain them for each that comes or goes.
+    """
     ports = [{"name": name, "port": port, "targetPort": port} for name, port in _PORTS[:2]]
     spec = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {"app": APP}, "ports": ports}
-    return make("Service", PEERS, place.namespace, labels=labels(BASE, name=APP), spec=spec)
+    found = make("Service", PEERS, place.namespace, labels=labels(BASE, name=APP), spec=spec)
+    found["metadata"]["annotations"] = {EXPORT_TO_ANNOTATION: NO_ONE}
+    return found
 
 
 def settings_text(mesh: Mapping[str, Any]) -> str:
