@@ -13,7 +13,6 @@ from controlplane.cli.output import Document, print_document
 from controlplane.cli.refusal import Refused
 from controlplane.cli.settings import read_mesh_config
 from controlplane.envoy import render
-from controlplane.local.lateenfile import NAME
 from controlplane.model.decode import decode
 from controlplane.model.meshconfig import decode_settings
 from controlplane.model.problem import Problem
@@ -61,7 +60,7 @@ def read_manifests(paths: Sequence[str], *, recursive: bool) -> Batch:
     streams = [path for path in paths if path == _STDIN or _is_stream(Path(path))]
     files = tuple(Path(path) for path in paths if path not in streams)
     texts = dict(_stream(path) for path in dict.fromkeys(streams))
-    batch = read_once(Roots(files, recursive, frozenset({NAME})), decode, texts)
+    batch = read_once(Roots(files, recursive), decode, texts)
     if not batch.manifests and not batch.problems:
         typer.echo("lateen: there are no manifests here (subdirectories are read with -R)", err=True)
     return batch

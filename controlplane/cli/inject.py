@@ -13,7 +13,6 @@ from controlplane.cli.settings import read_mapping, read_mesh_config
 from controlplane.install import names
 from controlplane.install.values import Values
 from controlplane.install.webhooks import injection_settings
-from controlplane.local.lateenfile import NAME
 from controlplane.model.problem import Level, Problem
 from controlplane.sources.files.parser import Place
 from controlplane.sources.files.reading import Unreadable, read
@@ -69,7 +68,7 @@ def _documents(path: str, *, recursive: bool) -> list[Any]:
         return _parsed("<stdin>" if path == _STDIN else path, 0 if path == _STDIN else path)
     if not path or not Path(path).exists():
         raise Refused(f"{path or '-f'}: no such file or directory")
-    files = look(Roots((Path(path),), recursive, frozenset({NAME}))).files
+    files = look(Roots((Path(path),), recursive)).files
     return [document for file in files for document in _parsed(file, file)]
 
 

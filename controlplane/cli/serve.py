@@ -24,7 +24,6 @@ from controlplane.cli.telling import ProblemTeller
 from controlplane.install.names import Place
 from controlplane.local.authority import authority_actions, authority_routes
 from controlplane.local.debug import routes
-from controlplane.local.lateenfile import NAME
 from controlplane.local.secrets import ProxySecrets
 from controlplane.local.statedir import Misuse, StateDirectory, state_directory
 from controlplane.local.up import first_of, stop_signals
@@ -119,7 +118,7 @@ def serve(  # noqa: PLR0913  (the options of one command)
         else None
     )
     options = _Options(
-        Roots(paths, recursive, frozenset({NAME})),
+        Roots(paths, recursive),
         cluster,
         read_mesh_config(mesh_config),
         xds_socket,

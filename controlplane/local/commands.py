@@ -78,7 +78,7 @@ def process(container: Container, spec: CommandSpec | None, pod: PodFacts, input
         return ProcessSpec(container.name, argv, str(spec.directory), env)
     if not container.command:
         image = f" ({container.image})" if container.image else ""
-        return Missing(f"its image{image} does not say what to run here: name a command for it in lateen.yaml")
+        return Missing(f"its image{image} does not say what to run here: name a command for it in Lateenfile")
     argv = tuple(expand(word, env) for word in (*container.command, *container.args))
     own = Path(container.working_dir)
     directory = own if container.working_dir and own.is_dir() else inputs.directory

@@ -1,4 +1,4 @@
-"""`lateen.yaml`: which local command stands for which Deployment.
+"""`Lateenfile`: which local command stands for which Deployment.
 
     commands:
       bill-service-v1: "{python} server.py --text 'this is bill-service-v1'"
@@ -24,7 +24,7 @@ from controlplane.sources.files.parser import Place
 from controlplane.sources.files.reading import Unreadable, line_of, read
 from controlplane.sources.files.scanning import read_text
 
-NAME: Final = "lateen.yaml"
+NAME: Final = "Lateenfile"  # not .yaml: `kubectl apply -f DIR` would take it for a manifest
 DEFAULT_GATEWAY_NAMESPACE: Final = "istio-system"
 
 
@@ -37,12 +37,12 @@ class CommandSpec(msgspec.Struct, frozen=True):
 
 
 class LateenFile(msgspec.Struct, frozen=True):
-    """All `lateen.yaml` files together."""
+    """All `Lateenfile` files together."""
 
     commands: Mapping[str, CommandSpec] = {}  # "name" or "namespace/name"
     gateway_namespace: str = DEFAULT_GATEWAY_NAMESPACE
     mesh_config: Mapping[str, Any] = {}
-    problems: tuple[str, ...] = ()  # "dir/lateen.yaml:3:1: …"
+    problems: tuple[str, ...] = ()  # "dir/Lateenfile:3:1: …"
 
     def command(self, namespace: str, name: str) -> CommandSpec | None:
         """The command of a workload; the longer name wins."""
@@ -62,7 +62,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 def load(paths: Iterable[Path]) -> LateenFile:
-    """The `lateen.yaml` files there are; a later one adds to and overrides an earlier one."""
+    """The `Lateenfile` files there are; a later one adds to and overrides an earlier one."""
     together = LateenFile()
     for path in paths:
         if path.is_file():
@@ -91,7 +91,7 @@ def parse(text: str, path: Path) -> LateenFile:
 
 
 def _told(wrong: Exception, text: str, path: Path, *above: str) -> str:
-    """ "dir/lateen.yaml:3: commands.a: what is wrong"."""
+    """ "dir/Lateenfile:3: commands.a: what is wrong"."""
     words, keys = in_words(wrong)
     keys = [*above, *keys]
     unknown = words.partition("unknown field `")[2].rstrip("`")

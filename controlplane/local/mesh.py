@@ -112,7 +112,7 @@ class Mesh:
 
     @property
     def file(self) -> LateenFile:
-        """The last good `lateen.yaml`."""
+        """The last good `Lateenfile`."""
         return self._inputs.file
 
     async def configure(self, config: Mapping[str, Any]) -> None:
@@ -121,7 +121,7 @@ class Mesh:
         self.changed.set()
 
     def use(self, file: LateenFile) -> None:
-        """`lateen.yaml` changed. A broken one changes nothing, and is told."""
+        """`Lateenfile` changed. A broken one changes nothing, and is told."""
         self._file_problems = tuple(map(_broken_lateenfile, file.problems))
         if file.problems:
             self.changed.set()
@@ -342,7 +342,7 @@ def _other_identity(running: GatewayProxy, wanted: GatewayProxy) -> bool:
 
 
 def _broken_lateenfile(said: str) -> Problem:
-    """`said`: "dir/lateen.yaml:3:1: what is wrong"."""
+    """`said`: "dir/Lateenfile:3:1: what is wrong"."""
     origin = Origin(ObjectRef("", "File", "", said.partition(f"{NAME}:")[0] + NAME))
     return Problem("UnreadableFile", Level.ERROR, origin, f"{said}; what it said before still holds")
 

@@ -1,4 +1,4 @@
-"""(manifests, lateen.yaml) -> plan. Pure."""
+"""(manifests, Lateenfile) -> plan. Pure."""
 
 import difflib
 import itertools
@@ -128,7 +128,7 @@ def _with_ingress(
 
 
 def _processes(workload: Workload, facts: PodFacts, inputs: Inputs) -> tuple[tuple[ProcessSpec, ...], str]:
-    """What runs, and why nothing does. The command in lateen.yaml stands for the first container."""
+    """What runs, and why nothing does. The command in Lateenfile stands for the first container."""
     containers = [each for each in workload.template.spec.containers if each.name not in ENVOY_CONTAINERS]
     spec = inputs.file.command(workload.ref.namespace, workload.ref.name)
     containers = containers or [Container(name="app")]
@@ -197,7 +197,7 @@ def _unheeded(workloads: Sequence[Workload], inputs: Inputs) -> Iterator[Problem
 
 
 def _unknown_commands(file: LateenFile, contents: Contents) -> Iterator[Problem]:
-    """Entries of lateen.yaml that stand for nothing, with the name that was probably meant."""
+    """Entries of Lateenfile that stand for nothing, with the name that was probably meant."""
     refs = [workload.ref for workload in contents.workloads]
     known = {name for ref in refs for name in (ref.name, f"{ref.namespace}/{ref.name}")}
     for name in sorted(set(file.commands) - known):

@@ -2,7 +2,7 @@
 
 A command that misses its init container or its mounted file fails in a way nobody connects with the manifest. So each
 field that would change what runs is named once, on its workload. What only makes things run worse than in a cluster
-is a note. A command in `lateen.yaml` stands for the first container: what that one would mount is its author's then.
+is a note. A command in `Lateenfile` stands for the first container: what that one would mount is its author's then.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ _NOTES: Final[Mapping[str, str]] = {
 
 
 def unheeded(workload: Workload, manifest: Manifest, manifests: Manifests, *, replaced: bool) -> Iterator[Problem]:
-    """`replaced`: a command in `lateen.yaml` stands for the first container. `manifest`: the workload's own."""
+    """`replaced`: a command in `Lateenfile` stands for the first container. `manifest`: the workload's own."""
     spec = _mapping(manifest.get("spec"))
     origin = Origin(workload.ref, "spec")
     if workload.ref.kind != "Pod":
@@ -97,7 +97,7 @@ def _mounts(container: Mapping[str, Any], spec: Mapping[str, Any], origin: Origi
     wanted = [mount for mount in mounts if "emptyDir" not in volumes.get(mount.get("name"), {})]
     level = Level.WARNING if wanted else Level.INFO
     places = ", ".join(f"{mount.get('mountPath')} ({_source(volumes.get(mount.get('name'), {}))})" for mount in mounts)
-    advice = "" if level is Level.INFO else ": put there what the command reads, or name another command in lateen.yaml"
+    advice = "" if level is Level.INFO else ": put there what the command reads, or name another command in Lateenfile"
     yield Problem(NOT_RUN, level, origin.at("volumeMounts"), f"nothing is mounted here at {places}{advice}")
 
 

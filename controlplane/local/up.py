@@ -48,7 +48,7 @@ class Request(msgspec.Struct, frozen=True):
 
     @property
     def lateenfiles(self) -> tuple[Path, ...]:
-        """Where `lateen.yaml` may stand: in every directory."""
+        """Where `Lateenfile` may stand: in every directory."""
         return tuple(dict.fromkeys(directory_of(path) / lateenfile.NAME for path in self.paths))
 
     def settings(self, file: LateenFile) -> Mapping[str, Any]:
@@ -61,7 +61,7 @@ class Request(msgspec.Struct, frozen=True):
     @property
     def roots(self) -> Roots:
         """What is read."""
-        return Roots(self.paths, self.recursive, frozenset({lateenfile.NAME}))
+        return Roots(self.paths, self.recursive)
 
 
 class Running(msgspec.Struct, frozen=True, eq=False):

@@ -100,7 +100,7 @@ CODES: Final[dict[str, str]] = {
     "NotReady": "A workload that runs here is not ready.",
     "NotRunLocally": "The workload is not run here.",
     "NoLocalCommand": "Nothing says which command stands for the workload here.",
-    "UnknownDeployment": "lateen.yaml names a Deployment that is not there.",
+    "UnknownDeployment": "Lateenfile names a Deployment that is not there.",
     "UnknownTargetPort": "No container has the port that a Service leads to.",
     "InvalidField": "A part of the workload cannot be run as it is written.",
     "InternalError": "A bug in Lateen: the last good state stays.",

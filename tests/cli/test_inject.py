@@ -159,7 +159,7 @@ def test_standard_input_and_json(monkeypatch, capsys):
 
 def test_a_directory_and_nothing_at_all(tmp_path: Path, capsys):
     (tmp_path / "a.yaml").write_text(KINDS["Pod"])
-    (tmp_path / "lateen.yaml").write_text("run: {}")
+    (tmp_path / "Lateenfile").write_text("run: {}")
     assert run(["inject", "-f", str(tmp_path)]) == 0
     assert len(list(yaml.safe_load_all(capsys.readouterr().out))) == 1
     assert run(["inject", "-f", str(tmp_path / "none.yaml")]) == 2

@@ -17,7 +17,7 @@ from tests.conftest import Proved
 from tests.examples.updates import counted, updates
 from tests.local.meshes import EXAMPLES, REPOSITORY, Up, call, command, compiled_as_it_runs, lay_out
 
-NAMES = sorted(str(path.parent.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("lateen.yaml"))
+NAMES = sorted(str(path.parent.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("Lateenfile"))
 
 
 def bodies(up: Up, calls: int, url: str, workload: str, **headers: str) -> Counter[tuple[int, str]]:

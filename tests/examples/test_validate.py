@@ -54,7 +54,7 @@ def refusals(directory: Path) -> tuple[list[str], int]:
     """What Envoy holds against the configurations of all proxies of a directory, and how many there are."""
     plan = planned(directory)
     made = world(plan, (), {replica.key: Health.READY for replica in plan.replicas})
-    written = read_once(Roots((directory,), ignored=frozenset({NAME})), decoded).changes
+    written = read_once(Roots((directory,)), decoded).changes
     objects = {ref: value for ref, value in written.items() if value is not None}
     objects |= {ref: decoded(manifest).value for ref, manifest in made.items()}
     nodes = [*map(sidecar_node, plan.replicas), *map(gateway_node, plan.gateways)]

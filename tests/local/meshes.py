@@ -17,6 +17,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Self, TextIO
 
+from controlplane.local.lateenfile import NAME as LATEENFILE
 from controlplane.local.statedir import NAME, StateDirectory, running
 from controlplane.runtime.unixhttp import request_blocking
 
@@ -24,7 +25,7 @@ REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "examples"
 # (example, which of its further rules are put in force)
 EVERY_EXAMPLE = (
-    *((str(path.parent.relative_to(EXAMPLES)), "") for path in sorted(EXAMPLES.rglob("lateen.yaml"))),
+    *((str(path.parent.relative_to(EXAMPLES)), "") for path in sorted(EXAMPLES.rglob(LATEENFILE))),
     *((str(path.parents[1].relative_to(EXAMPLES)), path.name) for path in sorted(EXAMPLES.rglob("rules/*.yaml"))),
 )
 NOBODY = 65534
@@ -62,7 +63,7 @@ def lay_out(tmp_path: Path, example: str | None = None, **files: str) -> Path:
     else:
         shutil.copytree(EXAMPLES / example, directory, ignore=shutil.ignore_patterns(".lateen", "certificate.yaml"))
     for name, text in files.items():
-        (directory / f"{name}.yaml").write_text(text)
+        (directory / (LATEENFILE if name == "lateen" else f"{name}.yaml")).write_text(text)
     give_away(tmp_path)
     return directory
 

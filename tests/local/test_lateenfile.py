@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.local.lateenfile import LateenFile, load, parse
 
-PATH = Path("/d/lateen.yaml")
+PATH = Path("/d/Lateenfile")
 
 
 def test_all_forms_of_a_command() -> None:
@@ -18,14 +18,14 @@ def test_all_forms_of_a_command() -> None:
 
 
 def test_an_empty_file_and_no_file_say_nothing(tmp_path: Path) -> None:
-    assert parse("", PATH) == parse("# words", PATH) == load([tmp_path / "lateen.yaml"]) == LateenFile()
+    assert parse("", PATH) == parse("# words", PATH) == load([tmp_path / "Lateenfile"]) == LateenFile()
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("commands: [", "/d/lateen.yaml:2:1: "),
-        ("comands: {}", "lateen.yaml:1: there is an unknown field `comands`"),
+        ("commands: [", "/d/Lateenfile:2:1: "),
+        ("comands: {}", "Lateenfile:1: there is an unknown field `comands`"),
         ("commands: {a: {run: x, port: 5}}", "commands.a: there is an unknown field `port`"),
         ("commands: {a: {env: {}}}", "commands.a: there is no `run`"),
         ("commands: 5", "commands: expected a mapping, got a number"),
@@ -35,25 +35,25 @@ def test_an_empty_file_and_no_file_say_nothing(tmp_path: Path) -> None:
         ("gatewayNamespace: true", "gatewayNamespace: expected a string, got true or false"),
         (
             "# words\ncommands:\n  good: run\n  bad:\n    run: x\n    port: 5\n",
-            "lateen.yaml:6: commands.bad: there is an",
+            "Lateenfile:6: commands.bad: there is an",
         ),
         (
             "meshConfig:\n  a: 1\ncommands:\n  a: [run, 5]\n",
-            "lateen.yaml:4: commands.a[1]: expected a string, got a number",
+            "Lateenfile:4: commands.a[1]: expected a string, got a number",
         ),
-        ('{"commands": {}, "comands":\n\t{}}', "lateen.yaml:1: there is an unknown field `comands`"),
-        ("- 1", "lateen.yaml:1: expected a mapping, got a list"),
+        ('{"commands": {}, "comands":\n\t{}}', "Lateenfile:1: there is an unknown field `comands`"),
+        ("- 1", "Lateenfile:1: expected a mapping, got a list"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_its_place(text: str, words: str) -> None:
     (problem,) = parse(text, PATH).problems
     assert words in problem
-    assert problem.startswith("/d/lateen.yaml:")
+    assert problem.startswith("/d/Lateenfile:")
     assert "\n" not in problem
 
 
 def test_several_files_add_up_and_the_later_wins(tmp_path: Path) -> None:
-    paths = [tmp_path / name / "lateen.yaml" for name in ("one", "two")]
+    paths = [tmp_path / name / "Lateenfile" for name in ("one", "two")]
     for path, text in zip(
         paths, ["commands: {a: first, b: b}\nmeshConfig: {x: 1}", "commands: {a: second}"], strict=True
     ):

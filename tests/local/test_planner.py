@@ -203,7 +203,7 @@ def test_without_an_entry_the_containers_own_command_is_used() -> None:
     [
         ("{name: app, image: 'nginx:1'}", "", "its image (nginx:1) does not say what to run here"),
         ("{name: app, command: [nowhere]}", "", "'nowhere' is no program that can be run"),
-        ("{name: app}", "commands: {bill: nowhere}", "'nowhere' (lateen.yaml) is no program that can be run"),
+        ("{name: app}", "commands: {bill: nowhere}", "'nowhere' (Lateenfile) is no program that can be run"),
     ],
 )
 def test_a_missing_command_is_a_problem_that_says_what_to_do(container: str, file: str, words: str) -> None:

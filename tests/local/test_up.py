@@ -220,7 +220,7 @@ def test_a_second_one_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     [
         ({}, "nothing to run"),
         ({"x": "kind: [", "lateen": ""}, "x.yaml:2:1: did not find"),
-        ({"bill": BILL, "lateen": "commands: ["}, "lateen.yaml:2:1: "),
+        ({"bill": BILL, "lateen": "commands: ["}, "Lateenfile:2:1: "),
         ({"bill": BILL, "lateen": "comands: {}"}, "comands"),
     ],
 )
@@ -256,7 +256,7 @@ def test_scaling_and_rolling_changes_fail_no_call(tmp_path: Path) -> None:
         replace(directory / "bill.yaml", BILL)
         up.until(lambda: len(up.replicas("bill")) == 1 and up.mesh()["settled"])
         old = up.replicas("bill")[0]["name"]
-        replace(directory / "lateen.yaml", commands("two"))
+        replace(directory / "Lateenfile", commands("two"))
         up.until(lambda: up.replicas("bill")[0]["name"] != old and up.mesh()["settled"])
         up.until(lambda: answers[200, "two\n"] > 20)
     assert answers[200, "one\n"]
@@ -296,15 +296,15 @@ def test_a_broken_file_changes_nothing_and_says_where_it_is_broken(tmp_path: Pat
         up.until(lambda: not up.ask("/problems"))
 
 
-def test_a_broken_lateen_yaml_changes_nothing_and_says_where_and_settings_in_it_hold_at_once(tmp_path: Path) -> None:
+def test_a_broken_lateenfile_changes_nothing_and_says_where_and_settings_in_it_hold_at_once(tmp_path: Path) -> None:
     directory = lay_out(tmp_path, bill=BILL, lateen=commands())
     with Up(directory).settled() as up:
         name = up.replicas("bill")[0]["name"]
-        replace(directory / "lateen.yaml", commands() + "\ncomands: {}\n")
+        replace(directory / "Lateenfile", commands() + "\ncomands: {}\n")
         (problem,) = up.until(lambda: up.ask("/problems"))
-        assert "lateen.yaml:2: there is an unknown field `comands`; what it said before still holds" in problem["line"]
-        (directory / "lateen.yaml").unlink()  # as some editors save: gone for a moment
-        replace(directory / "lateen.yaml", commands() + "\nmeshConfig: {accessLogFile: /dev/stdout}\n")
+        assert "Lateenfile:2: there is an unknown field `comands`; what it said before still holds" in problem["line"]
+        (directory / "Lateenfile").unlink()  # as some editors save: gone for a moment
+        replace(directory / "Lateenfile", commands() + "\nmeshConfig: {accessLogFile: /dev/stdout}\n")
         up.until(lambda: not up.ask("/problems"))
         up.until(lambda: "/dev/stdout" in str(up.ask("/config?proxy=client")["listeners"]))
         assert up.call("client", "http://bill/") == (200, "one\n")

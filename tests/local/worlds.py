@@ -20,7 +20,7 @@ def manifests(text: str) -> dict[ObjectRef, Mapping[str, Any]]:
 
 
 def lateenfile(text: str) -> LateenFile:
-    file = parse(text, DIRECTORY / "lateen.yaml")
+    file = parse(text, DIRECTORY / "Lateenfile")
     assert not file.problems
     return file
 

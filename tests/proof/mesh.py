@@ -98,7 +98,7 @@ class ControlPlaneProcess:
 
 
 class ProofMesh:
-    """Everything of a directory with manifests and `lateen.yaml`, running. Use `running`."""
+    """Everything of a directory with manifests and `Lateenfile`, running. Use `running`."""
 
     def __init__(self, folder: Path, directory: Path, *, delta: bool) -> None:
         self.directory = directory
@@ -191,7 +191,7 @@ def running(lay_out: Callable[[Path], Path], *, delta: bool = True) -> Iterator[
 
 def planned(directory: Path) -> Plan:
     """What `lateen up` would run of a directory."""
-    manifests = read_once(Roots((directory,), ignored=frozenset({lateenfile.NAME})), decode).manifests
+    manifests = read_once(Roots((directory,)), decode).manifests
     inputs = Inputs(
         manifests={ref: manifest for ref, manifest in manifests.items() if manifest is not None},
         file=lateenfile.load((directory / lateenfile.NAME,)),

@@ -86,7 +86,7 @@ class SecuredProxy:
 
 
 class SecuredMesh:
-    """Everything of a directory with manifests and `lateen.yaml`, running. Use `secured`."""
+    """Everything of a directory with manifests and `Lateenfile`, running. Use `secured`."""
 
     def __init__(self, folder: Path, directory: Path, lifetime: str) -> None:
         self.directory = directory

@@ -64,7 +64,7 @@ def with_third_version(folder: Path) -> Path:
     documents = list(yaml.safe_load_all((directory / "bill-service.yaml").read_text()))
     third = next(each for each in documents if each["metadata"]["name"] == "bill-service-v2")
     (directory / "v3.yaml").write_text(yaml.safe_dump(third).replace("v2", "v3"))
-    with (directory / "lateen.yaml").open("a") as file:
+    with (directory / "Lateenfile").open("a") as file:
         file.write("""  bill-service-v3: "{python} ../server.py 'this is bill-service-v3' --slow 0.05"\n""")
     return directory
 

@@ -32,7 +32,6 @@ class Roots(msgspec.Struct, frozen=True):
 
     paths: tuple[Path, ...]
     recursive: bool = False
-    ignored: frozenset[str] = frozenset()  # file names that hold no manifests
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -97,8 +96,7 @@ def is_hidden(path: Path) -> bool:
 def _candidates(root: Path, roots: Roots, unlisted: list[str]) -> Iterable[Path]:
     if not root.is_dir():
         return (root,)
-    entries = _entries(root, frozenset(), unlisted, recursive=roots.recursive)
-    return (path for path in entries if path.name not in roots.ignored)
+    return _entries(root, frozenset(), unlisted, recursive=roots.recursive)
 
 
 def _entries(directory: Path, above: frozenset[str], unlisted: list[str], *, recursive: bool) -> Iterator[Path]:

@@ -64,9 +64,9 @@ class Hand:
 class Driven:
     """A source whose every step the test takes."""
 
-    def __init__(self, *paths: Path, recursive: bool = False, ignored: frozenset[str] = frozenset()) -> None:
+    def __init__(self, *paths: Path, recursive: bool = False) -> None:
         self.hand = Hand()
-        roots = Roots(paths, recursive, ignored)
+        roots = Roots(paths, recursive)
         self.source = FilesSource(roots, decode, wakeups=self.hand.wakeups, sleep=self.hand.sleep)
         self._batches = self.source.batches()
 
@@ -271,11 +271,6 @@ async def test_subdirectories_are_read_only_when_asked_and_a_loop_of_symlinks_en
     (tmp_path / "deep" / "again").symlink_to(tmp_path)
     assert world(await Driven(tmp_path).first()) == {}
     assert world(await Driven(tmp_path, recursive=True).first()) == {"x": "1"}
-
-
-async def test_ignored_names_are_no_manifests(tmp_path: Path) -> None:
-    (tmp_path / "lateen.yaml").write_text("commands: {}")
-    assert (await Driven(tmp_path, ignored=frozenset({"lateen.yaml"})).first()).problems == ()
 
 
 async def test_real_notifications_arrive(tmp_path: Path) -> None:
