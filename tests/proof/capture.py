@@ -3,6 +3,7 @@
 A packet socket sees every packet of the interface. That takes CAP_NET_RAW; who has none is told by `may_capture`.
 """
 
+import os
 import socket
 import struct
 import threading
@@ -16,6 +17,7 @@ _BUFFER: Final = 64 * 1024 * 1024
 _FORCE_RECEIVE_BUFFER: Final = 33  # SO_RCVBUFFORCE, which Python does not name
 _HEAD: Final = 16  # bytes of a stream that tell TLS from plain text
 _TLS_HANDSHAKE: Final = 0x16
+_DISCARD: Final = 9  # a port nobody listens on
 
 
 class Way(NamedTuple):
@@ -55,7 +57,7 @@ class Capture:
         self.lost = 0  # packets the kernel had no room for
         self._connection = connection
         self._marks = marks
-        self._over = threading.Event()
+        self._last = os.urandom(16)  # what the last packet holds: others may never be silent
         self._thread = threading.Thread(target=self._read, daemon=True)
 
     def start(self) -> None:
@@ -63,18 +65,16 @@ class Capture:
 
     def stop(self) -> None:
         """Reads what is left first."""
-        self._over.set()
-        self._thread.join(30)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(self._last, ("127.0.0.1", _DISCARD))
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the last packet of the capture was lost"
         _, self.lost = struct.unpack("II", self._connection.getsockopt(263, 6, 8))  # SOL_PACKET, PACKET_STATISTICS
 
     def _read(self) -> None:
-        while True:
-            try:
-                packet, address = self._connection.recvfrom(65_536)
-            except TimeoutError:
-                if self._over.is_set():
-                    return
-                continue
+        packet = b""
+        while not packet.endswith(self._last):
+            packet, address = self._connection.recvfrom(65_536)
             if address[2] != socket.PACKET_OUTGOING:  # on loopback every packet is seen twice: sent and received
                 self._take(packet)
 
@@ -117,7 +117,6 @@ def capturing(*marks: bytes) -> Iterator[Capture]:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERY_PROTOCOL)) as connection:
         connection.setsockopt(socket.SOL_SOCKET, _FORCE_RECEIVE_BUFFER, _BUFFER)
         connection.bind(("lo", 0))
-        connection.settimeout(0.2)
         capture = Capture(connection, marks)
         capture.start()
         try:
