@@ -35,6 +35,8 @@ _KEPT_BY_SERVER: Final = (
     "resourceVersion",
     "uid",
 )
+# Parts that whoever works with an object writes all the while. Of a Lease that is who leads, and until when.
+_WRITTEN_AT_WORK: Final = {"Lease": ("status", "spec")}
 
 
 class Does(StrEnum):
@@ -154,7 +156,8 @@ def essence(obj: Object | None) -> Object:
     if obj is None:
         return {}
     meta = {key: value for key, value in obj["metadata"].items() if key not in _KEPT_BY_SERVER}
-    return {**{key: value for key, value in obj.items() if key != "status"}, "metadata": meta}
+    left_out = _WRITTEN_AT_WORK.get(obj["kind"], ("status",))
+    return {**{key: value for key, value in obj.items() if key not in left_out}, "metadata": meta}
 
 
 def needs(step: Step, missing_namespaces: set[str]) -> bool:

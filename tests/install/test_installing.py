@@ -141,6 +141,21 @@ async def test_from_nothing_to_ready_and_again() -> None:
         assert cluster.writes == []
 
 
+async def test_a_lease_that_is_renewed_meanwhile_is_as_it_was_installed() -> None:
+    """Who leads writes it every few seconds, also between our two looks."""
+    cluster, path = Cluster(), "/apis/coordination.k8s.io/v1/namespaces/lateen-system/leases/lateen-leader"
+
+    def renewed(_method: str, _path: str) -> None:
+        lease = cluster.objects[path]
+        cluster.objects[path] = {**lease, "spec": {"holderIdentity": "a", "renewTime": str(len(cluster.requests))}}
+
+    async with api_of(cluster) as api:
+        await install(api)
+        cluster.before = renewed
+        again = await install(api)
+        assert {does for does, _ in again.done} == {Does.NOTHING}
+
+
 async def test_the_control_plane_is_up_before_a_gateway_is_made() -> None:
     cluster, asked = Cluster(), 0
 
