@@ -119,6 +119,19 @@ def test_get_shows_what_became_of_an_object(shop: Kubectl) -> None:
     assert took < 10, "a change is told within seconds"
 
 
+def test_an_ingress_shows_where_its_gateway_is(shop: Kubectl) -> None:
+    gateway = service("istio-ingressgateway", [{"name": "http", "port": 80}], externalIPs=["192.0.2.7"])
+    SYSTEM.apply(gateway)  # where there is no load balancer; it needs no Pods to have an address
+    try:
+        backend = {"service": {"name": "bill", "port": {"number": 80}}}
+        spec = {"ingressClassName": "lateen", "defaultBackend": backend}
+        shop.apply({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "in"}, "spec": spec})
+        eventually(lambda: shown(shop, "ingresses"), lambda rows: rows["in"]["ADDRESS"] == "192.0.2.7")
+    finally:
+        SYSTEM("delete", "service", "istio-ingressgateway")
+    eventually(lambda: shown(shop, "ingresses"), lambda rows: not rows["in"]["ADDRESS"])
+
+
 def is_well(row: dict[str, str]) -> bool:
     return (row["ACCEPTED"], row["PROGRAMMED"]) == ("True", "True")
 
