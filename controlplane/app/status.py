@@ -38,7 +38,7 @@ from controlplane.status.election import Election, Timing
 from controlplane.status.lease import KubernetesLease, Leadership
 from controlplane.status.objects import KubernetesStatuses
 from controlplane.status.parts import MOST_REFUSALS, Part, Parts, Report, Union, content_of
-from controlplane.status.peers import Peers, Replica, ask_all
+from controlplane.status.peers import Peers, Replica
 from controlplane.status.reach import Reach
 from controlplane.status.writer import Later, Lead, Statuses, Writer
 
@@ -105,7 +105,8 @@ class StatusKeeper:
         self._missing: tuple[str, ...] = ()
         self._counted_at = clock.monotonic()
         self._replicas: dict[str, Replica] = {}  # the other ones, by Pod
-        self._silent: dict[str, str] = {}  # those of them that did not answer, and why
+        self._asked: set[str] = set()  # those of them that have not answered yet
+        self._silent: dict[str, str] = {}  # those that did not answer, and why
         control.follow(self)
 
     # What happens: called for every change
@@ -179,21 +180,26 @@ class StatusKeeper:
         return Report(tuple(parts), tuple(refused[:MOST_REFUSALS]))
 
     async def ask(self) -> None:
-        """Until cancelled."""
-        while True:
-            await self.ask_once()
-            await asyncio.sleep(_TICK)
+        """Until cancelled: all others, while we lead. One that takes its time keeps nobody else waiting."""
+        async with asyncio.TaskGroup() as asking:
+            while True:
+                if self._epoch is not None:
+                    for name, refs in self.parts.questions(self._clock.monotonic()).items():
+                        if name in self._replicas and name not in self._asked:
+                            asking.create_task(self._ask_one(self._replicas[name], refs))
+                await asyncio.sleep(_TICK)
 
-    async def ask_once(self) -> None:
-        """Asks all others for what we are about to speak of, if we lead."""
-        if self._epoch is None:
+    async def _ask_one(self, replica: Replica, refs: Sequence[ObjectRef]) -> None:
+        self._asked.add(replica.pod)
+        try:
+            said = await self._peers.ask(replica, refs)
+        except NoAnswer as failed:
+            self._note_silence(replica.pod, str(failed))
             return
-        questions = self.parts.questions(self._clock.monotonic())
-        asked = {self._replicas[name]: refs for name, refs in questions.items() if name in self._replicas}
-        for replica, said in await ask_all(self._peers, asked):
-            self._note_silence(replica.pod, str(said) if isinstance(said, NoAnswer) else "")
-            if isinstance(said, Report):
-                self.writer.due(self.parts.heard(replica.pod, said, self._clock.monotonic()))
+        finally:
+            self._asked.discard(replica.pod)
+        self._note_silence(replica.pod, "")
+        self.writer.due(self.parts.heard(replica.pod, said, self._clock.monotonic()))
         if self._epoch is not None:
             self._look_at_problems()
 

@@ -9,7 +9,7 @@ it leads, but does not, only asks in vain.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final, Protocol
 
@@ -131,17 +131,3 @@ async def open_peers(generation: Generation, port: int) -> AsyncIterator[HttpsPe
         cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
     ) as session:
         yield HttpsPeers(session, generation, port)
-
-
-async def ask_all(
-    peers: Peers, questions: Mapping[Replica, Sequence[ObjectRef]]
-) -> Iterable[tuple[Replica, Report | NoAnswer]]:
-    """All of them at once, each in its own time."""
-
-    async def one(replica: Replica, refs: Sequence[ObjectRef]) -> tuple[Replica, Report | NoAnswer]:
-        try:
-            return replica, await peers.ask(replica, refs)
-        except NoAnswer as failed:
-            return replica, failed
-
-    return await asyncio.gather(*(one(replica, refs) for replica, refs in questions.items()))

@@ -83,8 +83,13 @@ class Others:
 
     def __init__(self) -> None:
         self.keepers: dict[str, StatusKeeper] = {}
+        self.slow: set[str] = set()
+        self.asked: list[str] = []
 
     async def ask(self, replica: Replica, refs: Sequence[ObjectRef]) -> Report:
+        self.asked.append(replica.pod)
+        if replica.pod in self.slow:
+            await asyncio.sleep(4)
         keeper = self.keepers.get(replica.pod)
         report = keeper.report(refs) if keeper is not None else None
         if report is None:
@@ -211,6 +216,15 @@ async def test_a_replica_whose_proxies_are_not_known_makes_counts_unknown(tmp_pa
 
         world.control.apply({ref_of(other): None})
         await world.until(lambda: world.says(BILL, "Programmed") == ("Unknown", "NoProxies"))
+
+
+async def test_a_replica_that_takes_its_time_keeps_no_other_waiting(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as world:
+        world.others.slow.add("lateend-3")
+        asked = world.others.asked
+        world.control.apply({ref_of(each): each for each in (pod("lateend-2"), pod("lateend-3"))})
+        await world.until(lambda: asked.count("lateend-2") >= 5, seconds=10)
+        assert asked.count("lateend-3") == 1
 
 
 class Second:

@@ -17,7 +17,7 @@ from controlplane.runtime.tls import Generation
 from controlplane.security.apiserver import LARGEST, NoAnswer
 from controlplane.security.serving import Names, Serving
 from controlplane.status.parts import MOST_ASKED, Content, Part, Progress, Report
-from controlplane.status.peers import PeerEndpoint, Question, Replica, ask_all, open_peers
+from controlplane.status.peers import PeerEndpoint, Question, Replica, open_peers
 from tests.security.serving import DOMAINS, SECRETS, SERVER, Served, served
 
 OWN = Identity("cluster.local", "lateen-system", "lateend")
@@ -127,23 +127,6 @@ async def test_what_is_no_question(tmp_path: Path, sent: bytes) -> None:
         async with peers.session.post(url, data=sent, ssl=peers.tls, server_hostname=SERVER) as response:
             assert response.status == 400
         assert asked.asked == []
-
-
-async def test_one_that_does_not_answer_keeps_no_other_waiting() -> None:
-    class Slow:
-        async def ask(self, replica: Replica, _refs: Sequence[ObjectRef]) -> Report:
-            if replica.pod == "away":
-                await asyncio.sleep(0.2)
-                raise NoAnswer("no")
-            await asyncio.sleep(0.2)
-            return REPORT
-
-    replicas = [Replica(name, "", "") for name in ("away", "a", "b", "c")]
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    said = dict(await ask_all(Slow(), dict.fromkeys(replicas, ())))
-    assert loop.time() - began < 0.7
-    assert [isinstance(said[each], Report) for each in replicas] == [False, True, True, True]
 
 
 async def test_who_hangs_is_given_up(tmp_path: Path) -> None:

@@ -98,10 +98,13 @@ THREATS: Final = (
         9,
         "The configuration of others, by a debug endpoint (CVE-2026-31838)",
         "What tells of a mesh is on a Unix socket, mode 0600, in a folder of mode 0700. In a cluster it is asked by a "
-        "command in the Pod, which the API server allows or does not (`pods/exec`).",
+        "command in the Pod, which the API server allows or does not (`pods/exec`); what replicas tell each other is "
+        "for the control plane's own account.",
         (
             "threats/test_ports.py::test_unix_sockets_are_their_owner_s",
             "cli/test_cluster.py::test_the_program_in_the_pod_prints_one_answer_of_the_socket_beside_it",
+            "status/test_peers.py::test_nobody_else_is_answered",
+            "status/test_peers.py::test_without_a_certificate_there_is_no_answer",
         ),
         "those who may look but not run commands in Pods",
     ),
