@@ -99,6 +99,7 @@ async def open_in_cluster(  # noqa: PLR0913, PLR0917  everything it needs comes 
             open_status(control, client, peers, seat.place, Who.here(), problems, clock, tasks) as status,
         ):
             asked.knows = status.report
+            metrics.also(status.families)
             tasks.restarted("trust bundles", bundles.run)
             if seat.webhooks is None:
                 yield service

@@ -20,6 +20,7 @@ import structlog
 from controlplane.app.control import ControlPlane
 from controlplane.app.ingressaddresses import INGRESS, IngressAddresses
 from controlplane.base.clock import Clock
+from controlplane.base.prometheus import Family
 from controlplane.compile.layers import Layer
 from controlplane.compile.view import Touched
 from controlplane.install.lateend import APP
@@ -36,6 +37,7 @@ from controlplane.status.addresses import Addresses
 from controlplane.status.conditions import Wanted, conditions, is_refused
 from controlplane.status.election import Election, Timing
 from controlplane.status.lease import KubernetesLease, Leadership
+from controlplane.status.metrics import status_families
 from controlplane.status.objects import KubernetesStatuses
 from controlplane.status.parts import MOST_REFUSALS, Part, Parts, Report, Union, content_of
 from controlplane.status.peers import Peers, Replica
@@ -163,6 +165,11 @@ class StatusKeeper:
         if union.missing:
             self._unsure.add(ref)
         return union
+
+    def families(self) -> Iterable[Family]:
+        """For scrapers."""
+        missing = self.parts.missing(self._clock.monotonic())
+        return status_families(self.writer, leads=self._epoch is not None, missing=len(missing))
 
     # What other replicas say, and what they are told
 

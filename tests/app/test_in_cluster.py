@@ -140,9 +140,8 @@ async def test_what_webhooks_did_is_counted(tmp_path: Path) -> None:
         for hook in cluster.objects[INJECTOR]["webhooks"]:
             hook["clientConfig"]["caBundle"] = base64.b64encode(b"another").decode()
         await until(lambda: told(metrics)["webhook_patch_attempts_total", name] == 2)
-        assert service.authorities.bundle == base64.b64decode(
-            cluster.objects[INJECTOR]["webhooks"][0]["clientConfig"]["caBundle"]
-        )
+        config = cluster.objects[INJECTOR]["webhooks"][0]["clientConfig"]
+        await until(lambda: base64.b64decode(config["caBundle"]) == service.authorities.bundle)
     assert told(metrics)["sidecar_injection_requests_total", ""] == 0
     assert told(metrics)["lateen_validation_warned_total", ""] == 0
 

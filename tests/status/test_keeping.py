@@ -13,6 +13,7 @@ import yaml
 
 from controlplane.app.control import ControlPlane, open_control_plane
 from controlplane.app.status import StatusKeeper, Who, open_status
+from controlplane.base.prometheus import page
 from controlplane.install.names import Place
 from controlplane.model.decode import decode
 from controlplane.model.meta import ref_of
@@ -174,6 +175,9 @@ async def test_an_author_reads_how_far_a_change_is_and_who_refuses_it(tmp_path: 
             await world.until(lambda: world.says(BILL, "Programmed")[0] == "True")
             assert world.conditions(BILL)["Programmed"]["message"] == "1 of 1 proxy run it"
             writes = len(world.patches)
+            figures = page(world.keeper.families()).decode()
+            assert "lateen_status_leader 1" in figures
+            assert f"lateen_status_writes_total {writes}" in figures
             await asyncio.sleep(1.5)
             assert len(world.patches) == writes, "nothing happens, nothing is written"
 
