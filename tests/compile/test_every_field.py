@@ -64,6 +64,7 @@ EXCEPT: dict[str, dict[str, str]] = {
         r"spec\.(init)?[cC]ontainers\[\]\.(name|image|command|args|workingDir|env.*|restartPolicy)": "of `lateen up`",
         r"spec\.(hostname|subdomain)": "the DNS's",
         r"spec\.hostNetwork": "its address is the node's, and says so itself",
+        r"status\.hostIP": "read for the status of Ingresses",
         r"metadata\.(annotations|creationTimestamp|uid|resourceVersion|generation|owner.*)": "of the platform",
         r"metadata\.(name|namespace)": "the object's key",
     },
