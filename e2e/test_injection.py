@@ -1,12 +1,11 @@
-"""Pods of all kinds with the sidecar in the way: they start, work, and end as without it."""
+"""Who gets a sidecar, as whom it calls, and what is said where it cannot be. `test_workloads` has all kinds of Pods."""
 
-import ast
 from typing import Any
 
 import pytest
 
 from e2e.kubectl import Kubectl, KubectlError, eventually
-from e2e.manifests import container, deployment, job, pod, pod_spec, service
+from e2e.manifests import container, deployment, pod, pod_spec, service
 
 pytestmark = pytest.mark.usefixtures("mesh")
 
@@ -121,34 +120,6 @@ spec: {{mtls: {{mode: STRICT}}}}
 """
 
 
-def test_init_containers_and_jobs_have_the_mesh_and_jobs_end_by_themselves(shop: Kubectl) -> None:
-    shop.apply(deployment("server", 1, pod_spec(_server())), service("server", _PORTS))
-    shop.rolled_out("deployment/server")
-    asks = container("asks", *_CURL, "http://server/")
-    work = container("work", *_CURL, "http://server/")
-    shop.apply(job("once", pod_spec(work, initContainers=[asks])))
-    shop.waited("job/once", "condition=Complete")
-    for name in ("asks", "work"):
-        assert "spiffe://cluster.local/ns/" in shop("logs", "job/once", f"--container={name}")
-
-
-def test_a_stateful_set_is_called_by_the_names_of_its_pods(shop: Kubectl) -> None:
-    spec = {
-        "serviceName": "server",
-        "replicas": 2,
-        "podManagementPolicy": "Parallel",
-        "selector": {"matchLabels": {"app": "server"}},
-        "template": {"metadata": {"labels": {"app": "server"}}, "spec": pod_spec(_server())},
-    }
-    stateful = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "server"}, "spec": spec}
-    headless = service("server", [{"name": "http", "port": 8080}], clusterIP="None")
-    shop.apply(stateful, headless, _client())
-    shop.rolled_out("statefulset/server")
-    shop.waited("pod/client", "condition=Ready")
-    for name in ("server-0", "server-1"):
-        assert shop.ran("client", *_CURL, f"http://{name}.server:8080/", container="client").startswith(PAST)
-
-
 def test_what_is_wrong_is_said_to_whoever_applies_it(shop: Kubectl) -> None:
     wrong = _client()
     wrong["metadata"]["annotations"] = {"sidecar.istio.io/proxyCPU": "much", "sidecar.istio.io/logLevel": "loud"}
@@ -159,56 +130,3 @@ def test_what_is_wrong_is_said_to_whoever_applies_it(shop: Kubectl) -> None:
     shop.apply(pod("node", container("node", "sleep", "infinity"), hostNetwork=True))
     shop.waited("pod/node", "condition=Ready")
     assert _names(shop, "app=node", "initContainers") == [[]]
-
-
-# Calls until it is told to stop, on four connections; prints what came of how many calls.
-_LOAD = """
-import collections, http.client, os, threading
-outcomes = collections.Counter()
-def calls():
-    connection = http.client.HTTPConnection("server", timeout=10)
-    while not os.path.exists("/tmp/stop"):
-        try:
-            connection.request("GET", "/")
-            answer = connection.getresponse()
-            body = answer.read()
-            outcomes[str(answer.status) if answer.status == 200 else f"{answer.status} {body[:200]}"] += 1
-        except (OSError, http.client.HTTPException) as error:
-            outcomes[repr(error)] += 1
-            connection.close()
-threads = [threading.Thread(target=calls) for _ in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-print(dict(outcomes), flush=True)
-"""
-# Serves for two seconds more when it is asked to end: callers hear of it a moment later.
-_LINGERS = """
-import os, signal, threading, time
-def ends(*_):
-    threading.Thread(target=lambda: (time.sleep(2), os._exit(0))).start()
-signal.signal(signal.SIGTERM, ends)
-"""
-
-
-def test_a_rolling_restart_under_load(shop: Kubectl) -> None:
-    server = container(
-        "server", "python3", "-c", _LINGERS + _SERVER, ports=[{"containerPort": 8080, "name": "web"}],
-        readinessProbe={"httpGet": {"path": "/", "port": "web"}, "periodSeconds": 1},
-    )  # fmt: skip
-    restarted = deployment("server", 2, {**pod_spec(server), "terminationGracePeriodSeconds": 30})
-    restarted["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
-    shop.apply(restarted, service("server", _PORTS))
-    shop.rolled_out("deployment/server")
-    load = container("load", "sh", "-c", 'python3 -c "$0"; sleep infinity', _LOAD)
-    shop.apply(pod("load", load))
-    shop.waited("pod/load", "condition=Ready")
-    for _ in range(2):
-        shop("rollout", "restart", "deployment/server")
-        shop.rolled_out("deployment/server")
-    shop.ran("load", "touch", "/tmp/stop", container="load")
-    outcomes = ast.literal_eval(eventually(lambda: shop("logs", "load", "--container=load")))
-    print(outcomes)
-    assert outcomes.pop("200") > 500
-    assert outcomes == {}

@@ -46,6 +46,15 @@ def of_pod(uid: str) -> Used:
     return Used(_memory(memory)["total_rss"] >> 20, int((cpu / "cpuacct.usage").read_text()) / 1e9)
 
 
+def processes_of_pod(uid: str) -> dict[int, str]:
+    """The command of each process in its containers. Raises `LookupError` where none of it runs."""
+    found = {}
+    for listed in _group("memory", uid).glob("*/cgroup.procs"):
+        for pid in map(int, listed.read_text().split()):
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    return found
+
+
 def _group(controller: str, uid: str) -> Path:
     """kubelet sorts Pods by the guarantees they ask for."""
     for found in (_GROUPS / controller / "kubepods").glob(f"**/pod{uid}"):
