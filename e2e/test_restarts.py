@@ -27,9 +27,9 @@ AT_ONCE = "import os, signal; signal.signal(signal.SIGTERM, lambda *_: os._exit(
 ANSWERS = (CHECKOUT / "examples/server.py").read_text()
 # What Envoy counts when something of its configuration goes, or is made anew: callers would have to connect again.
 DRAINED = (
+    "listener_manager_listener_in_place_updated",
     "listener_manager_listener_modified",
     "listener_manager_listener_removed",
-    "listener_manager_total_listeners_draining",
     "cluster_manager_cluster_modified",
     "cluster_manager_cluster_removed",
 )
