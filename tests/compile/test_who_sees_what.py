@@ -207,6 +207,15 @@ def test_a_service_exported_to_one_namespace_is_seen_there_alone():
     assert world.sidecar("other").call("reviews.default").cluster == "PassthroughCluster"
 
 
+def test_a_service_exported_to_nobody_is_not_seen():
+    hidden = service("reviews").replace(
+        "name: reviews\n", "name: reviews\n  annotations: {networking.istio.io/exportTo: '~'}\n"
+    )
+    client = World().apply(hidden).sidecar("default")
+    assert not [name for name in client.names(types.CLUSTER) if "reviews" in name]
+    assert client.call("reviews.default").cluster == "PassthroughCluster"
+
+
 def test_a_sidecar_resource_narrows_what_is_seen():
     world = world_with_reviews().apply(service("ratings", "backend")).apply(service("details", "hidden"))
     world.apply("""

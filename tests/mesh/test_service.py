@@ -131,7 +131,7 @@ def test_publish_not_ready_addresses():
 
 @pytest.mark.parametrize(
     ("annotation", "seen_by"),
-    [("*", ("*",)), (".", ("default",)), ("~", ()), ("shop, .", ("default", "shop")), ("shop,*", ("*",))],
+    [("*", ("*",)), (".", ("default",)), ("~", ("~",)), ("shop, .", ("default", "shop")), ("shop,*", ("*",))],
 )
 def test_export_to_annotation(annotation, seen_by):
     assert read("", annotations={"networking.istio.io/exportTo": annotation}).export_to == seen_by
