@@ -56,7 +56,7 @@ def shop() -> Iterator[Kubectl]:
 
 
 def _server() -> dict[str, Any]:
-    probe = {"readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}}
+    probe = {"readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 10}}
     port = {"env": [{"name": "PORT", "value": "8080"}]}
     server = container("server", "python3", "-c", AT_ONCE + ANSWERS, "served", **probe, **port)
     found = deployment("server", 2, {**pod_spec(server), "terminationGracePeriodSeconds": 30})
