@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from controlplane.local import lateenfile
 from e2e import load
 from e2e.cluster import report
 from e2e.cluster.node import CHECKOUT
@@ -70,9 +69,7 @@ def demo() -> Iterator[None]:
     """The mesh, the example, and a client that is in no mesh."""
     with installed("demo"):
         try:
-            for path in sorted(EXAMPLE.glob("*.yaml")):
-                if path.name != lateenfile.NAME:
-                    DEMO("apply", "--filename", str(path))
+            DEMO("apply", "--filename", str(EXAMPLE))
             DEMO.apply(GATEWAY_OBJECT)
             PLAIN.apply(OUTSIDER)
             for name in ("bill-service-v1", "bill-service-v2", "front-tomcat"):
