@@ -198,7 +198,7 @@ def test_ingress(tmp_path: Path, proved: Proved) -> None:
 
 def test_gateway_without_its_certificate_serves_the_rest_and_says_what_is_missing(tmp_path: Path) -> None:
     with Up(lay_out(tmp_path, "gateway")).settled() as up:
-        assert call(("127.0.0.1", 10080), "http://blog.example.com/")[0] == 200
+        up.until(lambda: call(("127.0.0.1", 10080), "http://blog.example.com/")[0] == 200)
         assert any("shop-certificate" in problem["message"] for problem in up.ask("/problems"))
 
 
