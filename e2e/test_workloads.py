@@ -79,6 +79,27 @@ def _injected(kubectl: Kubectl, selector: str) -> list[bool]:
     return ["istio-proxy" in [one["name"] for one in item["spec"].get("initContainers", ())] for item in items]
 
 
+# A caller in plain text waits for a server that speaks first, whose proxy waits for the caller: is it TLS? Where both
+# may call, the port has to say which it is (docs/adr/0011-mesh-tls.md).
+_PLAIN_PORT = {
+    "apiVersion": "security.istio.io/v1",
+    "kind": "PeerAuthentication",
+    "metadata": {"name": "greets"},
+    "spec": {"selector": {"matchLabels": {"app": "server"}}, "portLevelMtls": {"9000": {"mode": "DISABLE"}}},
+}
+
+
+@pytest.fixture
+def _plain_port(town: Kubectl, pair: str) -> Iterator[None]:
+    if pair != "caller plain":
+        yield
+        return
+    town.apply(_PLAIN_PORT)
+    yield
+    town("delete", "peerauthentication", "greets")
+
+
+@pytest.mark.usefixtures("_plain_port")
 @pytest.mark.parametrize("pair", _PAIRS)
 def test_every_protocol_works(town: Kubectl, pair: str, size: Size, proved: Proved) -> None:
     client, server = _PAIRS[pair]
