@@ -5,6 +5,7 @@ What it says no to is a value (`Refused`): who runs the command is told why, and
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlencode
@@ -168,7 +169,17 @@ class KubernetesApi:
         except TimeoutError as error:
             raise UnreachableError(f"the API server did not answer within {_PATIENCE:.0f} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UnreachableError(f"the API server cannot be asked: {error or type(error).__name__}") from error
+            raise UnreachableError(unreached(error)) from error
+
+
+def unreached(error: Exception) -> str:
+    """Why an API server cannot be asked, in a line."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"the API server {error.host}:{error.port} is not who the kubeconfig says: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        why = os.strerror(error.os_error.errno) if error.os_error.errno else error.os_error
+        return f"the API server {error.host}:{error.port} cannot be reached: {why}"
+    return f"the API server cannot be asked: {error or type(error).__name__}"
 
 
 def _decoded(content: bytes, kind: str) -> Any:

@@ -89,7 +89,12 @@ class KubeConfig(msgspec.Struct, frozen=True):
         path = self.path or kube_config.KUBE_CONFIG_DEFAULT_LOCATION
         if not any(Path(one).expanduser().is_file() for one in path.split(kube_config.ENV_KUBECONFIG_PATH_SEPARATOR)):  # noqa: ASYNC240  a moment
             raise Unreachable(f"there is no kubeconfig {path}")
-        loader = await kube_config.load_kube_config(path, self.context, configuration, persist_config=False)
+        try:
+            loader = await kube_config.load_kube_config(path, self.context, configuration, persist_config=False)
+        except kube_config.ConfigException as error:
+            if self.context is not None and f"name {self.context} in" in str(error) and "contexts" in str(error):
+                raise Unreachable(f"{self} has no context {self.context!r}") from error
+            raise
         user = loader._user  # noqa: SLF001  it keeps to itself that a plugin failed
         if user is not None and "exec" in user and not {"token", "cert_file"} & vars(loader).keys():
             raise Unreachable(f"the plugin {user['exec']['command']} gave no credentials")
