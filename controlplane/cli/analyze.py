@@ -12,6 +12,7 @@ from controlplane.cli.objects import Mesh, Place, from_files, running
 from controlplane.cli.output import Format, print_document, print_table
 from controlplane.cli.proxies import print_problems
 from controlplane.local.debug import problem_row
+from controlplane.mesh.credential import NO_SECRET
 from controlplane.model.codes import CODES
 from controlplane.model.problem import Problem
 from controlplane.sources.source import worst_first, worth_saying
@@ -62,11 +63,18 @@ def of_change(place: Place) -> Rows:
     files, there = from_files(place), running(place.whom)
     after = Mesh({**there.objects, **files.objects}, there.settings, files.problems)
     known = frozenset(_problems(there))
-    return [
-        problem_row(problem)
-        for problem in _problems(after)
-        if problem.origin.ref in files.objects or problem not in known
-    ]
+    found = [one for one in _problems(after) if one.origin.ref in files.objects or one not in known]
+    return list(map(problem_row, found if place.whom.directory is not None else _without_secrets(found)))
+
+
+def _without_secrets(found: Sequence[Problem]) -> list[Problem]:
+    """A cluster's Secrets are nothing that is read to judge manifests: whether one is there cannot be said."""
+    kept = [one for one in found if not one.message.startswith(NO_SECRET)]
+    if len(kept) < len(found):
+        typer.echo(
+            "lateen: a cluster's Secrets are not read: that those which are named exist is taken for granted", err=True
+        )
+    return kept
 
 
 def _problems(mesh: Mesh) -> tuple[Problem, ...]:

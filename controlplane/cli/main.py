@@ -495,7 +495,7 @@ def authz_check(  # noqa: PLR0913  (the options of one command)
 ) -> None:
     """Whether a call is allowed, and by which rule.
 
-    Asks the AuthorizationPolicies of files, or of the mesh that runs in the directory. Says what came closest to
+    Asks the AuthorizationPolicies of files, or of the mesh that runs. Says what came closest to
     making it otherwise, and what dry runs would do. The exit code is 0 for allowed and 1 for denied. Providers of
     CUSTOM policies are not asked, and taken to agree; mutual TLS and tokens are taken to be as you say.
 
@@ -672,6 +672,7 @@ def describe_pod(  # noqa: PLR0913  (as above)
 @app.command()
 @asking(_command)
 def analyze(  # noqa: PLR0913  (as above)
+    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help="as with -f")] = None,
     *,
     paths: _Files = None,
     recursive: Recursive = False,
@@ -696,7 +697,7 @@ def analyze(  # noqa: PLR0913  (as above)
       lateen analyze -f new.yaml --live -o json | jq -r '.[].code'
       lateen analyze --codes
     """
-    module = _command("analyze")
+    module, paths = _command("analyze"), [*(paths or []), *(files or [])]
     if codes:
         module.codes(output)
         return
@@ -704,7 +705,7 @@ def analyze(  # noqa: PLR0913  (as above)
         raise Refused(f"--fail-on {fail_on}: there are {', '.join(module.FailOn)}")
     if live and not paths:
         raise Refused("--live needs -f: without it, the mesh that runs is what is looked at")
-    module.analyze(module.Place(paths or [], recursive, mesh_config, whom), fail_on, output, live=live)
+    module.analyze(module.Place(paths, recursive, mesh_config, whom), fail_on, output, live=live)
 
 
 @app.command()

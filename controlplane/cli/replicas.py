@@ -56,19 +56,25 @@ def ask_replicas(cluster: Target, namespace: str, target: str, only: str = "") -
 
 
 async def _ask(pods: PodExec, namespace: str, pod: Object, target: str) -> Answer | Silent:
-    """Who is not there yet has no proxies, and who is about to end has none for long."""
+    """Who has not started yet has no proxies, and who is about to end has none for long."""
     name, phase = _name(pod), (pod.get("status") or {}).get("phase")
     if phase != "Running":
         return Silent(name, f"its Pod is {phase or 'not scheduled'}", counts=False)
     said = await _ask_running(pods, namespace, name, target)
-    return said._replace(counts=False) if isinstance(said, Silent) and "deletionTimestamp" in pod["metadata"] else said
+    return said._replace(counts=_may_have_proxies(pod)) if isinstance(said, Silent) else said
+
+
+def _may_have_proxies(pod: Object) -> bool:
+    """`started`: its startup probe has passed since the container began."""
+    containers = (pod.get("status") or {}).get("containerStatuses") or []
+    return "deletionTimestamp" not in pod["metadata"] and all(one.get("started") is not False for one in containers)
 
 
 async def _ask_running(pods: PodExec, namespace: str, name: str, target: str) -> Answer | Silent:
     try:
         done = await pods.run(namespace, name, _CONTAINER, ("lateen", "debug", target))
         if done.code != 0:
-            return Silent(name, done.errors or f"exit code {done.code}")
+            return Silent(name, done.errors.removeprefix("lateen: ") or f"exit code {done.code}")
         found = json.loads(done.out)
         return Answer(name, int(found["status"]), found["answer"])
     except UnreachableError as error:

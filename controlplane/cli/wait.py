@@ -46,8 +46,16 @@ def wait(
     until, ends = Until(waited.until), now() + _seconds(waited.timeout)
     if until is Until.DELETE and not query:
         raise Refused("--for delete needs KIND/NAME")
+    has_answered = False
     while True:
-        answer = ask(whom, "/reached", **query, **_version(whom, query))
+        try:
+            answer = ask(whom, "/reached", **query, **_version(whom, query))
+        except Refused:
+            if not has_answered or now() >= ends:
+                raise
+            sleep(_LOOK_EVERY)
+            continue  # a control plane may be started anew meanwhile
+        has_answered = True
         refused = [one for one in answer["proxies"] if one["state"] == "REFUSED"]
         if _is_there(answer, until) or refused:
             break

@@ -23,6 +23,7 @@ _CHAIN_KEYS = (("tls.crt", "tls.key"), ("cert", "key"))
 _BUNDLE_KEYS = ("ca.crt", "cacert")
 _REVOKED_KEYS = ("ca.crl", "crl")
 _PEM = b"-----BEGIN "
+NO_SECRET = "there is no Secret"  # noqa: S105  (no secret: how a problem begins that who cannot read Secrets cannot know of)
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -92,7 +93,7 @@ def _absent(name: str, namespace: str, origin: Origin) -> Problem:
     """Whoever writes an Ingress expects its Secret beside it."""
     elsewhere = origin.ref.kind == Ingress.KIND and origin.ref.namespace != namespace
     where = f" (it is looked for beside the gateway, not in {origin.ref.namespace})" if elsewhere else ""
-    text = f"there is no Secret {namespace}/{name}{where}; connections that need it fail until there is one"
+    text = f"{NO_SECRET} {namespace}/{name}{where}; connections that need it fail until there is one"
     return Problem("InvalidGatewayCredential", Level.ERROR, origin, text)
 
 

@@ -20,6 +20,7 @@ class Pods:
         self.replicas: dict[str, Replica] = {}
         self.phases: dict[str, str] = {}
         self.ending: set[str] = set()  # Pods
+        self.starting: set[str] = set()
         self.broken: dict[str, str] = {}  # Pod -> what its command prints to standard error as it fails
         self.forbidden: set[str] = set()  # ends of paths
         self.objects: dict[str, list[Object]] = {}  # path of a collection -> items
@@ -50,7 +51,11 @@ class Pods:
         meta = {"name": name, "namespace": "lateen-system"}
         if name in self.ending:
             meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-        return {"metadata": meta, "status": {"phase": self.phases.get(name, "Running")}}
+        status = {
+            "phase": self.phases.get(name, "Running"),
+            "containerStatuses": [{"started": name not in self.starting}],
+        }
+        return {"metadata": meta, "status": status}
 
     async def _exec(self, request: web.BaseRequest) -> web.StreamResponse:
         pod, command = request.path.split("/")[-2], request.query.getall("command")

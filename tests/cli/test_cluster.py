@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,7 +136,7 @@ async def test_a_replica_that_does_not_answer_is_named(pods: Pods, say: Say) -> 
     assert code == 0
     assert "cart-1.shop" in out
     assert "front-1.shop" not in out
-    assert err == "lateen: lateend-b does not answer, so its proxies are missing: lateen: nobody runs here\n"
+    assert err == "lateen: lateend-b does not answer, so its proxies are missing: nobody runs here\n"
     pods.phases["lateend-b"] = "Pending"
     assert (await say("proxy-status --context model"))[2] == "", "who is not there yet has no proxies"
     pods.broken["lateend-a"] = "x"
@@ -153,6 +154,26 @@ async def test_a_replica_that_is_about_to_end_is_asked_and_not_missed(pods: Pods
     code, out, err = await say("proxy-status --context model")
     assert (code, err) == (0, "")
     assert "front-1.shop" not in out
+
+
+async def test_a_replica_that_has_not_started_is_not_missed(pods: Pods, say: Say) -> None:
+    pods.starting, pods.broken = {"lateend-b"}, {"lateend-b": "lateen: nobody runs here"}
+    code, _, err = await say("proxy-status --context model")
+    assert (code, err) == (0, "")
+
+
+async def test_a_cluster_s_secrets_are_no_reason_to_find_fault_with_what_names_them(
+    pods: Pods, say: Say, tmp_path: Path
+) -> None:
+    tls = {"mode": "SIMPLE", "credentialName": "key"}
+    server = {"port": {"number": 443, "name": "https", "protocol": "HTTPS"}, "hosts": ["a.example.com"], "tls": tls}
+    gateway = {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "edge"}}
+    spec = {"selector": {"istio": "ingressgateway"}, "servers": [server]}
+    (tmp_path / "edge.yaml").write_text(json.dumps({**gateway, "spec": spec}))
+    code, out, err = await say("analyze edge.yaml --live --context model -o json")
+    assert (code, json.loads(out)) == (0, [])
+    assert "Secrets are not read" in err
+    assert (await say("analyze edge.yaml"))[0] == 1, "of these manifests alone there is none"
 
 
 async def test_who_may_not_run_commands_in_pods_is_told_which_right_is_missing(pods: Pods, say: Say) -> None:
@@ -321,6 +342,25 @@ async def test_wait_until_every_replica_has_read_this_version_and_its_proxies_ha
     code, out, _ = await say(wait)
     assert code == 1
     assert "REFUSED" in out
+
+
+async def test_wait_goes_on_when_a_control_plane_is_started_anew(pods: Pods, say: Say) -> None:
+    pods.objects = {"/apis/networking.istio.io/v1/virtualservices": [ROUTES]}
+    first, _ = pods.replicas.values()
+    pods.replicas = {"lateend-a": first}
+    asked = 0
+
+    def restarting(target: str) -> tuple[int, Any]:
+        nonlocal asked
+        asked += 1
+        pods.phases["lateend-a"] = "Pending" if asked == 1 else "Running"
+        threading.Timer(0.5, lambda: pods.phases.update({"lateend-a": "Running"})).start()
+        first.held = {"cart": "7"} if asked > 1 else {}  # type: ignore[attr-defined]
+        return first(target)
+
+    pods.replicas = {"lateend-a": restarting}
+    assert (await say("wait vs/cart -n shop --context model --timeout 20s"))[0] == 0
+    assert asked == 2
 
 
 async def test_wait_until_no_replica_has_what_is_deleted(pods: Pods, say: Say) -> None:
