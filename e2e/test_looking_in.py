@@ -98,6 +98,8 @@ def looker(kubectl: Kubectl, tmp_path: Path) -> Iterator[Path]:
     yield path
     kubectl("delete", "clusterrolebinding", kubectl.namespace, "--ignore-not-found")
     kubectl("delete", "clusterrole", "lateen-looking-in")
+    control("delete", "rolebinding", kubectl.namespace, "--ignore-not-found")
+    control("delete", "role", "lateen-looking-in")
 
 
 def test_the_rights_that_are_documented_are_enough(shop: Kubectl, looker: Path, tmp_path: Path) -> None:
