@@ -47,6 +47,8 @@ class Bootstraps:
         self._prometheus_port = prometheus_port
         self._system_roots = system_roots
         self._stats = stats
+        # envoy_data_plane makes what checks a message when it is first needed, and two threads at once trip over that.
+        self._one_at_a_time = asyncio.Lock()
 
     async def warm_up(self) -> None:
         """Load what renders: half a second, better now than while somebody waits."""
@@ -60,7 +62,8 @@ class Bootstraps:
             return Refusal(Why.MALFORMED, f"{BIND_ADDRESS} {address!r} is no IP address")
         if not _is_plain(node.metadata):
             return Refusal(Why.MALFORMED, "the node's metadata has numbers that JSON cannot carry")
-        return await asyncio.to_thread(self._rendered, node, address)
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(self._rendered, node, address)
 
     def _rendered(self, node: Node, address: str) -> Mapping[str, str]:
         bootstrap = _renderer()

@@ -246,6 +246,24 @@ async def test_metadata_that_no_envoy_could_be_started_with_is_refused(metadata:
     assert found.why is Why.MALFORMED
 
 
+async def test_proxies_that_start_together_are_rendered_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once may meet in a half-made check of envoy_data_plane's, and one of them is answered with 500."""
+    inside, most, rendered = 0, 0, Bootstraps._rendered
+
+    def counting(*asked: Any) -> Any:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        files = rendered(*asked)
+        inside -= 1
+        return files
+
+    monkeypatch.setattr(Bootstraps, "_rendered", counting)
+    files = await asyncio.gather(*(BOOTSTRAPS(CALLER, Node(NODE["id"])) for _ in range(20)))
+    assert most == 1
+    assert all(each == files[0] for each in files)
+
+
 async def test_whatever_a_node_says_of_itself_stays_in_its_own_corner() -> None:
     """Texts that look like configuration, and every shape JSON has."""
     odd = {"A": '"}],"admin":{', "B": None, "C": [1, -2.5, True, {}, []], "D": {"E": {"F": "\0\n\u2028"}}, "": ""}
