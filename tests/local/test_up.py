@@ -415,8 +415,7 @@ def test_a_readiness_probe_decides_who_gets_calls(tmp_path: Path) -> None:
         assert up.call("client", "http://bill/")[0] == 503
         (directory / "ready").touch()
         give_away(tmp_path)
-        up.settled()
-        assert up.call("client", "http://bill/") == (200, "one\n")
+        up.until(lambda: up.call("client", "http://bill/") == (200, "one\n"))
         (directory / "ready").unlink()
         up.until(lambda: up.replicas("bill")[0]["state"] != "ready")
         up.synced()

@@ -35,7 +35,8 @@ SEED: Final = 1848
 AT_ONCE: Final = 6  # connections
 PATIENCE: Final = 30.0  # seconds until who does not answer hangs
 ENDED: Final = (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError)  # however the system puts it
-CHANGE: Final = 5.0  # seconds until a call through Envoy is as a file says, on a machine that is flooded
+# Seconds until a call through Envoy is as a file says, on a machine that is flooded: beside other tests, and alone.
+CHANGE: Final = (15, 5)
 GROWTH: Final = 32 * 1024  # KiB, however many frames came: of ten million, each may leave three bytes
 LOG: Final = 2**20  # bytes that the control plane says about all of it
 PROXIES: Final = 3
@@ -321,6 +322,7 @@ def _issued(where: Listening, token: str, request: str) -> str:
 async def test_whatever_frames_come_the_next_proxy_is_served(tmp_path, size, proved):
     """Threat row 1."""
     frames, connections = size(60_000, 2_000_000, 10_000_000), size(100, 3_000, 15_000)
+    patience = size(*CHANGE)
     directory = lay_out(tmp_path, "bill-service")
     print(f"connection n of the flood has the seed {SEED} + n; strangers have {SEED}")
     with Up(directory).settled() as up:
@@ -352,9 +354,9 @@ async def test_whatever_frames_come_the_next_proxy_is_served(tmp_path, size, pro
     proved(
         "identity 7.1",
         "frames and garbage to every port of a running mesh: slowest change meanwhile; memory that stays; processes that end",
-        bound=f"{CHANGE:g} s, {GROWTH // 1024} MiB, none",
+        bound=f"{patience} s, {GROWTH // 1024} MiB, none",
         figure=f"{worst:.1f} s, {growth / 1024:.0f} MiB, none",
-        holds=worst <= CHANGE and growth <= GROWTH,
+        holds=worst <= patience and growth <= GROWTH,
         cases=flood.read + stranger.connections,
         asked=frames + 2 * connections,
     )

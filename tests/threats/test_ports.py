@@ -27,7 +27,7 @@ from tests.tls import Signed, load_pair, signed
 from tests.xds.raw import UNIMPLEMENTED, connected
 
 PATIENCE = 5.0  # seconds
-QUIT = ("POST", "/quitquitquit")
+QUIT, DRAIN = ("POST", "/quitquitquit"), ("POST", "/drain")
 STRANGER = signed("x", signed("a root of nobody's"), uri="spiffe://cluster.local/ns/istio-demo/sa/default")
 Asked = tuple[str, str]  # method, path
 
@@ -217,7 +217,7 @@ async def test_each_port_answers_what_the_table_says_to_whom_it_says(mesh: Mesh,
         (READINESS, readiness, [plain]),
     ):
         for caller in callers:
-            all_of_them = sorted(one for one in tried(port) if meant(one) != QUIT)
+            all_of_them = sorted(one for one in tried(port) if meant(one) not in {QUIT, DRAIN})
             right = {one for one in all_of_them if meant(one) in expected(port, caller)}
             asked = right.union(all_of_them[:: size(5, 1)])
             found = answers(where, caller, asked)
@@ -226,8 +226,9 @@ async def test_each_port_answers_what_the_table_says_to_whom_it_says(mesh: Mesh,
     for shown, is_answered in ((None, False), (STRANGER, False), (pair_of(mesh.agent), True)):
         wrong += [f"{XDS}: {path} to {shown and '…'}" for path in await _spoken(xds, shown) if not is_answered]
         cases += 1
-    assert not answers(status, proxied, [QUIT])  # what comes by way of Envoy is not from inside
-    assert answers(status, plain, [QUIT]) == {QUIT}  # and this ends the agent
+    for where, order in ((readiness, DRAIN), (status, QUIT)):  # after these nothing is as it was
+        assert not answers(where, proxied, [order])  # what comes by way of Envoy is not from inside
+        assert answers(where, plain, [order]) == {order}
     proved(
         "identity 5", "methods and paths on the ports of a running mesh, by kind of caller: not as the table says",
         bound="0", figure=f"{len(wrong)} {wrong[:5]}" if wrong else "0", holds=not wrong, cases=cases, asked=size(2_000, 10_000),

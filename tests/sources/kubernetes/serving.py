@@ -155,15 +155,13 @@ class Line:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pair = {writer}
+        self._writers.add(writer)
         try:
-            far_reader, far_writer = await asyncio.open_connection(*self._to)
-        except OSError:
-            writer.transport.abort()
-            return
-        pair = {writer, far_writer}
-        self._writers |= pair
-        try:
-            with suppress(asyncio.CancelledError):  # the loop ends
+            with suppress(OSError, asyncio.CancelledError):  # nobody is there; the loop ends
+                far_reader, far_writer = await asyncio.open_connection(*self._to)
+                pair.add(far_writer)
+                self._writers.add(far_writer)
                 await asyncio.gather(self._pass(reader, far_writer, counts=False), self._pass(far_reader, writer))
         finally:
             self._writers -= pair
